@@ -1,0 +1,1 @@
+"""Look inside multimodal language models, and change what you find."""
