@@ -1,0 +1,158 @@
+"""Changes to a running model, as values: a frozen dataclass with one pure `__call__(value, here) -> value` at one site."""
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, final
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from interp.data import EMITTING, EVERY, Selector, Tokens, tokens
+
+SITES = ("resid_pre", "q", "k", "v", "attn_scores", "pattern", "z", "attn_out", "resid_mid", "mlp_out", "resid_post", "logits")
+"""Where a value can be read or changed, in forward order."""
+PARTS = ("decoder", "vision", "qformer", "cross")
+"""Which attention: the decoder's, the vision tower's, the Q-Former's own and its cross-attention to the image."""
+
+_SHAPES = {
+    "attn_scores": ("batch", 1, "query", "key"),
+    "pattern": ("batch", 1, "query", "key"),
+    "k": ("batch", "key", 1, 1),
+    "v": ("batch", "key", 1, 1),
+    "q": ("batch", "query", 1, 1),
+    "z": ("batch", "query", 1, 1),
+}
+
+
+class Roles(abc.ABC):
+    """What a running pass knows about its tokens: which ones a selection takes, for every sample of the batch."""
+
+    @abc.abstractmethod
+    def mask(self, which: Tokens) -> Bool[Tensor, "batch token"]:
+        """Return which tokens a selection takes; padding is never taken."""
+
+
+@final
+@dataclass(frozen=True)
+class Here:
+    """Where in the model and in the conversation a value was seen. Masks broadcast against the value.
+
+    Args:
+        part: one of `PARTS`.
+        layer: index of the block, from 0.
+        site: one of `SITES`.
+        step: 0 while the prompt is read, then the number of decoding steps so far.
+        roles: the tokens' roles; None outside the decoder, where tokens have none.
+        key_span: first and last-plus-one position of the keys.
+        rows: position of every query row.
+        state: a dictionary that lives as long as the pass, for what one layer must tell another.
+    """
+
+    part: str
+    layer: int
+    site: str
+    step: int
+    roles: Roles | None
+    key_span: tuple[int, int]
+    rows: Tensor
+    state: dict[Any, Any]
+
+    def keys(self, which: Selector) -> Bool[Tensor, "..."]:
+        """Return which keys a selection takes, shaped to broadcast against the value."""
+        return self._shaped(self._mask(which)[:, slice(*self.key_span)], "key")
+
+    def queries(self, which: Selector) -> Bool[Tensor, "..."]:
+        """Return which query rows a selection takes, shaped to broadcast against the value."""
+        mask = self._mask(which)
+        return self._shaped(mask[:, self.rows.to(mask.device)], "query")
+
+    @property
+    def emitting(self) -> Bool[Tensor, "..."]:
+        """Which query rows emit a response token, shaped to broadcast against the value."""
+        return self.queries(EMITTING)
+
+    def _mask(self, which: Selector) -> Tensor:
+        if self.roles is None:
+            raise ValueError(f"the {self.part} has no conversation: tokens cannot be selected by role there")
+        return self.roles.mask(tokens(which))
+
+    def _shaped(self, mask: Tensor, axis: str) -> Tensor:
+        shape = _SHAPES.get(self.site, ("batch", "query", 1))
+        if axis not in shape:
+            raise ValueError(f"{self.site} has no {axis} axis")
+        return mask.view([mask.shape[0] if a == "batch" else mask.shape[1] if a == axis else 1 for a in shape])
+
+
+class Intervention(abc.ABC):
+    """A change to one site of a running model. Final subclasses are frozen dataclasses.
+
+    A subclass has a neutral setting that changes nothing. `queries` says which rows it touches, so that the rest of the
+    sequence can stay on the fast path.
+    """
+
+    site: ClassVar[str]
+    part: ClassVar[str] = "decoder"
+    layers: tuple[int, ...] | None = None
+    queries: Selector = EVERY
+
+    @abc.abstractmethod
+    def __call__(self, value: Tensor, here: Here) -> Tensor:
+        """Return the changed value; the value that came in is left alone."""
+
+    def takes(self, part: str, site: str, layer: int) -> bool:
+        """Say whether this acts at a site of a layer."""
+        return self.part == part and self.site == site and (self.layers is None or layer in self.layers)
+
+    def selections(self) -> tuple[Tokens, ...]:
+        """Return every selection of tokens this was given."""
+        values = (getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
+        return tuple(v for v in values if isinstance(v, Tokens))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that `intervention(...)` reads back."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        plain = {n: v.to_dict() if isinstance(v, Tokens) else list(v) if isinstance(v, tuple) else v for n, v in values.items()}
+        return {"kind": type(self).__name__, **plain}
+
+
+def kinds() -> dict[str, type[Intervention]]:
+    """Return every kind of intervention by name: those of this package, and any other that was imported."""
+    import importlib
+    import pkgutil
+
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return {c.__name__: c for c in Intervention.__subclasses__()}
+
+
+def intervention(data: Mapping[str, Any]) -> Intervention:
+    """Return the intervention that `to_dict` described.
+
+    Raises:
+        ValueError: an unknown kind or setting.
+    """
+    known = kinds()
+    kind = data.get("kind")
+    if kind not in known:
+        raise ValueError(f"unknown intervention {kind!r}; known: {', '.join(sorted(known))}")
+    settings = {n: v for n, v in data.items() if n != "kind"}
+    allowed = {f.name for f in fields(known[kind])}  # type: ignore[arg-type]
+    if set(settings) - allowed:
+        raise ValueError(f"{kind} has no setting {', '.join(sorted(set(settings) - allowed))}; it has {', '.join(sorted(allowed))}")
+    return known[kind](**{n: Tokens.from_dict(v) if isinstance(v, Mapping) else v for n, v in settings.items()})
+
+
+def settled(change: Intervention, *selectors: str) -> None:
+    """Turn what a frozen intervention was given into its canonical form: layers a tuple, selectors `Tokens`. For `__post_init__`.
+
+    Raises:
+        ValueError: a negative layer.
+    """
+    if change.layers is not None:
+        layers = (change.layers,) if isinstance(change.layers, int) else tuple(int(i) for i in change.layers)
+        if any(i < 0 for i in layers):
+            raise ValueError(f"layers are counted from 0, got {layers}")
+        object.__setattr__(change, "layers", layers)
+    for name in selectors:
+        object.__setattr__(change, name, tokens(getattr(change, name)))

@@ -1,0 +1,212 @@
+"""What goes into a model and what comes out of it: Prompt, Reply and Capture."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, final
+
+from torch import Tensor
+
+from interp.data import Grid, Layout, Segment
+from interp.storage import StoredArrays, save_arrays
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What a prompt was made from, so that it can be made again with one thing changed."""
+
+    images: tuple[Any, ...] = ()
+    text: str = ""
+    system_prompt: str | None = None
+    response: str | tuple[int, ...] | None = None
+    inputs: Mapping[str, Tensor] | None = None
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """One conversation, ready for a model. Made by `model.prepare`.
+
+    Args:
+        inputs: the model's inputs, a batch of one, without padding.
+        layout: the segment of every token and the place of every image token.
+        tokens: every token as text.
+        request: what it was made from.
+        again: makes a prompt from a request, for the same model.
+    """
+
+    inputs: Mapping[str, Tensor]
+    layout: Layout
+    tokens: tuple[str, ...]
+    request: Request = field(repr=False)
+    again: Callable[[Request], "Prompt"] = field(repr=False)
+
+    def __len__(self) -> int:
+        """Return the number of tokens."""
+        return len(self.layout)
+
+    @property
+    def images(self) -> tuple[Any, ...]:
+        """The images, upright and in RGB."""
+        return self.request.images
+
+    @property
+    def text(self) -> str:
+        """The question."""
+        return self.request.text
+
+    @property
+    def response_ids(self) -> tuple[int, ...]:
+        """The ids of the teacher-forced reply; empty when there is none."""
+        chosen = self.layout.mask(Segment.RESPONSE)
+        return tuple(self.inputs["input_ids"][0][chosen].tolist())
+
+    def with_response(self, response: "str | Sequence[int] | Reply") -> "Prompt":
+        """Return this prompt followed by a reply, teacher-forced: its text, its token ids, or a `Reply`."""
+        ids = response.ids if isinstance(response, Reply) else response
+        return self.again(replace(self.request, response=ids if isinstance(ids, str) else tuple(ids)))
+
+    def without(self, segment: Segment) -> "Prompt":
+        """Return the same conversation without its images.
+
+        Raises:
+            ValueError: another segment than IMAGE.
+        """
+        if segment is not Segment.IMAGE:
+            raise ValueError(f"only the IMAGE segment can be taken out of a prompt, not {segment.name}; prepare another text instead")
+        kept = None if self.request.inputs is None else {"input_ids": self.inputs["input_ids"][:, ~self.layout.mask(segment)]}
+        return self.again(replace(self.request, images=(), inputs=kept))
+
+    def with_image(self, *images: Any) -> "Prompt":
+        """Return the same question about other images.
+
+        Raises:
+            ValueError: the prompt was made from tensors, so there is nothing to process an image with.
+        """
+        if self.request.inputs is not None:
+            raise ValueError("this prompt was made from processed tensors; prepare(image, text) makes one whose image can be changed")
+        return self.again(replace(self.request, images=images))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """What a model answered.
+
+    Args:
+        text: the reply without special tokens.
+        tokens: its tokens as text, the end token included when there was one.
+        ids: their ids.
+        logprobs: the natural log-probability the model gave each of them, under the interventions.
+        stop: why it ended: the model ended it, the length ran out, or a stop string came.
+        prompt: the prompt it answers.
+        audit: what each intervention did.
+    """
+
+    text: str
+    tokens: tuple[str, ...]
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    stop: Literal["end", "length", "stop_string"]
+    prompt: Prompt = field(repr=False)
+    audit: tuple[Any, ...] = field(default=(), repr=False)
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of the prompt followed by the reply."""
+        return self.prompt.layout.grown_to(len(self.prompt) + len(self.ids))
+
+    def __str__(self) -> str:
+        """Return the text."""
+        return self.text
+
+
+AXES = {
+    **dict.fromkeys(("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"), "layer token dim"),
+    **dict.fromkeys(("q", "z"), "layer token head head_dim"),
+    **dict.fromkeys(("k", "v"), "layer token kv_head head_dim"),
+    **dict.fromkeys(("attn_scores", "pattern"), "layer head query key"),
+    "logits": "token vocab",
+}
+"""The axes of every array of a capture, by site."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Capture:
+    """The arrays one pass was asked to keep, by site: `capture.pattern`, `capture.pattern_grad`, `capture.resid_post`, ...
+
+    The axes of each are in `AXES`. Sites outside the decoder carry their part's name (`capture["vision.pattern"]`).
+
+    Args:
+        arrays: the arrays by name; read from disk one by one when the capture was loaded.
+        layout: the conversation's layout.
+        tokens: its tokens as text.
+        layers: which layers the layer axes run over.
+        queries: which positions the query axes run over.
+        target: what the gradients are of, in words; empty when there are none.
+        model: the name of the model.
+    """
+
+    arrays: Mapping[str, Tensor] = field(repr=False)
+    layout: Layout = field(repr=False)
+    tokens: tuple[str, ...] = field(repr=False)
+    layers: tuple[int, ...]
+    queries: tuple[int, ...] = field(repr=False)
+    target: str = ""
+    model: str = ""
+    sizes: Mapping[str, int] = field(default_factory=dict, repr=False)
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return an array by name.
+
+        Raises:
+            KeyError: it was not kept; says how to keep it.
+        """
+        if name not in self.arrays:
+            wish = f"grad={{{name.removesuffix('_grad')!r}}}" if name.endswith("_grad") else f"want={{{name!r}}}"
+            raise KeyError(f"{name} was not captured; this capture has {', '.join(sorted(self.arrays))}. Ask for it: capture(..., {wish})")
+        return self.arrays[name]
+
+    def __getattr__(self, name: str) -> Tensor:
+        """Return an array as an attribute.
+
+        Raises:
+            AttributeError: it was not kept; says how to keep it.
+        """
+        if name.startswith("__") or name.removesuffix("_grad") not in AXES:
+            raise AttributeError(f"a capture has no {name!r}; sites are {', '.join(AXES)}")
+        try:
+            return self[name]
+        except KeyError as error:
+            raise AttributeError(error.args[0]) from None
+
+    def save(self, path: str | Path) -> Path:
+        """Write the capture to one safetensors file, whole or not at all."""
+        header = {
+            "what": "capture",
+            "tokens": self.tokens,
+            "layers": self.layers,
+            "queries": self.queries,
+            "target": self.target,
+            "model": self.model,
+            "sizes": dict(self.sizes),
+            "grids": [asdict(g) for g in self.layout.grids],
+        }
+        return save_arrays(path, {**self.arrays, "segment": self.layout.segment}, header)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Capture":
+        """Open a saved capture; each array is read when it is asked for.
+
+        Raises:
+            ValueError: the file holds something else.
+        """
+        stored = StoredArrays(path)
+        if stored.header.get("what") != "capture":
+            raise ValueError(f"{path} holds a {stored.header.get('what')}, not a capture")
+        h = stored.header
+        grids = tuple(Grid(**{**g, "box": g["box"] and tuple(g["box"])}) for g in h["grids"])
+        layout = Layout(stored["segment"], grids)
+        return cls(stored, layout, tuple(h["tokens"]), tuple(h["layers"]), tuple(h["queries"]), h["target"], h["model"], h["sizes"])

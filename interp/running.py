@@ -1,0 +1,208 @@
+"""The running pass: what is read and changed while the model runs, as a value in a context variable. Nothing of it stays on the model."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from interp.data import EVERY, Layout, Tokens, tokens
+from interp.interventions import Here, Intervention, Roles
+
+ATTENTION_SITES = ("attn_scores", "pattern")
+
+
+class NothingChanged(UserWarning):
+    """An intervention ran, or never ran, and the model computed what it would have computed without it."""
+
+
+@final
+class Conversations(Roles):
+    """The layouts of a batch, left-padded to one length, growing as the replies grow."""
+
+    def __init__(self, layouts: tuple[Layout, ...]) -> None:
+        """Take one layout a sample, without padding."""
+        self.layouts = layouts
+        longest = max((len(x) for x in layouts), default=0)
+        self.pads = [longest - len(x) for x in layouts]
+        self.past, self.length, self.batch, self.device = 0, longest, len(layouts), torch.device("cpu")
+        self._masks: dict[Any, Tensor] = {}
+
+    def advance(self, batch: int, past: int, new: int, device: torch.device) -> None:
+        """Take note of what one forward pass of the decoder is given: `new` tokens behind `past` cached ones."""
+        self.past, self.length, self.batch, self.device = past, past + new, batch, device
+        self._masks.clear()
+
+    def on_cpu(self, which: Tokens) -> Tensor:
+        """Return `mask(which)` in main memory, where looking at it waits for nothing."""
+        if which not in self._masks:
+            self._masks[which] = self._mask(which)
+        return self._masks[which]
+
+    def mask(self, which: Tokens) -> Tensor:
+        """Return which tokens a selection takes, on the model's device; padding is never taken."""
+        if self.device.type == "cpu":
+            return self.on_cpu(which)
+        key = (which, self.device)
+        if key not in self._masks:
+            self._masks[key] = self.on_cpu(which).to(self.device, non_blocking=True)
+        return self._masks[key]
+
+    def _mask(self, which: Tokens) -> Tensor:
+        chosen = torch.zeros(len(self.layouts), self.length, dtype=torch.bool)
+        for row, layout, pad in zip(chosen, self.layouts, self.pads, strict=True):
+            row[pad:] = which.mask(layout.grown_to(self.length - pad))
+        return chosen.repeat_interleave(self.batch // max(len(self.layouts), 1), 0)
+
+
+@final
+@dataclass
+class Fired:
+    """What one intervention did in one pass.
+
+    Args:
+        change: the intervention.
+        calls: how often it was called.
+        layers: in which layers.
+        largest: the largest absolute change of any entry.
+        mean: the mean absolute change per entry and call.
+        row_sum: how far the sum of a row of the pattern was from 1 at most, after the change.
+    """
+
+    change: Intervention
+    calls: int = 0
+    layers: set[int] = field(default_factory=set)
+    largest: float = 0.0
+    mean: float = 0.0
+    row_sum: float = 0.0
+    _moved: list[Tensor] = field(default_factory=list, repr=False)
+
+    def note(self, before: Tensor, after: Tensor, here: Here) -> None:
+        """Add one call; nothing is copied from the device until `settle`."""
+        self.calls += 1
+        self.layers.add(here.layer)
+        if after is before or not before.numel():
+            return
+        change = (after.detach().float() - before.detach().float()).abs()
+        sums = after.detach().float().sum(-1).sub(1).abs().amax() if here.site == "pattern" else change.new_zeros(())
+        self._moved.append(torch.stack([change.nan_to_num(posinf=3e38).amax(), change.mean(), sums]))
+
+    def settle(self) -> None:
+        """Bring the figures home."""
+        if self._moved:
+            moved = torch.stack(self._moved).cpu()
+            self.largest, self.row_sum = float(moved[:, 0].amax()), float(moved[:, 2].amax())
+            self.mean = float(moved[:, 1].sum()) / self.calls
+            self._moved.clear()
+
+
+@final
+@dataclass
+class Pass:
+    """One run of the model as the taps see it.
+
+    Args:
+        roles: the tokens' roles, growing with the reply.
+        changes: interventions, applied in this order at each site.
+        wanted: (part, site) pairs whose values the verb reads.
+        layers: the layers in which it reads them; all by default.
+        rows: the query rows of scores and pattern that it reads.
+        gradient: whether gradients flow, from the first decoder layer on.
+        local: whether gradients stay within one position (see `interp.taps`).
+        kept: values of the parts that have no gradients, by (part, site, layer), in the order they were seen.
+        state: a dictionary that lives as long as the pass.
+    """
+
+    roles: Conversations
+    changes: tuple[Intervention, ...] = ()
+    wanted: frozenset[tuple[str, str]] = frozenset()
+    layers: frozenset[int] | None = None
+    rows: Tokens = EVERY
+    gradient: bool = False
+    local: bool = False
+    kept: dict[tuple[str, str, int], list[Tensor]] = field(default_factory=dict)
+    state: dict[Any, Any] = field(default_factory=dict)
+    audit: list[Fired] = field(default_factory=list)
+    step: int = -1
+    _shown: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Open one line of the audit per intervention."""
+        self.audit = [Fired(c) for c in self.changes]
+
+    def reads(self, part: str, site: str, layer: int) -> bool:
+        """Say whether the verb reads a site of a layer."""
+        return (part, site) in self.wanted and (self.layers is None or layer in self.layers)
+
+    def looks(self, part: str, site: str, layer: int) -> bool:
+        """Say whether anything reads or changes a site of a layer."""
+        return self.reads(part, site, layer) or any(c.takes(part, site, layer) for c in self.changes)
+
+    def explicit_rows(self, part: str, layer: int, queries: int) -> Tensor | None:
+        """Return which of the new query rows need explicit scores and pattern: indices, or None for all of them."""
+        wanted = [self.rows] if any(self.reads(part, s, layer) for s in ATTENTION_SITES) else []
+        wanted += [tokens(c.queries) for c in self.changes if any(c.takes(part, s, layer) for s in ATTENTION_SITES)]
+        if not wanted:
+            return torch.empty(0, dtype=torch.long)
+        if part != "decoder" or EVERY in wanted:
+            return None
+        chosen = torch.stack([self.roles.on_cpu(w) for w in wanted]).any(0).any(0)[-queries:]
+        return None if bool(chosen.all()) else chosen.nonzero().flatten()
+
+    @contextmanager
+    def showing(self, rows: Tensor | None) -> Iterator[None]:
+        """While open, the taps see only these of the new query rows."""
+        before, self._shown = self._shown, rows
+        try:
+            yield
+        finally:
+            self._shown = before
+
+    def here(self, part: str, site: str, layer: int, value: Tensor) -> Here:
+        """Describe where a value was seen."""
+        if part != "decoder":
+            n = value.shape[-2] if site in ATTENTION_SITES else value.shape[1]
+            return Here(part, layer, site, self.step, None, (0, value.shape[-1]), torch.arange(n), self.state)
+        rows = torch.arange(self.roles.past, self.roles.length)
+        rows = rows[-value.shape[1] :] if site == "logits" else rows if self._shown is None else rows[self._shown]
+        keys = value.shape[-1] if site in ATTENTION_SITES else value.shape[1]
+        span = (self.roles.length - keys, self.roles.length)
+        return Here(part, layer, site, self.step, self.roles, span, rows, self.state)
+
+    def visit(self, part: str, site: str, layer: int, value: Tensor) -> Tensor:
+        """Apply the changes that act here, and keep the value where the verb asked for it."""
+        for fired in self.audit:
+            if fired.change.takes(part, site, layer):
+                here = self.here(part, site, layer, value)
+                changed = fired.change(value, here)
+                fired.note(value, changed, here)
+                value = changed
+        if part != "decoder" and self.reads(part, site, layer):
+            self.kept.setdefault((part, site, layer), []).append(value.detach())
+        return value
+
+    def close(self) -> None:
+        """Settle the audit, and warn of every intervention that changed nothing."""
+        for fired in self.audit:
+            fired.settle()
+            if fired.largest == 0:
+                why = "it was never reached" if not fired.calls else f"its {fired.calls} calls left every value as it was"
+                warnings.warn(f"{fired.change} changed nothing: {why}", NothingChanged, stacklevel=4)
+
+
+running: ContextVar[Pass | None] = ContextVar("running", default=None)
+
+
+@contextmanager
+def run(now: Pass) -> Iterator[Pass]:
+    """Make a pass the running one; whatever happens inside, the one before is back afterwards."""
+    token = running.set(now)
+    try:
+        yield now
+    finally:
+        running.reset(token)
+    now.close()

@@ -1,0 +1,86 @@
+"""Arrays on disk: safetensors with a JSON header, written whole or not at all, read lazily."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, final
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+HEADER = "interp"
+
+
+def write_atomically(path: str | Path, write: Any) -> Path:
+    """Let `write(temporary_path)` make a file beside `path`, then put it in place; nothing is left when it fails.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full; a file that was there before is unharmed.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        write(name)
+        os.replace(name, path)
+    except OSError as error:
+        raise OSError(f"could not write {path}: {error}; nothing was changed there. Free some space or choose another folder.") from error
+    except SafetensorError as error:
+        raise OSError(f"could not write {path}: {error}; nothing was changed there. Free some space or choose another folder.") from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return path
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write a text file whole or not at all."""
+    return write_atomically(path, lambda name: Path(name).write_text(text, encoding="utf-8"))
+
+
+def save_arrays(path: str | Path, arrays: Mapping[str, Tensor], header: Mapping[str, Any]) -> Path:
+    """Write arrays and a JSON header to one safetensors file, whole or not at all."""
+    plain = {n: a.detach().cpu().contiguous() for n, a in arrays.items()}
+    return write_atomically(path, lambda name: save_file(plain, name, metadata={HEADER: json.dumps(dict(header))}))
+
+
+@final
+class StoredArrays(Mapping[str, Tensor]):
+    """The arrays of a file; each is read when it is asked for."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Read the header and the names.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file was not written by `save_arrays`.
+        """
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"no file {self.path}")
+        try:
+            with safe_open(str(self.path), framework="pt") as file:
+                metadata, self._names = file.metadata() or {}, tuple(file.keys())
+        except SafetensorError as error:
+            raise ValueError(f"{self.path} is not a safetensors file, or was cut short: {error}") from error
+        if HEADER not in metadata:
+            raise ValueError(f"{self.path} has no {HEADER!r} header: it was not saved by this package")
+        self.header: dict[str, Any] = json.loads(metadata[HEADER])
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Read one array."""
+        if name not in self._names:
+            raise KeyError(name)
+        with safe_open(str(self.path), framework="pt") as file:
+            return file.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names."""
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        """Return how many arrays there are."""
+        return len(self._names)

@@ -1,0 +1,109 @@
+"""From objects to pixels: masks of the glyphs, who owns which pixel, and the image."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image, ImageDraw
+
+from interp.world.glyphs import BACKGROUNDS, GLYPHS, Stroke
+from interp.world.objects import COLOURS, IMAGE_SIZE, Object
+
+CANVAS = 64
+GREY = (150, 150, 150)
+PIXEL_NOISE = 6.0
+TINT_NOISE = 6.0
+
+
+def _stroke(canvas: ImageDraw.ImageDraw, stroke: Stroke) -> None:
+    match stroke.form:
+        case "rectangle":
+            canvas.rectangle(stroke.points, fill=255)
+        case "ellipse":
+            canvas.ellipse(stroke.points, fill=255)
+        case "polygon":
+            canvas.polygon(stroke.points, fill=255)
+        case "ring":
+            canvas.ellipse(stroke.points, outline=255, width=6)
+        case "dome":
+            canvas.pieslice(stroke.points, 180, 360, fill=255)
+        case "cushion":
+            canvas.rounded_rectangle(stroke.points, 7, fill=255)
+
+
+@cache
+def glyph(name: str, size: int) -> Float[np.ndarray, "part row col"]:
+    """Return the coverage of a glyph's body and of its details, each pixel in [0, 1]."""
+    parts = []
+    for detail in (False, True):
+        layer = Image.new("L", (CANVAS, CANVAS), 0)
+        canvas = ImageDraw.Draw(layer)
+        for stroke in GLYPHS[name]:
+            if stroke.detail == detail:
+                _stroke(canvas, stroke)
+        parts.append(np.asarray(layer.resize((size, size), Image.Resampling.BOX), np.float32) / 255)
+    return np.stack(parts)
+
+
+def _window(thing: Object) -> tuple[slice, slice, slice, slice]:
+    """Rows and columns of the image that a glyph meets, and the same inside the glyph."""
+    left, top = thing.centre[0] - thing.size // 2, thing.centre[1] - thing.size // 2
+    x0, x1 = max(left, 0), min(left + thing.size, IMAGE_SIZE)
+    y0, y1 = max(top, 0), min(top + thing.size, IMAGE_SIZE)
+    return slice(y0, y1), slice(x0, x1), slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
+
+
+def owners(objects: Sequence[Object]) -> Int[np.ndarray, "row col"]:
+    """Return for every pixel the index of the object seen there, -1 for the background.
+
+    Later objects cover earlier ones; a pixel belongs to a glyph that covers more than half of it.
+    """
+    owner = np.full((IMAGE_SIZE, IMAGE_SIZE), -1, np.int64)
+    for index, thing in enumerate(objects):
+        rows, cols, inner_rows, inner_cols = _window(thing)
+        mask = glyph(thing.name, thing.size).max(0) > 0.5
+        owner[rows, cols][mask[inner_rows, inner_cols]] = index
+    return owner
+
+
+def place_objects(objects: Sequence[Object]) -> tuple[Object, ...]:
+    """Return the objects with their boxes and visible fractions as they come out when drawn in order."""
+    owner = owners(objects)
+    seen = np.bincount(owner[owner >= 0], minlength=len(objects))
+    placed = []
+    for thing, pixels in zip(objects, seen, strict=True):
+        rows, cols, inner_rows, inner_cols = _window(thing)
+        mask = glyph(thing.name, thing.size).max(0) > 0.5
+        inside = mask[inner_rows, inner_cols]
+        ys, xs = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+        box = (0, 0, 0, 0)
+        if len(ys):
+            box = (cols.start + xs[0], rows.start + ys[0], cols.start + xs[-1] + 1, rows.start + ys[-1] + 1)
+        left, top, right, bottom = (int(edge) for edge in box)
+        placed.append(replace(thing, box=(left, top, right, bottom), visible=float(pixels / mask.sum())))
+    return tuple(placed)
+
+
+def render(place: str, objects: Sequence[Object], seed: Sequence[int]) -> UInt8[np.ndarray, "row col channel"]:
+    """Return the image of a scene.
+
+    A tinted two-colour background with a horizon, the objects in order, and pixel noise over all.
+    """
+    rng = np.random.default_rng(seed)
+    horizon = 26 + int(rng.integers(-4, 5))
+    above, below = (np.array(colour, np.float32) for colour in BACKGROUNDS[place])
+    canvas = np.empty((IMAGE_SIZE, IMAGE_SIZE, 3), np.float32)
+    canvas[:horizon], canvas[horizon:] = above, below
+    canvas += rng.normal(0, TINT_NOISE, 3).astype(np.float32)
+    for thing in objects:
+        rows, cols, inner_rows, inner_cols = _window(thing)
+        colour = np.array(COLOURS[thing.colour], np.float32)
+        dark = np.array(GREY, np.float32) if thing.colour == "black" else 0.3 * colour
+        region = canvas[rows, cols]
+        for part, paint in zip(glyph(thing.name, thing.size), (colour, dark), strict=True):
+            cover = thing.opacity * part[inner_rows, inner_cols, None]
+            region += cover * (paint - region)
+    canvas += PIXEL_NOISE * rng.standard_normal(canvas.shape, np.float32)
+    return np.clip(canvas, 0, 255).astype(np.uint8)
