@@ -1,0 +1,69 @@
+"""Reading images: whatever a user has becomes an upright RGB picture, or a clear refusal."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+
+def read_image(source: Any) -> Image.Image:
+    """Return an upright 8-bit RGB image from a picture, a path, or an array (row, col, 3) or (row, col).
+
+    The EXIF rotation is applied, 16-bit greys are scaled to 8 bits, transparency is laid on white, CMYK is converted.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is empty, cut short or no image; the array has another shape; the image has no pixels.
+        TypeError: something else was given.
+    """
+    if isinstance(source, (str, Path)):
+        source = _open(Path(source))
+    elif isinstance(source, torch.Tensor):
+        source = _from_array(source.detach().cpu().numpy())
+    elif isinstance(source, np.ndarray):
+        source = _from_array(source)
+    if not isinstance(source, Image.Image):
+        raise TypeError(f"an image is a PIL image, a path or an array (row, col, 3), got {type(source).__name__}")
+    if 0 in source.size:
+        raise ValueError(f"the image has no pixels: {source.size[0]} × {source.size[1]}")
+    return _rgb(ImageOps.exif_transpose(source))
+
+
+def _open(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise FileNotFoundError(f"no image file {path}")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes), so it holds no image")
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image.copy() if not image.getexif() else ImageOps.exif_transpose(image)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path} is not an image that Pillow can read") from error
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path} cannot be read as an image, it may be cut short: {error}") from error
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise ValueError(f"an image array is (row, col), (row, col, 3) or (row, col, 4), got {array.shape}")
+    if array.dtype != np.uint8:
+        low, high = float(array.min(initial=0)), float(array.max(initial=0))
+        if low < 0 or high > 255 or not np.issubdtype(array.dtype, np.number):
+            raise ValueError(f"an image array holds 0..255, or 0..1 as floats; got {array.dtype} from {low:g} to {high:g}")
+        scale = 255 if np.issubdtype(array.dtype, np.floating) and high <= 1 else 1
+        array = np.round(array * scale).astype(np.uint8)
+    return Image.fromarray(array.squeeze(2) if array.ndim == 3 and array.shape[2] == 1 else array)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float64)
+        full = 65535.0 if values.max(initial=0) > 255 else 255.0
+        image = Image.fromarray(np.clip(values / full * 255, 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        clear = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
+    return image.convert("RGB")
