@@ -22,7 +22,9 @@ def small_tokenizer(special: Sequence[str] = (), *, add_bos: bool = False, **nam
     basic |= {name: named.pop(name) for name in basic if name in named}
     first = dict.fromkeys([*basic.values(), *special, *named.values()])
     words = [*first, *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    backend = Tokenizer(models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=[], unk_token=basic["unk_token"]))
+    backend = Tokenizer(
+        models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=[], unk_token=basic["unk_token"])
+    )
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens(list(first))
