@@ -1,0 +1,194 @@
+"""The project itself: what its files promise about each other, and what importing the package may do."""
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+SOURCES = sorted((ROOT / "interp").rglob("*.py"))
+PAGES = sorted([*ROOT.glob("*.md"), *(p for p in (ROOT / "docs").rglob("*.md") if "_build" not in p.parts)])
+AXES_HEADING = "## Axis names"
+
+
+def name(path: Path) -> str:
+    """Return a path as the project writes it."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def prose(page: Path) -> str:
+    """Return a page without its code."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"`[^`\n]*`", "", text)
+
+
+def run(code: str) -> list[str]:
+    """Return the words a fresh interpreter prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.split()
+
+
+# ------------------------------------------------------------------------------------------------------ one truth each
+
+
+def test_every_file_names_the_same_version() -> None:
+    stated = PYPROJECT["project"]["version"]
+    changelog = re.search(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    citation = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
+    assert changelog is not None
+    assert citation is not None
+    assert (changelog[1], citation[1], importlib.metadata.version("interp")) == (stated, stated, stated)
+
+
+def requirements() -> Iterator[Requirement]:
+    project = PYPROJECT["project"]
+    for line in [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]:
+        requirement = Requirement(line)
+        if requirement.name != "interp" and requirement.marker is None:
+            yield requirement
+
+
+def canonical(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package).lower()
+
+
+def test_constraints_pin_every_requirement_to_a_version_it_allows() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    versions = {canonical(package): Version(version) for package, version in pinned.items()}
+    missing = {r.name for r in requirements()} - {r.name for r in requirements() if canonical(r.name) in versions}
+    assert not missing
+    refused = [str(r) for r in requirements() if not r.specifier.contains(versions[canonical(r.name)])]
+    assert not refused
+
+
+def test_extras_the_package_asks_for_exist() -> None:
+    project = PYPROJECT["project"]
+    asked = [Requirement(r) for extra in project["optional-dependencies"].values() for r in extra]
+    named = {extra for r in asked if r.name == "interp" for extra in r.extras}
+    installed = set(re.findall(r"EXTRAS := \[(\w+)\]", (ROOT / "Makefile").read_text(encoding="utf-8")))
+    assert named | installed <= set(project["optional-dependencies"])
+
+
+# --------------------------------------------------------------------------------------------------------- the writing
+
+
+def makefile_targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def test_the_two_commands_of_the_readme_are_targets() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {"demo", "test"} <= set(re.findall(r"^make (\w+)", readme, re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / ".ci" / "run", ROOT / ".github" / "workflows" / "ci.yml"], ids=name)
+def test_every_make_command_in_the_text_is_a_target(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:^|`|run: )make ([a-z]+)", text, re.MULTILINE))
+    assert named <= makefile_targets()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_between_files_resolves(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    local = [t.split("#")[0] for t in targets if not re.match(r"[a-z]+:|#", t)]
+    broken = [t for t in local if not (page.parent / t).exists()]
+    assert not broken
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=name)
+def test_everything_public_has_a_docstring(source: Path) -> None:
+    silent = [f"{source.name}:{node.lineno} {node.name}" for node in public(ast.parse(source.read_text("utf-8")))]
+    assert not silent
+
+
+def public(node: ast.AST) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Yield what is public below a module or a class and says nothing about itself."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or child.name.startswith("_"):
+            continue
+        overload = any("overload" in ast.unparse(d) for d in child.decorator_list)
+        if not ast.get_docstring(child) and not overload:
+            yield child
+        if isinstance(child, ast.ClassDef):
+            yield from public(child)
+
+
+def axes_of(source: Path) -> Iterator[tuple[int, str]]:
+    """Yield every axis name in the tensor annotations of a file, with its line."""
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Subscript) or not isinstance(node.slice, ast.Tuple) or len(node.slice.elts) != 2:
+            continue
+        kind, axes = ast.unparse(node.value).split(".")[-1], node.slice.elts[1]
+        if kind in {"Float", "Int", "Bool", "Num", "Shaped", "Inexact", "UInt8", "Complex"} and isinstance(
+            axes, ast.Constant
+        ):
+            yield from ((node.lineno, axis) for axis in str(axes.value).split())
+
+
+@pytest.mark.parametrize("source", [s for s in SOURCES if "world" not in s.parts], ids=name)  # it draws pixels
+def test_axis_names_come_from_the_closed_list(source: Path) -> None:
+    concepts = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    section = concepts.split(AXES_HEADING)[1].split("\n## ")[0]
+    closed = set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE))
+    # An axis may be any size (..., _), a number, shared (#), variadic (*), or a sum such as token+1.
+    named = {(line, word) for line, axis in axes_of(source) for word in re.findall(r"[a-z][a-z_0-9]*", axis)}
+    assert not {f"{source.name}:{line} {word}" for line, word in named if word not in closed}
+
+
+# ---------------------------------------------------------------------------------------------- what the code must not
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=name)
+def test_no_code_runs_from_a_file_or_a_string(source: Path) -> None:
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    imported = {
+        alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    } | {str(node.module).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert not imported & {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+    assert not called & {"eval", "exec", "compile", "torch.load", "torch.save", "np.load", "numpy.load"}
+
+
+NO_NETWORK = """
+import beartype, importlib, pkgutil, socket, sys, warnings
+
+def refuse(*args, **kwargs):
+    raise OSError(f"the network was asked for: {args}")
+
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refuse
+"""
+
+
+def test_importing_any_module_needs_no_network_and_warns_of_nothing() -> None:
+    every = """
+warnings.simplefilter("error")
+import interp
+names = [m.name for m in pkgutil.walk_packages(interp.__path__, "interp.") if not m.name.endswith("__main__")]
+for name in names:
+    importlib.import_module(name)
+print(len(names))
+"""
+    assert int(run(NO_NETWORK + every)[0]) == len([s for s in SOURCES if s.name != "__main__.py"]) - 1
+
+
+def test_importing_the_package_draws_nothing_and_traces_nothing() -> None:
+    heavy = {"matplotlib", "seaborn", "nnsight", "transformer_lens", "pandas", "wandb"}
+    loaded = run(f"import interp, sys; print(*sorted({heavy!r} & set(sys.modules)))")
+    assert not loaded
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=name)
+def test_files_speak_of_no_single_machine(source: Path) -> None:
+    assert not re.findall(r"""["'\s](?:/home|/root|/Users|/tmp)/\S+""", source.read_text(encoding="utf-8"))
