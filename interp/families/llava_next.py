@@ -1,0 +1,84 @@
+"""LLaVA-NeXT (1.6): the whole image as one grid, then its tiles joined into a second one whose rows end in a newline token."""
+
+from typing import Any
+
+from interp.data import Grid
+from interp.families import Family, ImageView
+
+TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ {'system': '<<SYS>>\\n', 'user': '[INST] ', 'assistant': ' '}[message['role']] }}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] if part['type'] == 'image' %}{{ '<image>\\n' }}{% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}{% endif %}"
+    "{{ {'system': '\\n<</SYS>>\\n\\n', 'user': ' [/INST]', 'assistant': eos_token}[message['role']] }}{% endfor %}"
+)
+
+
+def tiled(view: ImageView) -> Grid:
+    """Return the grid of the joined tiles, without the rows or columns that are padding only.
+
+    The box is where the kept patches lie on the image: up to a patch beyond it, because whole patches are kept.
+    """
+    import numpy as np
+    import torch
+    from transformers.image_processing_utils import get_patch_output_size, select_best_resolution
+    from transformers.models.llava_next.modeling_llava_next import unpad_image
+
+    (width, height), tile = view.size, view.inputs["pixel_values"].shape[-1]
+    side = tile // view.config.vision_config.patch_size
+    canvas = select_best_resolution((height, width), view.processor.image_processor.image_grid_pinpoints)
+    new = get_patch_output_size(np.broadcast_to(0, (3, height, width)), canvas, "channels_first")
+    every = torch.meshgrid(*(torch.arange(edge // tile * side) for edge in canvas), indexing="ij")
+    kept = unpad_image(torch.stack(every), (height, width))
+    rows, cols = kept.shape[1:]
+    (top, left), patch = kept[:, 0, 0].tolist(), tile / side
+    x0, x1 = ((at * patch - (canvas[1] - new[1]) // 2) * width / new[1] for at in (left, left + cols))
+    y0, y1 = ((at * patch - (canvas[0] - new[0]) // 2) * height / new[0] for at in (top, top + rows))
+    return Grid(view.index, rows, cols, (x0, y0, x1, y1), tile=1, newline=True)
+
+
+def grids(view: ImageView) -> tuple[Grid, ...]:
+    """Return the grid of the whole image and that of its tiles."""
+    side = view.inputs["pixel_values"].shape[-1] // view.config.vision_config.patch_size
+    return (Grid(view.index, side, side, view.whole), tiled(view))
+
+
+def tiny() -> tuple[Any, Any]:
+    """Return a LLaVA-NeXT of two layers on tiles of 28 × 28 pixels and 4 × 4 patches, and its processor."""
+    import torch
+    from transformers import (
+        LlavaNextConfig,
+        LlavaNextForConditionalGeneration,
+        LlavaNextImageProcessorPil,
+        LlavaNextProcessor,
+    )
+
+    from interp.families._tokenizer import small_tokenizer
+
+    tokenizer = small_tokenizer(["<image>"], add_bos=True)
+    pinpoints = [[28, 56], [56, 28], [56, 56], [84, 28], [28, 84]]
+    crop = {"height": 28, "width": 28}
+    images = LlavaNextImageProcessorPil(size={"shortest_edge": 28}, crop_size=crop, image_grid_pinpoints=pinpoints)
+    own = {"patch_size": 7, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+    processor = LlavaNextProcessor(images, tokenizer, chat_template=TEMPLATE, **own)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "initializer_range": 0.15}
+    text = {"model_type": "mistral", "num_hidden_layers": 2, "num_key_value_heads": 2, "sliding_window": None, **shape}
+    text |= {"vocab_size": len(tokenizer), "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    vision = {"model_type": "clip_vision_model", "num_hidden_layers": 3, "image_size": 28, "patch_size": 7, **shape}
+    token = processor.image_token_id
+    config = LlavaNextConfig(
+        text_config=text, vision_config=vision, image_token_index=token, image_grid_pinpoints=pinpoints
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return LlavaNextForConditionalGeneration(config).eval(), processor
+
+
+FAMILY = Family(
+    decoder="model.language_model",
+    vision="model.vision_tower",
+    image_token="image_token_id",  # noqa: S106
+    grids=grids,
+    tiny=tiny,
+)
