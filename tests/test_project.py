@@ -147,6 +147,16 @@ def test_axis_names_come_from_the_closed_list(source: Path) -> None:
     assert not {f"{source.name}:{line} {word}" for line, word in named if word not in closed}
 
 
+def test_the_page_of_concepts_lists_every_site_in_forward_order_with_its_axes() -> None:
+    from interp.interventions import SITES
+    from interp.prompt import AXES
+
+    section = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8").split("\n## Sites")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([\w ]+)`", section, re.MULTILINE))
+    assert tuple(rows) == SITES
+    assert rows == {site: AXES[site].removeprefix("layer ") for site in SITES}
+
+
 # ---------------------------------------------------------------------------------------------- what the code must not
 
 
