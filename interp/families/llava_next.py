@@ -78,7 +78,7 @@ def tiny() -> tuple[Any, Any]:
 FAMILY = Family(
     decoder="model.language_model",
     vision="model.vision_tower",
-    image_token="image_token_id",  # noqa: S106
+    image_token="image_token_id",
     grids=grids,
     tiny=tiny,
 )

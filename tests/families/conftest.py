@@ -4,6 +4,7 @@ import random
 from dataclasses import replace
 from functools import cache
 from math import ceil, floor
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -155,6 +156,12 @@ def _check_prompt(record, model, processor, sizes):
 def tiny():
     """Return the function that makes a family's tiny model and processor, once."""
     return _tiny
+
+
+@pytest.fixture(scope="session")
+def prompts():
+    """Return what makes images and inputs: `picture(size, light=None)` and `prepare(record, processor, *prompts)`."""
+    return SimpleNamespace(picture=picture, prepare=prepare)
 
 
 @pytest.fixture(scope="session")
