@@ -76,6 +76,11 @@ DEMO: Final = (
     "first second third fourth last finally step steps order true false correct wrong sure careful carefully detail "
     "details detailed brief briefly summary summarize short long one two three four five six seven eight nine ten "
     "zero number indoors outdoors indoor outdoor room house city town nature water sea sky sand grass road wall "
+    "give provide generate make description overview content contents shown depicted appear appears present exist "
+    "exists contain contains located location position positioned sitting standing holding doing happening going "
+    "weather time day night amount total compare difference choose option options single phrase using following based "
+    "reason reasoning therefore thus likely probably usually often hallucination attention model words token tokens "
+    "0 1 2 3 4 5 6 7 8 9 10 11 12 A B C D E F "
     "floor and or but if because so than with without from to in on at of for by as an the a - : ; ! ? ' \" ( )"
 )
 """Words of a visitor; known to the tokenizer, though training never uses most of them."""

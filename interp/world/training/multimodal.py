@@ -1,0 +1,125 @@
+"""Third stage: projector and decoder learn to speak about images, the tower frozen; data parallel on gloo."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
+
+from interp.world.batches import IGNORED, RowMaker, Rows, normalise, train_scenes
+from interp.world.processor import IMAGE_TOKENS, build_tokenizer
+from interp.world.training.config import Recipe
+from interp.world.training.language import load_decoder
+from interp.world.training.network import build_network
+from interp.world.training.state import Learner, optimise
+from interp.world.training.vision import load_tower
+
+FRESH = 10**7
+"""Scenes of this stage start here: the vision stage has not seen them."""
+
+
+class Speaker(nn.Module):
+    """A LLaVA that answers about images; its logits only behind the prefix, where the answers are."""
+
+    def __init__(self, model: LlavaForConditionalGeneration, maker: RowMaker) -> None:
+        """Remember where the image goes."""
+        super().__init__()
+        self.model = model
+        self.image, self.start, self.prefix = maker.image, maker.image_start, maker.prefix
+
+    def forward(
+        self,
+        pixels: Float[Tensor, "sample channel row col"],
+        ids: Int[Tensor, "sample token"],
+        positions: Int[Tensor, "sample token"],
+        mask: Float[Tensor, "sample 1 query key"],
+    ) -> Float[Tensor, "sample token vocab"]:
+        """Return the logits from the last token of the prefix on."""
+        inner = self.model.model
+        with torch.no_grad():
+            patches = inner.vision_tower(pixel_values=pixels).last_hidden_state[:, 1:]
+        embedded = inner.language_model.embed_tokens(ids)
+        window = slice(self.start, self.start + IMAGE_TOKENS)
+        shown = (ids[:, window] == self.image)[..., None]
+        image = torch.where(shown, inner.multi_modal_projector(patches), embedded[:, window])
+        embedded = torch.cat([embedded[:, : self.start], image, embedded[:, self.start + IMAGE_TOKENS :]], 1)
+        states = inner.language_model(
+            inputs_embeds=embedded, attention_mask=mask, position_ids=positions, use_cache=False
+        ).last_hidden_state
+        return self.model.lm_head(states[:, self.prefix - 1 :])
+
+
+def additive(rows: Rows) -> Float[Tensor, "sample 1 query key"]:
+    """Return the mask of some rows as it is added to the scores."""
+    return torch.where(rows.allowed, 0.0, torch.finfo(torch.float32).min)[:, None]
+
+
+def start_model(recipe: Recipe, out: Path, tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration:
+    """Return the network with the tower and the decoder of the first two stages."""
+    model = build_network(tokenizer, recipe.network, recipe.sink, seed=recipe.seed)
+    load_decoder(out / "language.safetensors", model)
+    model.model.vision_tower.load_state_dict(load_tower(out / "vision.safetensors", recipe).tower.state_dict())
+    return model
+
+
+def multimodal_loss(speaker: nn.Module, maker: RowMaker, recipe: Recipe, mine: range) -> Callable[[int], Tensor]:
+    """Return the loss of a step's batch as a function of the step, over this process's rows."""
+    batch, seed = recipe.multimodal.batch, recipe.seed
+
+    def loss(step: int) -> Float[Tensor, ""]:
+        drawn = train_scenes(step + FRESH // batch, mine, batch, seed)
+        generators = [np.random.default_rng((seed, 8, step, row)) for row in mine]
+        rows = maker.rows(generators, drawn)
+        pixels = normalise(np.stack([scene.pixels for scene in drawn]))
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = speaker(pixels, rows.ids, rows.positions, additive(rows))
+        targets = rows.targets[:, maker.prefix - 1 :].flatten()
+        weights = rows.weights[:, maker.prefix - 1 :].flatten() * (targets != IGNORED)
+        each = F.cross_entropy(logits.float().flatten(0, 1), targets, ignore_index=IGNORED, reduction="none")
+        return (each * weights).sum() / weights.sum()
+
+    return loss
+
+
+def average(gradients: list[Tensor]) -> None:
+    """Replace gradients by their mean over all processes."""
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def train_multimodal(rank: int, recipe: Recipe, out: Path) -> None:
+    """Train as one of `recipe.processes` processes, which meet in a file; writes `multimodal.safetensors`."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    if recipe.processes > 1:
+        meeting = (out / "meeting").absolute().as_uri()
+        dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=recipe.processes)
+    tokenizer = build_tokenizer()
+    model = start_model(recipe, out, tokenizer)
+    model.model.vision_tower.requires_grad_(requires_grad=False)
+    maker = RowMaker(tokenizer, recipe.text)
+    speaker = Speaker(model, maker)
+    run = torch.compile(speaker, dynamic=False) if recipe.compiled else speaker
+    mine = range(rank, recipe.multimodal.batch, recipe.processes)
+    rates = {
+        name: recipe.projector_rate if "projector" in name else 1.0
+        for name, parameter in speaker.named_parameters()
+        if parameter.requires_grad
+    }
+    share = average if recipe.processes > 1 else _keep
+    learner = Learner(speaker, rates, multimodal_loss(run, maker, recipe, mine), share)
+    optimise(learner, recipe.multimodal, out / "multimodal.safetensors", leader=rank == 0, label="multimodal")
+    if recipe.processes > 1:
+        dist.destroy_process_group()
+
+
+def _keep(_: list[Tensor]) -> None:
+    """Leave the gradients of a single process as they are."""

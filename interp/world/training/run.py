@@ -1,0 +1,96 @@
+"""The stages in order, as processes; and the finished model as a folder that Hugging Face can load."""
+
+import logging
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+import torch
+from torch import multiprocessing
+from transformers import GenerationConfig, LlavaForConditionalGeneration
+
+from interp.world.processor import build_processor
+from interp.world.training.config import Recipe
+from interp.world.training.language import train_language
+from interp.world.training.multimodal import start_model, train_multimodal
+from interp.world.training.state import load_tensors
+from interp.world.training.vision import train_vision
+
+Stage = Literal["vision", "language", "multimodal", "all"]
+STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
+
+
+def train(recipe: Recipe, out: Path, stage: Stage = "all") -> None:
+    """Run one stage or all; what is finished is skipped, what was killed goes on from its last checkpoint.
+
+    Vision and language run side by side, one single-threaded process each; then `recipe.processes` single-threaded
+    processes train both together.
+
+    Args:
+        recipe: What to do.
+        out: Folder of checkpoints and logs.
+        stage: Which part.
+
+    Raises:
+        ValueError: When there is no such stage.
+    """
+    if stage not in STAGES:
+        raise ValueError(f"no stage {stage!r}; there are {', '.join(STAGES)}")
+    out.mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("spawn")
+    alone = {"vision": train_vision, "language": train_language}
+    started = [
+        context.Process(target=_work, args=(function, recipe, out), name=name)
+        for name, function in alone.items()
+        if stage in (name, "all")
+    ]
+    _finish(started)
+    if stage in ("multimodal", "all"):
+        (out / "meeting").unlink(missing_ok=True)
+        _finish(
+            [
+                context.Process(target=_work, args=(train_multimodal, rank, recipe, out), name=f"multimodal {rank}")
+                for rank in range(recipe.processes)
+            ]
+        )
+
+
+def _work(function, *arguments: object) -> None:  # noqa: ANN001
+    logging.basicConfig(level=logging.INFO)
+    function(*arguments)
+
+
+def _finish(processes: list) -> None:
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    failed = [process.name for process in processes if process.exitcode]
+    if failed:
+        raise RuntimeError(f"{', '.join(failed)} failed; run the same command again to go on from the last checkpoint")
+
+
+def load_trained(recipe: Recipe, out: Path) -> LlavaForConditionalGeneration:
+    """Return the network as the multimodal stage's last checkpoint has it."""
+    processor = build_processor()
+    model = start_model(recipe, out, processor.tokenizer)
+    tensors, _ = load_tensors(out / "multimodal.safetensors")
+    prefix = "model.model."
+    model.load_state_dict(
+        {f"model.{k.removeprefix(prefix)}" if k.startswith(prefix) else k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    )
+    return model
+
+
+def export(model: LlavaForConditionalGeneration, folder: Path) -> None:
+    """Write model and processor, in half precision, so that `from_pretrained(folder)` loads both."""
+    model.config._attn_implementation = "sdpa"
+    tokens = model.config.text_config
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokens.bos_token_id,
+        eos_token_id=tokens.eos_token_id,
+        pad_token_id=tokens.pad_token_id,
+        do_sample=False,
+        max_new_tokens=100,
+    )
+    model.to(torch.float16).save_pretrained(folder)
+    build_processor().save_pretrained(folder)
