@@ -262,3 +262,47 @@ def check_model():
             _check_batch(record, model, processor, light)
 
     return check
+
+
+def encode(tokenizer, *questions, system=None):
+    """Return the inputs for one or several questions to a language model, through its chat template where it has one."""
+    options = {"return_tensors": "pt", "padding": True}
+    if tokenizer.chat_template is None:
+        return tokenizer(list(questions), **options)
+    before = [{"role": "system", "content": system}] if system else []
+    chats = [[*before, {"role": "user", "content": question}] for question in questions]
+    texts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
+    return tokenizer(texts, add_special_tokens=False, **options)
+
+
+@pytest.fixture(scope="session")
+def check_language_model():
+    """Return the check that a language model's tiny model runs, and that the record's paths mean what they should."""
+
+    def check(model_type):
+        record = family(model_type)
+        state = torch.random.get_rng_state()
+        model, tokenizer = record.tiny()
+        torch.testing.assert_close(torch.random.get_rng_state(), state, rtol=0, atol=0)
+        assert not model.training
+        assert model.config.model_type == model_type
+        assert record.image_token is record.vision is record.grids is None
+        layers = model.get_submodule(record.decoder).get_submodule(record.layers)
+        assert all(uses_interface(layer.get_submodule(record.attention)) for layer in layers)
+
+        short, long = "Why?", "What is the capital of France, and since when?"
+        inputs = encode(tokenizer, long)
+        _check_stream(record, model, inputs)
+        both = encode(tokenizer, short, long)
+        assert both["attention_mask"][0, 0] == 0
+        places = (both["attention_mask"].cumsum(-1) - 1).clamp(min=0)  # GPT-2 would count the padding
+        with torch.no_grad():
+            batched = model(**both, position_ids=places).logits[:, -1]
+            for row, question in zip(batched, (short, long), strict=True):
+                one = model(**encode(tokenizer, question)).logits[0, -1]
+                torch.testing.assert_close(row, one, rtol=1e-3, atol=1e-4)
+        sequences = model.generate(**inputs, max_new_tokens=3, min_new_tokens=3, do_sample=False)
+        assert sequences.shape == (1, inputs["input_ids"].shape[1] + 3)
+        return model, tokenizer
+
+    return check
