@@ -1,0 +1,88 @@
+"""Gemma 3: the image, squeezed into a square, becomes one grid of pooled patches; pan and scan adds one for every crop."""
+
+from math import isqrt
+from typing import Any
+
+from interp.data import Grid
+from interp.families import Family, ImageView
+
+TEMPLATE = (
+    "{{ bos_token }}{% set first = messages[0] if messages[0]['role'] == 'system' else none %}"
+    "{% for message in messages if message['role'] != 'system' %}"
+    "{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else message['role']) + '\\n' }}"
+    "{% if first and loop.first %}"
+    "{{ (first['content'] if first['content'] is string else first['content'][0]['text']) + '\\n\\n' }}{% endif %}"
+    "{% if message['content'] is string %}{{ message['content'] | trim }}{% else %}{% for part in message['content'] %}"
+    "{{ '<start_of_image>' if part['type'] == 'image' else part['text'] | trim }}{% endfor %}{% endif %}"
+    "{{ '<end_of_turn>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}"
+)
+
+
+def grids(view: ImageView) -> tuple[Grid, ...]:
+    """Return the grid of the whole image and those of its crops.
+
+    Whether there are crops is read from the processor's `images_kwargs`: arguments of one single call leave no trace.
+    """
+    import numpy as np
+
+    side, (width, height), settings = isqrt(view.processor.image_seq_length), view.size, view.processor.images_kwargs
+    boxes = [view.whole]
+    if settings["do_pan_and_scan"]:
+        names = ("pan_and_scan_min_crop_size", "pan_and_scan_max_num_crops", "pan_and_scan_min_ratio_to_activate")
+        where = np.indices((height, width), dtype=np.int32)  # an image of its own coordinates: a crop says where it is
+        crops = view.processor.image_processor.pan_and_scan(where, *(settings[name] for name in names))
+        ends = ((crop[:, 0, 0].tolist(), (crop[:, -1, -1] + 1).tolist()) for crop in crops)
+        boxes += [(float(x0), float(y0), float(x1), float(y1)) for (y0, x0), (y1, x1) in ends]
+    return tuple(Grid(view.index, side, side, box, tile=i) for i, box in enumerate(boxes))
+
+
+def tiny() -> tuple[Any, Any]:
+    """Return a Gemma 3 of two layers, one with a sliding window, on 56 × 56 pixels and 4 × 4 tokens, and its processor."""
+    import torch
+    from transformers import (
+        Gemma3Config,
+        Gemma3ForConditionalGeneration,
+        Gemma3ImageProcessorPil,
+        Gemma3Processor,
+    )
+
+    from interp.families._tokenizer import small_tokenizer
+
+    named = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
+    named |= {"bos_token": "<bos>", "eos_token": "<eos>"}
+    tokenizer = small_tokenizer(["<start_of_turn>", "<end_of_turn>"], add_bos=True, **named)
+    images = Gemma3ImageProcessorPil(size={"height": 56, "width": 56})
+    processor = Gemma3Processor(images, tokenizer, chat_template=TEMPLATE, image_seq_length=16)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "initializer_range": 0.15}
+    text = {"num_hidden_layers": 2, "num_key_value_heads": 2, "head_dim": 8, "query_pre_attn_scalar": 8, **shape}
+    text |= {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 32, "vocab_size": len(tokenizer)}
+    text |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "model_type": "gemma3_text"}
+    vision = {"model_type": "siglip_vision_model", "num_hidden_layers": 2, "vision_use_head": False, **shape}
+    config = Gemma3Config(
+        text_config=text,
+        vision_config={"image_size": 56, "patch_size": 7, **vision},
+        mm_tokens_per_image=16,
+        image_token_index=tokenizer.image_token_id,
+        boi_token_index=tokenizer.boi_token_id,
+        eoi_token_index=tokenizer.eoi_token_id,
+        tie_word_embeddings=False,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Gemma3ForConditionalGeneration(config).eval()
+        torch.nn.init.normal_(
+            model.model.multi_modal_projector.mm_input_projection_weight, std=0.2
+        )  # zero when it is new
+        return model, processor
+
+
+FAMILY = Family(
+    decoder="model.language_model",
+    attn_out="post_attention_layernorm",
+    mlp_out="post_feedforward_layernorm",
+    resid_mid="pre_feedforward_layernorm",
+    vision="model.vision_tower",
+    image_token="image_token_id",
+    grids=grids,
+    tiny=tiny,
+)
