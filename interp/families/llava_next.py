@@ -18,7 +18,10 @@ TEMPLATE = (
 def tiled(view: ImageView) -> Grid:
     """Return the grid of the joined tiles, without the rows or columns that are padding only.
 
-    The box is where the kept patches lie on the image: up to a patch beyond it, because whole patches are kept.
+    The box is where the kept patches lie: up to half a patch beyond the image or short of it, because whole ones are kept.
+
+    Raises:
+        ValueError: the image is so narrow that no patch is kept.
     """
     import numpy as np
     import torch
@@ -31,6 +34,10 @@ def tiled(view: ImageView) -> Grid:
     new = get_patch_output_size(np.broadcast_to(0, (3, height, width)), canvas, "channels_first")
     every = torch.meshgrid(*(torch.arange(edge // tile * side) for edge in canvas), indexing="ij")
     kept = unpad_image(torch.stack(every), (height, width))
+    if not kept.numel():
+        raise ValueError(
+            f"nothing of the tiles of a {width} × {height} image is left after unpadding; give a less narrow one"
+        )
     rows, cols = kept.shape[1:]
     (top, left), patch = kept[:, 0, 0].tolist(), tile / side
     x0, x1 = ((at * patch - (canvas[1] - new[1]) // 2) * width / new[1] for at in (left, left + cols))

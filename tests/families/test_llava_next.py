@@ -13,6 +13,11 @@ def test_grids_of_two_images(check_grids):
     check_grids("llava_next", [(70, 40), (30, 90)])
 
 
+def test_an_image_without_patches_is_refused(check_grids):
+    with pytest.raises(ValueError, match="1 × 150 image is left after unpadding"):
+        check_grids("llava_next", [(1, 150)])
+
+
 def test_model(check_model):
     check_model("llava_next")
 
