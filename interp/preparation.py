@@ -55,6 +55,7 @@ class Preparation:
         Raises:
             ValueError: an empty question, a prompt longer than the context, or images that do not match the text or the model.
         """
+        request = replace(request, images=tuple(read_image(i) for i in request.images))
         inputs = dict(request.inputs) if request.inputs is not None else self._processed(request)
         ids = inputs["input_ids"]
         if ids.ndim != 2 or ids.shape[0] != 1:
@@ -152,21 +153,16 @@ class Preparation:
         grown = dict(inputs)
         for name in PER_TOKEN:
             if name in inputs:
-                fill = {"input_ids": ids, "attention_mask": [1] * len(ids)}.get(name, [0] * len(ids))
+                types = self.family.response_type if name == "token_type_ids" else 0
+                fill = {"input_ids": ids, "attention_mask": [1] * len(ids)}.get(name, [types] * len(ids))
                 extra = torch.tensor([fill], dtype=inputs[name].dtype, device=inputs[name].device)
                 grown[name] = torch.cat([inputs[name], extra], 1)
         return grown, layout.grown_to(len(layout) + len(ids))
 
 
-def requested(images: Any, text: str, system_prompt: str | None, response: Any) -> Request:
-    """Return the request for one image, several, or none."""
-    several = [] if images is None else list(images) if isinstance(images, (list, tuple)) else [images]
-    return Request(tuple(read_image(i) for i in several), text, system_prompt, response)
-
-
 def _unpadded(inputs: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the inputs as tensors, without the padding tokens of the one conversation."""
-    given = {n: v for n, v in inputs.items() if isinstance(v, Tensor)}
+    given = {n: v for n, v in inputs.items() if isinstance(v, Tensor) and n != "labels"}
     mask = given.get("attention_mask")
     if mask is None:
         return {**given, "attention_mask": torch.ones_like(given["input_ids"])}
@@ -202,10 +198,3 @@ def _padded(part: Tensor, shape: Sequence[int], left: bool, fill: int) -> Tensor
     for size, want in zip(reversed(part.shape[1:]), reversed(list(shape)), strict=True):
         widths += [want - size, 0] if left else [0, want - size]
     return torch.nn.functional.pad(part, widths, value=fill) if any(widths) else part
-
-
-def remade(request: Request, **changes: Any) -> Request:
-    """Return a request with some of its parts changed; images are read where they are not pictures yet."""
-    if "images" in changes:
-        changes["images"] = tuple(read_image(i) for i in changes["images"])
-    return replace(request, **changes)

@@ -98,7 +98,8 @@ class Reply:
         text: the reply without special tokens.
         tokens: its tokens as text, the end token included when there was one.
         ids: their ids.
-        logprobs: the natural log-probability the model gave each of them, under the interventions.
+        logprobs: the natural log-probability the model gave each of them, under the interventions, before temperature,
+            sampling bounds and logits processors.
         stop: why it ended: the model ended it, the length ran out, or a stop string came.
         prompt: the prompt it answers.
         audit: what each intervention did.

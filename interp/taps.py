@@ -20,6 +20,9 @@ from interp.families import Family
 from interp.running import Pass, running
 
 IMPLEMENTATION = "interp"
+RUNNING = "running_pass"
+"""A keyword of the tapped model's call: the pass to make the running one for the length of that call."""
+OTHER_PARTS = ("vision", "qformer", "cross")
 NAMES = {"decoder": "blocks", "vision": "vision.blocks", "qformer": "qformer.blocks", "cross": "qformer.cross"}
 
 
@@ -245,6 +248,27 @@ def _count_tokens(decoder: nn.Module) -> None:
     decoder.register_forward_pre_hook(before, with_kwargs=True)
 
 
+def _take_pass(model: nn.Module) -> None:
+    """Let a call of the model bring its own running pass, which ends with the call."""
+    opened: list[tuple[Pass, Any]] = []
+
+    def before(_: nn.Module, args: tuple, kwargs: dict) -> Any:
+        if RUNNING not in kwargs:
+            return None
+        now = kwargs.pop(RUNNING)
+        opened.append((now, running.set(now)))
+        return args, kwargs
+
+    def after(*_: Any) -> None:
+        if opened and opened[-1][0] is running.get():
+            now, token = opened.pop()
+            running.reset(token)
+            now.close()
+
+    model.register_forward_pre_hook(before, with_kwargs=True)
+    model.register_forward_hook(after, always_call=True)
+
+
 def attends(module: nn.Module) -> bool:
     """Say whether a module computes attention through transformers' `AttentionInterface`."""
     code = getattr(inspect.unwrap(type(module).forward), "__code__", None)
@@ -280,6 +304,7 @@ def install(model: nn.Module, family: Family) -> None:
             _tap_layer(layer, index, family)
             if index == 0:
                 _count_tokens(decoder)
+                _take_pass(model)
     counts: dict[str, int] = {}
     for path, module in model.named_modules():
         if attends(module) and "taps" not in dict(module.named_children()):
@@ -301,3 +326,10 @@ def _tap_layer(layer: nn.Module, index: int, family: Family) -> None:
         _tap_middle(layer.get_submodule(family.resid_mid), layer.taps.resid_mid)
     _tap_output(layer.get_submodule(family.mlp_out), layer.taps.mlp_out)
     _tap_output(layer, layer.taps.resid_post)
+
+
+def tap_path(family: Family, site: str, layer: int) -> str:
+    """Return the path of a decoder tap from the top of the model."""
+    block = f"{family.decoder}.{family.layers}.{layer}"
+    inside = site in ("q", "k", "v", "attn_scores", "pattern", "z")
+    return f"{block}.{family.attention}.taps.{site}" if inside else f"{block}.taps.{site}"

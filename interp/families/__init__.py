@@ -55,6 +55,7 @@ class Family:
         grids: the blocks of image tokens of one image, in token order.
         prompt: the text for a number of images, a question and a system prompt, where the processor has no chat template.
         right_padded: names of inputs that are padded on the right in a batch although they are token sequences.
+        response_type: the token type of a teacher-forced reply, where the model tells kinds of tokens apart.
         tiny: makes a randomly initialised small model of this kind and its real processor, without any download.
     """
 
@@ -70,6 +71,7 @@ class Family:
     grids: Callable[[ImageView], tuple[Grid, ...]] | None = None
     prompt: Callable[[int, str, str | None], str] | None = None
     right_padded: tuple[str, ...] = ()
+    response_type: int = 0
     tiny: Callable[[], tuple[Any, Any]] | None = None
 
 

@@ -1,0 +1,163 @@
+"""Attention sinks and massive activations: tokens that much of the attention rests on, and the large dimensions they carry."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from interp.analysis import Analysis, View
+from interp.data import Layout, Segment, Tokens, tokens
+from interp.result import Result
+
+
+def attention_received(pattern: Float[Tensor, "*batch query key"]) -> Float[Tensor, "*batch key"]:
+    """Return how much attention each token gets from the tokens that can see it, on average.
+
+    α_k = (1 / (T - k)) Σ_{i ≥ k} A_ik over all rows of one conversation, its own row included. In [0, 1]; the first token of a
+    one-token conversation gets 1.
+
+    References: Gu et al., When Attention Sink Emerges (2024), the importance score behind Sink_k^ε. Differs: no.
+    """
+    length = pattern.shape[-1]
+    seen_by = torch.arange(length, 0, -1, device=pattern.device)
+    return pattern.float().tril().sum(-2) / seen_by
+
+
+@final
+@dataclass(frozen=True)
+class SinkTable(Result):
+    """Which tokens are attention sinks, in which layers, and what massive activations the residual stream carries.
+
+    `received` is α_k per layer and head (mean attention from the tokens that can see it, in [0, 1]); `occupancy` its head mean
+    times the number of tokens (1 is an even share); `is_sink` the decision per layer; `massive` the largest absolute entry of the residual
+    stream after each layer per token, `median` the layer's median absolute entry; `massive_dim` where that entry is.
+    """
+
+    received: Float[Tensor, "layer head token"]
+    occupancy: Float[Tensor, "layer token"]
+    is_sink: Bool[Tensor, "layer token"]
+    massive: Float[Tensor, "layer token"]
+    massive_dim: Int[Tensor, "layer token"]
+    median: Float[Tensor, " layer"]
+    layers: tuple[int, ...]
+    words: tuple[str, ...]
+    segments: tuple[str, ...]
+    positions: tuple[int, ...]
+    persistent: float
+    above: float
+    times_median: float
+
+    @classmethod
+    def summary_field(cls) -> str:
+        """Return `occupancy`."""
+        return "occupancy"
+
+    @property
+    def labels(self) -> dict[str, list]:
+        """The names of the layers."""
+        return {"layer": list(self.layers)}
+
+    @property
+    def tokens(self) -> Tokens:
+        """The model's sinks in this conversation as a selection, for interventions; may be empty."""
+        return tokens(self.positions)
+
+    def is_massive(self) -> Tensor:
+        """Return (layer, token): is the largest entry above both bounds?"""
+        return (self.massive > self.above) & (self.massive > self.times_median * self.median[:, None])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one line a sink: position, token, segment, layers, attention received, massive dimension, ratio to the median.
+
+        References: SPEAR Table 1.
+        """
+        ratio = self.massive / self.median[:, None].clamp_min(torch.finfo(torch.float32).tiny)
+        lines = []
+        for p in self.positions:
+            best = int(ratio[:, p].argmax())
+            lines.append(
+                {
+                    "position": p,
+                    "token": self.words[p],
+                    "segment": self.segments[p],
+                    "layers": [self.layers[i] for i in self.is_sink[:, p].nonzero().flatten().tolist()],
+                    "received": float(self.received[:, :, p].mean(1).max()),
+                    "massive_dim": int(self.massive_dim[best, p]),
+                    "massive_ratio": float(ratio[best, p]),
+                    "massive": bool(self.is_massive()[:, p].any()),
+                }
+            )
+        return lines
+
+
+@final
+@dataclass(frozen=True)
+class Sinks(Analysis):
+    """Find attention sinks and massive activations.
+
+    A token is a sink of a layer when its α_k, averaged over heads, exceeds `epsilon`, or at least half of the heads' do; and a
+    sink of the model when that holds in at least `persistent` of the layers. The last `ignore_last` tokens are left out: too
+    few tokens see them for a mean.
+
+    Args:
+        epsilon: the bound on α_k.
+        persistent: the share of layers.
+        above: the absolute bound of a massive activation.
+        times_median: its bound relative to the layer's median.
+        ignore_last: how many of the last tokens are never sinks.
+
+    References: SPEAR section on sink identification, which gives no threshold; Gu et al. (2024) for ε = 0.3; Sun et al., Massive
+    Activations (2024) for the two bounds. Differs: both decisions are this project's (methods, decision 11).
+    """
+
+    epsilon: float = 0.3
+    persistent: float = 1 / 3
+    above: float = 100.0
+    times_median: float = 1000.0
+    ignore_last: int = 4
+    want: ClassVar[frozenset[str]] = frozenset({"pattern", "resid_post"})
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that decide nothing.
+
+        Raises:
+            ValueError: epsilon or persistent outside (0, 1].
+        """
+        if not 0 < self.epsilon <= 1 or not 0 < self.persistent <= 1:
+            raise ValueError(f"epsilon and persistent are shares in (0, 1], got {self.epsilon} and {self.persistent}")
+
+    def reduce(self, values: Mapping[str, Tensor], view: View) -> dict[str, Tensor]:
+        """Return one layer's attention received and largest activations."""
+        received = attention_received(values["pattern"])
+        stream = values["resid_post"].float().abs()
+        largest, where = stream.max(-1)
+        decided = (received.mean(0) > self.epsilon) | ((received > self.epsilon).float().mean(0) >= 0.5)
+        found = {"received": received, "is_sink": decided, "massive": largest, "massive_dim": where, "median": stream.median()}
+        return {n: v.cpu() for n, v in found.items()}
+
+    def finish(self, partials: Mapping[int, dict[str, Tensor]], view: View) -> SinkTable:
+        """Decide which tokens are sinks of the model."""
+        found = {n: torch.stack([p[n] for p in partials.values()]) for n in next(iter(partials.values()))}
+        length = found["received"].shape[-1]
+        candidates = torch.arange(length) < max(length - self.ignore_last, 1)
+        lasting = (found["is_sink"].float().mean(0) >= self.persistent) & candidates
+        return SinkTable(
+            **found,
+            occupancy=found["received"].mean(1) * length,
+            layers=tuple(partials),
+            words=view.words,
+            segments=_names(view.layout),
+            positions=tuple(lasting.nonzero().flatten().tolist()),
+            persistent=self.persistent,
+            above=self.above,
+            times_median=self.times_median,
+        )
+
+
+def _names(layout: Layout) -> tuple[str, ...]:
+    names = {s.value: s.name for s in Segment}
+    return tuple(names[v] for v in layout.segment.tolist())
+

@@ -1,0 +1,52 @@
+"""Any function as an intervention, for what has no name yet."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, final
+
+from torch import Tensor
+
+from interp.data import EVERY, Selector
+from interp.interventions import PARTS, SITES, Here, Intervention, settled
+
+
+@final
+@dataclass(frozen=True)
+class Apply(Intervention):
+    """Replace the value at a site by a function of it.
+
+    Args:
+        site: one of `interp.interventions.SITES`.
+        function: from the value and `Here` to the new value; it leaves the value that came in alone.
+        layers: in which layers; all by default.
+        queries: at scores and pattern, the rows it touches: the function sees no others.
+        part: one of `interp.interventions.PARTS`.
+    """
+
+    site: str  # type: ignore[misc]
+    function: Callable[[Tensor, Here], Tensor]
+    layers: Iterable[int] | None = None
+    queries: Selector = EVERY
+    part: str = "decoder"  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        """Settle selectors and layers.
+
+        Raises:
+            ValueError: an unknown site or part.
+        """
+        settled(self, "queries")
+        if self.site not in SITES or self.part not in PARTS:
+            raise ValueError(f"site is one of {', '.join(SITES)} and part one of {', '.join(PARTS)}, got {self.site!r} and {self.part!r}")
+
+    def __call__(self, value: Tensor, here: Here) -> Tensor:
+        """Return the function's value."""
+        return self.function(value, here)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Refuse: a function is no data.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("Apply holds a Python function, which cannot be written down; make it an Intervention of its own to save it")

@@ -1,0 +1,179 @@
+"""`load`: from a name, a folder or a Hugging Face model to a Model that has been checked."""
+
+import importlib.resources
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from interp.families import Family, family, known
+from interp.model import Model
+from interp.taps import attends
+
+EMBEDDED = {"scenes": "checkpoints/scenes"}
+"""The models that ship with the package, by name."""
+
+log = logging.getLogger(__name__)
+
+
+def load(
+    source: str | Path | nn.Module,
+    *,
+    processor: Any = None,
+    device_map: str | dict[str, Any] | None = None,
+    dtype: torch.dtype | str | None = None,
+    quantization: Literal["4bit", "8bit"] | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Model:
+    """Return a model ready to be looked into.
+
+    Args:
+        source: `scenes` (ships with the package), a name on the Hugging Face hub, a folder, or a model that is loaded already.
+        processor: its processor or tokenizer; found beside the weights by default, needed with a model object.
+        device_map: where the weights go (`auto`, `cuda:0`, ...); needs accelerate.
+        dtype: type of the weights (`bfloat16`, torch.float16, ...); float32 for the embedded model, the checkpoint's otherwise.
+        quantization: load the weights in 4 or 8 bits; needs bitsandbytes.
+        revision: branch, tag or commit on the hub.
+        trust_remote_code: run Python code that comes with the checkpoint. Off unless you say so.
+
+    Raises:
+        FileNotFoundError: a folder without a model, or a name that cannot be fetched.
+        ImportError: an extra that a setting needs is not installed.
+        TypeError: a model whose attention the taps cannot reach, or no processor for a model object.
+        ValueError: a model of an unknown kind that fails the checks, with the reason.
+    """
+    if isinstance(source, nn.Module):
+        if processor is None:
+            raise TypeError("a loaded model needs its processor too: load(model, processor=AutoProcessor.from_pretrained(...))")
+        return _checked(source, processor, name=getattr(source.config, "name_or_path", "") or type(source).__name__, revision=revision)
+    place = _place(str(source))
+    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    module = _weights(place, str(source), options, device_map, _dtype(dtype, str(source)), quantization)
+    processor = processor if processor is not None else _processor(place, options)
+    revision = revision or getattr(module.config, "_commit_hash", None)
+    return _checked(module, processor, name=str(source), revision=revision)
+
+
+def _place(name: str) -> str:
+    if name in EMBEDDED:
+        return str(importlib.resources.files("interp") / EMBEDDED[name])
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise FileNotFoundError(f"the folder {path} holds no model: there is no config.json in it")
+        return str(path)
+    if path.is_file() or name.startswith(("/", "./", "../", "~")):
+        raise FileNotFoundError(f"{name} is no folder with a model; give a folder, a hub name such as 'llava-hf/llava-1.5-7b-hf', or one of {sorted(EMBEDDED)}")
+    return name
+
+
+def _dtype(dtype: torch.dtype | str | None, name: str) -> torch.dtype | str:
+    if isinstance(dtype, str) and dtype != "auto":
+        found = getattr(torch, dtype, None)
+        if not isinstance(found, torch.dtype):
+            raise ValueError(f"unknown dtype {dtype!r}; use float32, bfloat16, float16 or auto")
+        return found
+    return dtype or (torch.float32 if name in EMBEDDED else "auto")
+
+
+def _weights(place: str, name: str, options: dict[str, Any], device_map: Any, dtype: Any, quantization: str | None) -> nn.Module:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+    if device_map is not None:
+        _needs("accelerate", "device_map", "accelerate")
+    extra = {} if device_map is None else {"device_map": device_map}
+    if quantization is not None:
+        extra["quantization_config"] = _quantized(quantization)
+    try:
+        config = AutoConfig.from_pretrained(place, **options)
+        auto = AutoModelForImageTextToText if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING else AutoModelForCausalLM
+        return auto.from_pretrained(place, dtype=dtype, attn_implementation="sdpa", **extra, **options)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{name!r} could not be loaded: {_first_line(error)} Without a network, give a folder that holds the model, put it into the hub's cache "
+            f"beforehand (hf download {name}), or use the one that ships with the package: load('scenes')."
+        ) from error
+    except ValueError as error:
+        if "model type" in str(error) or "Unrecognized" in str(error):
+            raise ValueError(f"{name!r}: {_first_line(error)} Kinds with a family file: {', '.join(known())}.") from error
+        raise
+
+
+def _processor(place: str, options: dict[str, Any]) -> Any:
+    from transformers import AutoProcessor, AutoTokenizer
+
+    try:
+        return AutoProcessor.from_pretrained(place, **options)
+    except (OSError, ValueError):
+        return AutoTokenizer.from_pretrained(place, **options)
+
+
+def _quantized(how: str) -> Any:
+    if how not in ("4bit", "8bit"):
+        raise ValueError(f"quantization is '4bit' or '8bit', got {how!r}")
+    _needs("bitsandbytes", f"quantization={how!r}", "quantized")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_4bit=how == "4bit", load_in_8bit=how == "8bit")
+
+
+def _needs(package: str, setting: str, extra: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise ImportError(f"{setting} needs {package}, which is not installed: pip install 'interp[{extra}]'")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".") + "."
+
+
+def _checked(module: nn.Module, processor: Any, *, name: str, revision: str | None) -> Model:
+    kind = module.config.model_type
+    if getattr(module.config, "is_encoder_decoder", False):
+        raise TypeError(f"{type(module).__name__} is an encoder-decoder; only decoder-only language models are supported")
+    if kind in known():
+        return Model(module, processor, family(kind), name, revision)
+    from interp.conformance import check_discovered
+
+    model = Model(module, processor, discovered(module), name, revision)
+    model.notes = check_discovered(model)
+    for note in model.notes:
+        log.warning("%s", note)
+    return model
+
+
+def discovered(module: nn.Module) -> Family:
+    """Return a family record for a model of unknown kind, from what its modules are called and how they attend.
+
+    Raises:
+        TypeError: no list of layers whose attention goes through transformers' AttentionInterface.
+    """
+    decoder = module.get_decoder()
+    path = next((n for n, m in module.named_modules() if m is decoder), None)
+    lists = [n for n, m in decoder.named_modules() if isinstance(m, nn.ModuleList) and len(m) and any(attends(x) for x in m[0].modules())]
+    if path is None or not lists:
+        raise TypeError(
+            f"no family for model_type {module.config.model_type!r}, and its attention does not go through transformers' AttentionInterface; "
+            f"add interp/families/{module.config.model_type}.py if it does. Known: {', '.join(known())}"
+        )
+    layer = decoder.get_submodule(lists[0])[0]
+    attention = next(n for n, m in layer.named_modules() if attends(m))
+    children = dict(layer.named_children())
+    mlp = next((n for n in ("mlp", "feed_forward", "ffn", "block_sparse_moe") if n in children), None)
+    middle = next((n for n in ("pre_feedforward_layernorm", "post_attention_layernorm", "ln_2", "ffn_norm") if n in children), None)
+    if mlp is None:
+        raise TypeError(f"no family for model_type {module.config.model_type!r}: its layers have no MLP under a known name, only {', '.join(children)}; add interp/families/{module.config.model_type}.py")
+    sandwich = "pre_feedforward_layernorm" in children and "post_feedforward_layernorm" in children
+    image = next((n for n in ("image_token_id", "image_token_index") if hasattr(module.config, n)), None)
+    return Family(
+        decoder=path,
+        layers=lists[0],
+        attention=attention,
+        attn_out="post_attention_layernorm" if sandwich else None,
+        mlp_out="post_feedforward_layernorm" if sandwich else mlp,
+        resid_mid=middle,
+        image_token=image,
+    )

@@ -1,0 +1,200 @@
+"""The one class with state: a Hugging Face model with its processor, its family and its taps."""
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from interp.families import Family
+from interp.interventions import SITES, Intervention
+from interp.preparation import Preparation, batched
+from interp.prompt import Prompt, Request
+from interp.running import Conversations, Pass
+from interp.taps import RUNNING, install
+from interp.trace import seen
+
+
+@final
+class Model:
+    """A vision-language model or language model that can be looked into and changed while it runs.
+
+    Its parameters are frozen and it is in evaluation mode; every attention module and decoder layer has taps.
+
+    Args:
+        module: a Hugging Face model with a language-model head.
+        processor: its processor, or the tokenizer of a language model.
+        family: where its parts are.
+        name: what it is called in results.
+        revision: which version of the weights, where that is known.
+    """
+
+    def __init__(self, module: nn.Module, processor: Any, family: Family, name: str, revision: str | None = None) -> None:
+        """Install the taps.
+
+        Raises:
+            TypeError: an attention that the taps cannot reach.
+        """
+        self.module = module.eval().requires_grad_(False)
+        self.processor, self.family, self.name, self.revision = processor, family, name, revision
+        self.config = module.config
+        self.text_config = module.config.get_text_config(decoder=True)
+        self.notes: tuple[str, ...] = ()
+        install(module, family)
+        self._again = Preparation(processor, family, self.config, getattr(self.text_config, "max_position_embeddings", None))
+        self._seen = None
+
+    def __repr__(self) -> str:
+        """Say what it is and how large."""
+        size = sum(p.numel() for p in self.module.parameters()) / 1e6
+        return f"Model({self.name!r}, {self.config.model_type}, {self.layers} layers × {self.heads} heads, {size:.1f} M parameters)"
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The module that owns the decoder layers."""
+        return self.module.get_submodule(self.family.decoder)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The decoder layers."""
+        return self.decoder.get_submodule(self.family.layers)
+
+    @property
+    def layers(self) -> int:
+        """The number of decoder layers."""
+        return len(self.blocks)
+
+    @property
+    def heads(self) -> int:
+        """The number of query heads in a decoder layer."""
+        return int(self.text_config.num_attention_heads)
+
+    @property
+    def kv_heads(self) -> int:
+        """The number of key-value heads in a decoder layer."""
+        return int(getattr(self.text_config, "num_key_value_heads", None) or self.heads)
+
+    @property
+    def dim(self) -> int:
+        """The width of the residual stream."""
+        return int(self.text_config.hidden_size)
+
+    @property
+    def head_dim(self) -> int:
+        """The width of one head."""
+        return int(getattr(self.text_config, "head_dim", None) or self.dim // self.heads)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites this model has, in forward order."""
+        return tuple(s for s in SITES if s != "resid_mid" or self.family.resid_mid is not None)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer."""
+        return self._again.tokenizer
+
+    @property
+    def context(self) -> int | None:
+        """How many tokens fit; None when the configuration does not say."""
+        return self._again.context
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs go."""
+        return self.module.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type of the weights."""
+        return self.module.dtype
+
+    def prepare(
+        self,
+        images: Any = None,
+        text: str = "",
+        *,
+        system_prompt: str | None = None,
+        response: str | Sequence[int] | None = None,
+        inputs: dict[str, Tensor] | None = None,
+    ) -> Prompt:
+        """Return a prompt in the model's own chat format.
+
+        Args:
+            images: an image (PIL, path or array), a list of them, or None for text alone.
+            text: the question.
+            system_prompt: an instruction before the conversation; `vicuna_v1` is LLaVA-1.5's original one.
+            response: a reply to teacher-force, as text or token ids.
+            inputs: tensors that were processed elsewhere, instead of images and text; given with the images they were made
+                from, the layout knows where on them each token looks.
+
+        Raises:
+            ValueError: an empty question, images that do not match the text or the model, or more tokens than fit.
+            FileNotFoundError: an image file that is not there.
+        """
+        if isinstance(images, str) and not text and inputs is None:
+            raise ValueError(f"prepare(image, text) got only {images!r}; for text without an image write prepare(text={images!r})")
+        several = () if images is None else tuple(images) if isinstance(images, (list, tuple)) else (images,)
+        answer = response if response is None or isinstance(response, str) else tuple(response)
+        return self._again(Request(several, text, system_prompt, answer, inputs))
+
+    def inputs(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
+        """Return the inputs of one or more prompts on the model's device, padded on the left."""
+        pad = self.tokenizer.pad_token_id
+        batch = batched(prompts, self.family.right_padded, 0 if pad is None else pad)
+        mask = batch["attention_mask"]
+        if self.family.image_token is None and not bool(mask.all()):  # absolute positions would count the padding
+            batch["position_ids"] = (mask.cumsum(-1) - 1).clamp_min(0)
+        floating = {n: v.to(self.dtype) if v.is_floating_point() else v for n, v in batch.items()}
+        return {n: v.to(self.device) for n, v in floating.items()}
+
+    def running(self, prompts: Sequence[Prompt], changes: Sequence[Intervention] = (), **settings: Any) -> Pass:
+        """Return the pass over some prompts, to be made the running one with `interp.running.run`.
+
+        Raises:
+            ValueError: an intervention on a layer or site that the model does not have, or on tokens a prompt does not have.
+        """
+        self.check(prompts, changes)
+        return Pass(Conversations(tuple(p.layout for p in prompts)), tuple(changes), **settings)
+
+    def check(self, prompts: Sequence[Prompt], changes: Sequence[Intervention]) -> None:
+        """Refuse interventions that cannot act on these prompts, before anything runs.
+
+        Raises:
+            TypeError: something that is no intervention.
+            ValueError: a layer, site or position that is not there.
+        """
+        for change in changes:
+            if not isinstance(change, Intervention):
+                raise TypeError(f"a change is an Intervention, got {type(change).__name__}: {change!r}")
+            beyond = [i for i in change.layers or () if i >= self.layers] if change.part == "decoder" else []
+            if beyond:
+                raise ValueError(f"{change} names layers {beyond}, but {self.name} has layers 0..{self.layers - 1}")
+            if change.site not in self.sites:
+                raise ValueError(f"{change} acts at {change.site}, but {self.name} has only {', '.join(self.sites)}")
+            for selection in change.selections():
+                for prompt in prompts:
+                    try:
+                        selection.mask(prompt.layout)
+                    except IndexError as error:
+                        raise ValueError(f"{change}: {error}") from error
+
+    @property
+    def seen(self) -> Any:
+        """The model as nnsight sees it; made when it is first asked for."""
+        if self._seen is None:
+            self._seen = seen(self.module)
+        return self._seen
+
+    def trace(self, prompt: Prompt | None = None, *changes: Intervention, **inputs: Tensor) -> Any:
+        """Return nnsight's own trace of this model, for whatever is not foreseen here; every tap of the decoder runs in it.
+
+        Example:
+            >>> with model.trace(prompt):  # doctest: +SKIP
+            ...     layer = model.seen.model.language_model.layers[3]
+            ...     pattern = layer.self_attn.taps.pattern.output.save()
+        """
+        given = inputs if prompt is None else {**self.inputs([prompt]), **inputs}
+        every = frozenset(("decoder", site) for site in self.sites)
+        now = self.running([] if prompt is None else [prompt], changes, wanted=every)
+        return self.seen.trace(**given, use_cache=False, **{RUNNING: now})
