@@ -137,14 +137,22 @@ def axes_of(source: Path) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, axis) for axis in str(axes.value).split())
 
 
+def axis_table() -> list[str]:
+    section = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8").split(AXES_HEADING)[1].split("\n## ")[0]
+    return re.findall(r"^\| `(\w+)`", section, re.MULTILINE)
+
+
 @pytest.mark.parametrize("source", [s for s in SOURCES if "world" not in s.parts], ids=name)  # it draws pixels
 def test_axis_names_come_from_the_closed_list(source: Path) -> None:
-    concepts = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
-    section = concepts.split(AXES_HEADING)[1].split("\n## ")[0]
-    closed = set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE))
     # An axis may be any size (..., _), a number, shared (#), variadic (*), or a sum such as token+1.
     named = {(line, word) for line, axis in axes_of(source) for word in re.findall(r"[a-z][a-z_0-9]*", axis)}
-    assert not {f"{source.name}:{line} {word}" for line, word in named if word not in closed}
+    assert not {f"{source.name}:{line} {word}" for line, word in named if word not in axis_table()}
+
+
+def test_the_page_of_concepts_lists_every_axis_of_a_result() -> None:
+    from interp.result import AXES
+
+    assert [axis for axis in axis_table() if axis != "batch"] == list(AXES)
 
 
 def test_the_page_of_concepts_lists_every_site_in_forward_order_with_its_axes() -> None:
@@ -155,6 +163,16 @@ def test_the_page_of_concepts_lists_every_site_in_forward_order_with_its_axes() 
     rows = dict(re.findall(r"^\| `(\w+)` \| `([\w ]+)`", section, re.MULTILINE))
     assert tuple(rows) == SITES
     assert rows == {site: AXES[site].removeprefix("layer ") for site in SITES}
+
+
+@pytest.mark.parametrize("page", ["docs/extending.md"])
+def test_the_python_of_a_page_runs(page: str, tmp_path: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert blocks
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks), encoding="utf-8")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 # ---------------------------------------------------------------------------------------------- what the code must not
@@ -171,26 +189,47 @@ def test_no_code_runs_from_a_file_or_a_string(source: Path) -> None:
     assert not called & {"eval", "exec", "compile", "torch.load", "torch.save", "np.load", "numpy.load"}
 
 
-NO_NETWORK = """
-import beartype, importlib, pkgutil, socket, sys, warnings
+IMPORT_EACH = """
+import beartype, importlib, os, socket, sys, traceback, warnings
+# Once, for all the children:
+import matplotlib.pyplot, nnsight, pandas, scipy.stats, seaborn, torch, transformer_lens
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 def refuse(*args, **kwargs):
     raise OSError(f"the network was asked for: {args}")
 
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refuse
+
+def alone(name):
+    warnings.simplefilter("error")
+    try:
+        importlib.import_module(name)
+        return 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+for name in sys.stdin.read().split():
+    child = os.fork()
+    if not child:
+        os._exit(alone(name))
+    if os.waitpid(child, 0)[1]:
+        print(name)
 """
 
 
-def test_importing_any_module_needs_no_network_and_warns_of_nothing() -> None:
-    every = """
-warnings.simplefilter("error")
-import interp
-names = [m.name for m in pkgutil.walk_packages(interp.__path__, "interp.") if not m.name.endswith("__main__")]
-for name in names:
-    importlib.import_module(name)
-print(len(names))
-"""
-    assert int(run(NO_NETWORK + every)[0]) == len([s for s in SOURCES if s.name != "__main__.py"]) - 1
+def test_every_module_can_be_imported_first_without_network_or_warning() -> None:
+    modules = [".".join(s.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for s in SOURCES]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_EACH],
+        input="\n".join(modules),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    assert not done.stdout.split(), done.stderr[-3000:]
 
 
 def test_importing_the_package_draws_nothing_and_traces_nothing() -> None:
