@@ -74,10 +74,8 @@ def load_trained(recipe: Recipe, out: Path) -> LlavaForConditionalGeneration:
     processor = build_processor()
     model = start_model(recipe, out, processor.tokenizer)
     tensors, _ = load_tensors(out / "multimodal.safetensors")
-    prefix = "model.model."
-    model.load_state_dict(
-        {f"model.{k.removeprefix(prefix)}" if k.startswith(prefix) else k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-    )
+    speaker = "model.model."
+    model.load_state_dict({k.removeprefix(speaker): v for k, v in tensors.items() if k.startswith(speaker)})
     return model
 
 
@@ -93,4 +91,6 @@ def export(model: LlavaForConditionalGeneration, folder: Path) -> None:
         max_new_tokens=100,
     )
     model.to(torch.float16).save_pretrained(folder)
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o644)
     build_processor().save_pretrained(folder)
