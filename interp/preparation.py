@@ -114,7 +114,7 @@ class Preparation:
             raise ValueError(f"{self.config.model_type} is a language model: it takes no image, got {len(request.images)}")
         if self.image_id is None:
             return request.text
-        placeholder = getattr(self.processor, "image_token", None) or self.tokenizer.convert_ids_to_tokens(self.image_id)
+        placeholder = str(getattr(self.processor, "image_token", None) or self.tokenizer.convert_ids_to_tokens(self.image_id))
         named = request.text.count(placeholder) if placeholder else 0
         if named and named != len(request.images):
             raise ValueError(f"the text names {named} image(s) ({placeholder}), but {len(request.images)} were given; give as many as it names, or leave {placeholder} out")

@@ -61,5 +61,6 @@ FAMILY = Family(
     image_token="image_token_id",
     grids=grids,
     prompt=prompt,
+    response_type=1,
     tiny=tiny,
 )

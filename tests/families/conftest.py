@@ -201,8 +201,8 @@ def _check_stream(record, model, inputs):
         handle.remove()
     middle = got["layer_in"] + got["attn_out"]
     if record.resid_mid:
-        torch.testing.assert_close(got["resid_mid_in"], middle)
-    torch.testing.assert_close(got["layer"], middle + got["mlp_out"])
+        torch.testing.assert_close(got["resid_mid_in"].reshape(middle.shape), middle)  # OPT lays its tokens end to end
+    torch.testing.assert_close(got["layer"], middle + got["mlp_out"].reshape(middle.shape))
 
 
 def _check_attention(record, model):
@@ -304,5 +304,70 @@ def check_language_model():
         sequences = model.generate(**inputs, max_new_tokens=3, min_new_tokens=3, do_sample=False)
         assert sequences.shape == (1, inputs["input_ids"].shape[1] + 3)
         return model, tokenizer
+
+    return check
+
+
+def _padded_pair(record, processor, image, questions):
+    """Return two prompts as one batch, padded on the left, and on the right where the record says so."""
+    alone = [prepare(record, processor, ([image], question)) for question in questions]
+    batch = {}
+    for name in alone[0]:
+        parts = [inputs[name] for inputs in alone]
+        longest = max(part.shape[1] for part in parts)
+        for i, part in enumerate(parts):
+            gap = longest - part.shape[1]
+            parts[i] = (
+                torch.nn.functional.pad(part, (0, gap) if name in record.right_padded else (gap, 0)) if gap else part
+            )
+        batch[name] = torch.cat(parts)
+    return alone, batch
+
+
+def _check_queries(record, model, processor, size, light):
+    token = getattr(model.config, record.image_token)
+    seen = []
+    for image in (picture(size), picture(size, light)):
+        inputs = prepare(record, processor, ([image], QUESTION))
+        (grid,) = record.grids(ImageView(processor, model.config, inputs, 0, size))
+        assert grid.box is grid.patch_box(0, grid.cols - 1) is None
+        where = inputs["input_ids"][0] == token
+        assert tuple(where[: grid.cols].tolist()) == grid.placeholders
+        assert not where[grid.cols :].any()
+        seen.append(embeddings(record, model, inputs))
+    moved = (seen[0] - seen[1]).norm(dim=-1)
+    assert (moved[where] > 1e-4).all()
+    assert (moved[~where] == 0).all()
+    assert torch.pdist(seen[1][where]).min() > 1e-2, "the queries are all alike"
+
+
+@pytest.fixture(scope="session")
+def check_qformer():
+    """Return the check of a model that looks at its image through a Q-Former: tokens without a place, one image a prompt."""
+
+    def check(model_type):
+        record = family(model_type)
+        state = torch.random.get_rng_state()
+        model, processor = record.tiny()
+        torch.testing.assert_close(torch.random.get_rng_state(), state, rtol=0, atol=0)
+        assert not model.training
+        assert model.config.model_type.replace("-", "_") == model_type
+        for size in ((28, 28), (90, 31), (20, 77), (7, 5)):
+            _check_queries(record, model, processor, size, (0, 0, size[0] // 2, size[1] // 2))
+
+        layers = model.get_submodule(record.decoder).get_submodule(record.layers)
+        assert all(uses_interface(layer.get_submodule(record.attention)) for layer in layers)
+        for path in (record.vision, record.qformer):
+            assert sum(uses_interface(module) for module in model.get_submodule(path).modules()) >= 2
+        alone, both = _padded_pair(record, processor, picture((50, 30), (0, 0, 20, 20)), ("Why?", QUESTION))
+        _check_stream(record, model, both)
+        with torch.no_grad():
+            for row, inputs in zip(model(**both).logits[:, -1], alone, strict=True):
+                torch.testing.assert_close(row, model(**inputs).logits[0, -1], rtol=1e-3, atol=1e-4)
+        length = alone[0]["input_ids"].shape[1]
+        sequences = model.generate(**alone[0], max_new_tokens=3, min_new_tokens=3, do_sample=False)
+        assert sequences.shape == (1, length + 3)
+        with pytest.raises(ValueError, match="one image at a time, got 2"):
+            record.prompt(2, "Why?", None)
 
     return check
