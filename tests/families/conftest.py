@@ -230,7 +230,7 @@ def _check_batch(record, model, processor, image):
 def check_model():
     """Return the check that a family's tiny model runs, and that the record's paths mean what they should."""
 
-    def check(model_type, size=(40, 30), text_only=True, batched=True):
+    def check(model_type, size=(40, 30), text_only=True, batched=True, system=True):
         record = family(model_type)
         state = torch.random.get_rng_state()
         model, processor = record.tiny()
@@ -260,6 +260,11 @@ def check_model():
             model.generate(**inputs, max_new_tokens=3, do_sample=False)
         if batched:
             _check_batch(record, model, processor, light)
+        if system:
+            inputs = prepare(record, processor, ([light], QUESTION), system="Be brief.")
+            before, _, after = processor.tokenizer.decode(inputs["input_ids"][0]).partition(QUESTION)
+            assert "Be brief." in before
+            assert QUESTION not in after
 
     return check
 
