@@ -18,6 +18,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
+suppress_warnings = ["toc.empty_glob"]  # the index takes in whatever other pages there are
 default_role = "code"
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
@@ -51,6 +52,7 @@ def as_written(app: Any, what: str, name: str, obj: Any, options: Any, lines: li
     """Keep the signs of formulas: outside of code spans a bar, a star or an underscore is itself, not markup."""
     text = re.split(r"(`+[^`]*`+)", "\n".join(lines))
     text[::2] = [re.sub(r"([|*]|_\b)", r"\\\1", part) for part in text[::2]]
+    text[2::2] = [re.sub(r"^(?=\w)", r"\\ ", part) for part in text[2::2]]  # a plural after code
     lines[:] = "".join(text).split("\n")
 
 

@@ -1,5 +1,6 @@
 """The one place that knows nnsight: a model as nnsight sees it, and one trace that reads values and their gradients."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,9 @@ Visit = Callable[[str, Tensor, Tensor | None], None]
 
 def seen(module: nn.Module) -> NNsight:
     """Return a model as nnsight sees it; the model itself stays as it is."""
-    return NNsight(module)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*has a submodule named 'output'.*")  # only its name differs there
+        return NNsight(module)
 
 
 def _at(wrapped: NNsight, path: str) -> Any:
