@@ -222,6 +222,8 @@ EMITTING = Tokens("emitting")
 """The rows whose logits are a response token: the last prompt token and every response token."""
 LAST = Tokens("last")
 """The last token."""
+PREDICTING = EMITTING - LAST
+"""The rows whose logits are a token of a teacher-forced reply: each of its tokens is predicted one row earlier."""
 
 
 def _segments(layout: Layout, *names: str) -> Tensor:

@@ -6,9 +6,12 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from interp.analysis import View
 from interp.families import Family
+from interp.heads import HeadWeights
 from interp.interventions import SITES, Intervention
 from interp.preparation import Preparation, batched
+from interp.projections import head_weights
 from interp.prompt import Prompt, Request
 from interp.running import Conversations, Pass
 from interp.taps import RUNNING, install
@@ -178,6 +181,27 @@ class Model:
                         selection.mask(prompt.layout)
                     except IndexError as error:
                         raise ValueError(f"{change}: {error}") from error
+
+    def weights(self, layer: int) -> HeadWeights:
+        """Return what each head of a layer multiplies by.
+
+        Raises:
+            IndexError: a layer that is not there.
+            TypeError: packed (quantised) weights, or projections of an unknown form.
+        """
+        if not 0 <= layer < self.layers:
+            raise IndexError(f"layer {layer} is not there: {self.name} has layers 0..{self.layers - 1}")
+        return head_weights(self.blocks[layer], self.family, self.text_config)
+
+    def unembed(self, stream: Tensor) -> Tensor:
+        """Return the logits (..., vocab) that the final norm and the head make of a residual stream (..., dim)."""
+        norm = self.decoder.get_submodule(self.family.final_norm)
+        with torch.no_grad():
+            return self.module.get_output_embeddings()(norm(stream.to(self.device, self.dtype)))
+
+    def view(self, prompt: Prompt) -> View:
+        """Return what an analysis may know about a prompt and this model beside the arrays of a pass."""
+        return View(prompt.layout, prompt.tokens, prompt.ids, weights=self.weights, unembed=self.unembed)
 
     @property
     def seen(self) -> Any:

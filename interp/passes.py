@@ -1,21 +1,25 @@
 """`capture` and `measure`: one pass through the model, forward and, where gradients are asked for, backward."""
 
+import functools
+import operator
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from interp.analysis import Analysis, restricted, rows_of
-from interp.data import EVERY, Segment, Selector, Tokens, tokens
+from interp.analysis import Analysis, restricted
+from interp.data import EVERY, PREDICTING, Segment, Selector, Tokens, tokens
 from interp.interventions import SITES, Intervention
 from interp.model import Model
 from interp.prompt import Capture, Prompt
 from interp.result import Result, check_finite
 from interp.running import run
+from interp.samples import Failure, Samples
 from interp.taps import OTHER_PARTS, tap_path
 from interp.trace import forward, forward_and_backward
 
@@ -183,36 +187,62 @@ def capture(
     arrays.update(_other_parts(others, device))
     said = "" if plan.loss is None else "every response token, each in its own row" if plan.local else str(target)
     sizes = {"heads": model.heads, "kv_heads": model.kv_heads, "head_dim": model.head_dim, "dim": model.dim}
-    return Capture(arrays, prompt.layout, prompt.tokens, plan.layers, plan.queries, said, model.name, sizes)
+    return Capture(arrays, prompt.layout, prompt.tokens, prompt.ids, plan.layers, plan.queries, said, model.name, sizes)
 
 
 def measure(
-    model: Model, prompt: Prompt, *analyses: Analysis, changes: Sequence[Intervention] = (), target: Target | None = None
+    model: Model,
+    prompts: Prompt | Sequence[Prompt],
+    *analyses: Analysis,
+    changes: Sequence[Intervention] = (),
+    target: Target | None = None,
+    progress: bool = True,
 ) -> Any:
     """Run the model once and return the result of every analysis; each layer is reduced when it arrives and let go.
 
     Args:
         model: the model.
-        prompt: the conversation.
+        prompts: a conversation, or several.
         analyses: what to find out.
         changes: interventions to run under.
-        target: what gradients are of, where an analysis needs them.
+        target: what gradients are of, where an analysis needs those of one target.
+        progress: whether to show a bar over several prompts.
 
     Returns:
-        One result for one analysis, a tuple of them for several.
+        One result for one analysis, a tuple of them for several. For several prompts each result is a `Samples`.
 
     Raises:
-        ValueError: no analysis, or one that needs gradients without a target.
+        ValueError: no analysis, one that needs gradients without a target, or analyses whose gradients need two passes.
     """
     if not analyses:
         raise ValueError("measure needs at least one analysis, for example interp.analysis.sinks.Sinks()")
+    if isinstance(prompts, Prompt):
+        found = _measured(model, prompts, analyses, tuple(changes), target)
+        return found[0] if len(found) == 1 else found
+    done: dict[int, tuple[Result, ...]] = {}
+    failed = []
+    for index, prompt in enumerate(tqdm(prompts, desc="measure", disable=not progress, leave=False)):
+        try:
+            done[index] = _measured(model, prompt, analyses, tuple(changes), target)
+        except (ValueError, IndexError, ArithmeticError, MemoryError) as error:
+            failed.append(Failure(index, f"{type(error).__name__}: {error}"))
+    each = [Samples(tuple(r[i] for r in done.values()), tuple(done), tuple(failed)) for i in range(len(analyses))]
+    return each[0] if len(each) == 1 else tuple(each)
+
+
+def _measured(
+    model: Model, prompt: Prompt, analyses: Sequence[Analysis], changes: tuple[Intervention, ...], target: Target | None
+) -> tuple[Result, ...]:
     want, grad = (frozenset().union(*(getattr(a, n) for a in analyses)) for n in ("want", "grad"))
-    every = tokens(analyses[0].rows)
-    for a in analyses[1:]:
-        every = every if tokens(a.rows) == every else every | a.rows
-    plan = _plan(model, prompt, want, grad, target, every, None, tuple(changes), "full")
+    kinds = {a.gradient for a in analyses if a.grad}
+    if len(kinds) > 1:
+        raise ValueError("some of these analyses need the gradient of one target, others that of every token: measure them in two calls")
+    selections = list(dict.fromkeys(tokens(a.rows) for a in analyses))
+    every = EVERY if EVERY in selections else functools.reduce(operator.or_, selections)
+    plan = _plan(model, prompt, want, grad, target, every, None, changes, kinds.pop() if kinds else "full")
     _afford(plan.estimate())
-    rows = [rows_of(a.rows, plan.queries, prompt.layout, prompt.tokens) for a in analyses]
+    known = replace(model.view(prompt), queries=plan.queries)
+    rows = [known.restricted_to(a.rows) for a in analyses]
     partials: list[dict[int, Any]] = [{} for _ in analyses]
     waiting: dict[int, dict[str, Tensor]] = {}
     complete = len(plan.want) + len(plan.grad)
@@ -226,12 +256,11 @@ def measure(
         if len(values) == complete:
             check_finite(values, layer)
             for analysis, (some, view), found in zip(analyses, rows, partials, strict=True):
-                found[layer] = analysis.reduce(restricted(values, some), view)
+                found[layer] = analysis.reduce(restricted(values, some), replace(view, layer=layer))
             del waiting[layer]
 
     plan.run(take)
-    found = tuple(a.finish(dict(sorted(p.items())), view) for a, p, (_, view) in zip(analyses, partials, rows, strict=True))
-    return found[0] if len(found) == 1 else found
+    return tuple(a.finish(dict(sorted(p.items())), view) for a, p, (_, view) in zip(analyses, partials, rows, strict=True))
 
 
 def _plan(
@@ -258,8 +287,7 @@ def _plan(
     loss = _loss(prompt, target, local) if grad else None
     if target is not None and not grad:
         raise ValueError("a target was given but no gradient asked for; add grad={'pattern'}, or leave the target out")
-    response = prompt.layout.positions(Segment.RESPONSE)
-    rows = tokens([p - 1 for p in response]) if local else tokens(queries)
+    rows = tokens(queries) if not local else PREDICTING if queries is EVERY else PREDICTING | queries
     positions = prompt.layout.positions(rows)
     if not positions:
         raise ValueError(f"queries={rows} take no token of this prompt")

@@ -57,6 +57,11 @@ class Prompt:
         return self.request.text
 
     @property
+    def ids(self) -> tuple[int, ...]:
+        """Every token id."""
+        return tuple(self.inputs["input_ids"][0].tolist())
+
+    @property
     def response_ids(self) -> tuple[int, ...]:
         """The ids of the teacher-forced reply; empty when there is none."""
         chosen = self.layout.mask(Segment.RESPONSE)
@@ -144,6 +149,7 @@ class Capture:
         arrays: the arrays by name; read from disk one by one when the capture was loaded.
         layout: the conversation's layout.
         tokens: its tokens as text.
+        ids: its token ids.
         layers: which layers the layer axes run over.
         queries: which positions the query axes run over.
         target: what the gradients are of, in words; empty when there are none.
@@ -153,6 +159,7 @@ class Capture:
     arrays: Mapping[str, Tensor] = field(repr=False)
     layout: Layout = field(repr=False)
     tokens: tuple[str, ...] = field(repr=False)
+    ids: tuple[int, ...] = field(repr=False)
     layers: tuple[int, ...]
     queries: tuple[int, ...] = field(repr=False)
     target: str = ""
@@ -188,6 +195,7 @@ class Capture:
         header = {
             "what": "capture",
             "tokens": self.tokens,
+            "ids": self.ids,
             "layers": self.layers,
             "queries": self.queries,
             "target": self.target,
@@ -210,4 +218,5 @@ class Capture:
         h = stored.header
         grids = tuple(Grid(**{**g, "box": g["box"] and tuple(g["box"])}) for g in h["grids"])
         layout = Layout(stored["segment"], grids)
-        return cls(stored, layout, tuple(h["tokens"]), tuple(h["layers"]), tuple(h["queries"]), h["target"], h["model"], h["sizes"])
+        lists = (tuple(h[n]) for n in ("tokens", "ids", "layers", "queries"))
+        return cls(stored, layout, *lists, h["target"], h["model"], h["sizes"])

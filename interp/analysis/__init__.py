@@ -1,31 +1,57 @@
 """Analyses: frozen values with settings that reduce each layer to a small partial, and the partials to a Result."""
 
 import abc
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, final
 
 from torch import Tensor
 
-from interp.data import EVERY, Layout, Selector, Tokens, tokens
+from interp.data import EVERY, Layout, Selector, tokens
+from interp.heads import HeadWeights
 from interp.prompt import Capture
 from interp.result import Result
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class View:
     """What an analysis knows about the pass beside the arrays.
 
     Args:
         layout: the conversation's layout.
         words: its tokens as text.
+        ids: its token ids.
         queries: the positions that the query axes run over.
+        layer: the layer being reduced; -1 in `finish`.
+        weights: gives the per-head weights of a layer; None where no model is at hand.
+        unembed: from the residual stream after the last layer (..., dim) to logits (..., vocab), final norm included; None
+            where no model is at hand.
     """
 
     layout: Layout
     words: tuple[str, ...]
-    queries: tuple[int, ...]
+    ids: tuple[int, ...]
+    queries: tuple[int, ...] = ()
+    layer: int = -1
+    weights: Callable[[int], HeadWeights] | None = field(default=None, repr=False)
+    unembed: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
+
+    def restricted_to(self, rows: Selector) -> tuple[list[int] | None, "View"]:
+        """Return which of the query rows a selection takes (None for all), and the view of them.
+
+        Raises:
+            ValueError: it takes no token, or rows that are not at hand.
+        """
+        selection, have = tokens(rows), self.queries
+        positions = self.layout.positions(selection)
+        if not positions:
+            raise ValueError(f"the query rows {selection} take no token of this conversation; does it need a reply? prompt.with_response(reply)")
+        missing = sorted(set(positions) - set(have))
+        if missing:
+            raise ValueError(f"query rows {missing[:5]} are needed ({selection}) but were not captured; capture(..., queries=...) with them in")
+        some = None if positions == have else [have.index(p) for p in positions]
+        return some, replace(self, queries=positions)
 
 
 class Analysis(abc.ABC):
@@ -42,6 +68,11 @@ class Analysis(abc.ABC):
         """The query rows of scores and pattern it needs; all by default."""
         return EVERY
 
+    @property
+    def gradient(self) -> Literal["full", "position"]:
+        """Of what its gradients are: one target, or every response token in its own row (see `capture`)."""
+        return "full"
+
     @abc.abstractmethod
     def reduce(self, values: Mapping[str, Tensor], view: View) -> Any:
         """Return the partial of one layer.
@@ -56,20 +87,23 @@ class Analysis(abc.ABC):
         """Return the result from the partials, by layer."""
 
 
-def on_capture(analysis: Analysis, capture: Capture) -> Result:
+def on_capture(analysis: Analysis, capture: Capture, *, view: View | None = None) -> Result:
     """Return what an analysis finds in a capture: the same numbers as while the pass runs.
+
+    Args:
+        analysis: what to find out.
+        capture: the arrays.
+        view: what `model.view(prompt)` gives, for an analysis that needs the weights; not needed otherwise.
 
     Raises:
         KeyError: an array it needs was not captured.
-        ValueError: rows it needs were not captured.
+        ValueError: rows or weights it needs are not at hand.
     """
     names = sorted(analysis.want) + [f"{s}_grad" for s in sorted(analysis.grad)]
     arrays = {n: capture[n] for n in names}
-    rows, view = _rows(analysis.rows, capture.queries, capture.layout, capture.tokens)
-    partials = {}
-    for index, layer in enumerate(capture.layers):
-        values = {n: a[index] for n, a in arrays.items()}
-        partials[layer] = analysis.reduce(restricted(values, rows), view)
+    known = view or View(capture.layout, capture.tokens, capture.ids)
+    rows, view = replace(known, queries=capture.queries).restricted_to(analysis.rows)
+    partials = {layer: analysis.reduce(restricted({n: a[i] for n, a in arrays.items()}, rows), replace(view, layer=layer)) for i, layer in enumerate(capture.layers)}
     return analysis.finish(partials, view)
 
 
@@ -77,19 +111,3 @@ def restricted(values: Mapping[str, Tensor], rows: list[int] | None) -> dict[str
     """Return a layer's arrays with only some of the query rows of scores and pattern; None keeps all."""
     attention = ("attn_scores", "pattern", "attn_scores_grad", "pattern_grad")
     return {n: v[:, rows] if rows is not None and n in attention else v for n, v in values.items()}
-
-
-def _rows(wanted: Selector, have: tuple[int, ...], layout: Layout, words: tuple[str, ...]) -> tuple[list[int] | None, View]:
-    selection: Tokens = tokens(wanted)
-    positions = layout.positions(selection)
-    if not positions:
-        raise ValueError(f"the query rows {selection} take no token of this conversation")
-    if positions == have:
-        return None, View(layout, words, positions)
-    missing = sorted(set(positions) - set(have))
-    if missing:
-        raise ValueError(f"query rows {missing[:5]} are needed ({selection}) but were not captured; capture(..., queries=...) with them in")
-    return [have.index(p) for p in positions], View(layout, words, positions)
-
-
-rows_of = _rows

@@ -49,6 +49,8 @@ class Family:
         attn_out: the module whose output the attention adds to the residual stream; the attention itself by default.
         mlp_out: the module whose output the MLP adds to the residual stream.
         resid_mid: the norm that reads the residual stream between attention and MLP; None where the two run in parallel.
+        attn_norm: the norm of a layer that the attention reads through.
+        final_norm: the norm of the decoder that the head reads through.
         vision: the module below which every attention belongs to the vision tower.
         qformer: the module below which every attention belongs to the Q-Former.
         image_token: the attribute of the configuration that holds the id of the image placeholder; None for a language model.
@@ -65,6 +67,8 @@ class Family:
     attn_out: str | None = None
     mlp_out: str = "mlp"
     resid_mid: str | None = "post_attention_layernorm"
+    attn_norm: str = "input_layernorm"
+    final_norm: str = "norm"
     vision: str | None = None
     qformer: str | None = None
     image_token: str | None = None

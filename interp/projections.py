@@ -1,0 +1,74 @@
+"""Reading the per-head weights out of a decoder layer, whatever its projections are called."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from interp.families import Family
+from interp.heads import HeadWeights
+
+FUSED = ("c_attn", "query_key_value", "qkv_proj", "W_pack")
+OUTPUTS = ("o_proj", "c_proj", "dense", "out_proj")
+
+
+def head_weights(layer: nn.Module, family: Family, config: Any) -> HeadWeights:
+    """Return what each query head of a layer multiplies by, in float32; the norm's gain folded in, its bias left out.
+
+    Raises:
+        TypeError: packed (quantised) weights, or projections of an unknown form.
+    """
+    attention = layer.get_submodule(family.attention)
+    count = int(config.num_attention_heads)
+    shared = int(getattr(config, "num_key_value_heads", None) or count)
+    width = int(getattr(config, "head_dim", None) or config.hidden_size // count)
+    (q, k, v), biases = _projections(attention, count, shared, width)
+    gain = _gain(layer.get_submodule(family.attn_norm))
+    q, k, v = (x * gain for x in (q, k, v))
+    out = _plain(_child(attention, OUTPUTS))[0].T.reshape(count, width, -1).transpose(1, 2)
+    group = count // shared
+    b_q, b_k, b_v = biases
+    repeat = lambda x: x.repeat_interleave(group, 0)  # noqa: E731
+    scale = float(getattr(attention, "scaling", None) or width**-0.5)
+    return HeadWeights(q, repeat(k), repeat(v), out, b_q, repeat(b_k), repeat(b_v), scale)
+
+
+def _projections(attention: nn.Module, count: int, shared: int, width: int) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    names = dict(attention.named_children())
+    if {"q_proj", "k_proj", "v_proj"} <= set(names):
+        parts = [_plain(names[n]) for n in ("q_proj", "k_proj", "v_proj")]
+    else:
+        weight, bias = _plain(_child(attention, FUSED))
+        if "query_key_value" in names:  # GPT-NeoX: heads first, then q, k, v within each
+            weight, bias = (x.view(count, 3, width, *x.shape[1:]).transpose(0, 1).flatten(0, 2) for x in (weight, bias))
+        sizes = [count * width, shared * width, shared * width]
+        parts = list(zip(weight.split(sizes), bias.split(sizes), strict=True))
+    shaped = [(w.view(n, width, -1), b.view(n, width)) for (w, b), n in zip(parts, (count, shared, shared), strict=True)]
+    (q, bq), (k, bk), (v, bv) = shaped
+    return (q, k, v), (bq, bk, bv)
+
+
+def _child(attention: nn.Module, names: tuple[str, ...]) -> nn.Module:
+    children = dict(attention.named_children())
+    found = next((children[n] for n in names if n in children), None)
+    if found is None:
+        raise TypeError(f"{type(attention).__name__} has none of {', '.join(names)}, only {', '.join(children)}: its weights cannot be read")
+    return found
+
+
+def _plain(module: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return weight (out, in) and bias in float32."""
+    weight = module.weight
+    if not weight.is_floating_point() or weight.ndim != 2:
+        raise TypeError(f"{type(module).__name__} holds packed weights of type {weight.dtype}: load the model without quantization to read them")
+    weight = weight.detach().float()
+    if type(module).__name__ == "Conv1D":
+        weight = weight.T
+    bias = getattr(module, "bias", None)
+    return weight, torch.zeros(weight.shape[0], device=weight.device) if bias is None else bias.detach().float()
+
+
+def _gain(norm: nn.Module) -> Tensor:
+    """Return what a norm multiplies the normalised stream by, per dimension."""
+    gain = norm.weight.detach().float()
+    return 1 + gain if type(norm).__name__.startswith("Gemma") else gain
