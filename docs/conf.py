@@ -18,7 +18,6 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
-suppress_warnings = ["toc.empty_glob"]  # the index takes in whatever other pages there are
 default_role = "code"
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
