@@ -53,7 +53,12 @@ def tiny() -> tuple[Any, Any]:
     tokenizer = small_tokenizer(["<start_of_turn>", "<end_of_turn>"], add_bos=True, **named)
     images = Gemma3ImageProcessorPil(size={"height": 56, "width": 56})
     processor = Gemma3Processor(images, tokenizer, chat_template=TEMPLATE, image_seq_length=16)
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "initializer_range": 0.15}
+    shape: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_attention_heads": 4,
+        "initializer_range": 0.15,
+    }
     text = {"num_hidden_layers": 2, "num_key_value_heads": 2, "head_dim": 8, "query_pre_attn_scalar": 8, **shape}
     text |= {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 32, "vocab_size": len(tokenizer)}
     text |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "model_type": "gemma3_text"}

@@ -48,7 +48,11 @@ def tiny() -> tuple[Any, Any]:
     from interp.families._processor import without_video
     from interp.families._tokenizer import small_tokenizer
 
-    named = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
+    named: dict[str, Any] = {
+        "start_image_token": "<img>",
+        "end_image_token": "</img>",
+        "context_image_token": "<IMG_CONTEXT>",
+    }
     tokenizer = small_tokenizer(["<|im_start|>", "<|im_end|>"], video_token="<video>", **named)
     images = GotOcr2ImageProcessorPil(size={"height": 56, "width": 56}, max_patches=6)
     made = {"image_processor": images, "tokenizer": tokenizer, "image_seq_length": 16, "chat_template": TEMPLATE}
