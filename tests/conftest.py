@@ -1,7 +1,9 @@
 """What every test shares: checked shapes, fixed seeds, no network, no screen."""
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import beartype  # noqa: F401 (before nnsight, which cannot be imported otherwise)
 import numpy as np
@@ -57,3 +59,27 @@ def no_open_figures() -> Iterator[None]:
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
+
+
+@pytest.fixture(scope="session")
+def model_of() -> Callable[..., Any]:
+    """Return the function that loads a family's tiny model, once for each floating-point type."""
+    import interp
+    from interp.families import family
+
+    @functools.cache
+    def load(kind: str, dtype: Any = None) -> Any:
+        module, processor = family(kind).tiny()
+        return interp.load(module if dtype is None else module.to(dtype), processor=processor)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[..., np.ndarray]:
+    """Return the function that makes a random picture of (rows, cols)."""
+
+    def make(rows: int = 40, cols: int = 56, seed: int = 0) -> np.ndarray:
+        return np.random.default_rng(seed).integers(0, 255, (rows, cols, 3), dtype=np.uint8)
+
+    return make
