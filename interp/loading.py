@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from interp.families import Family, family, known
+from interp.families import Family, family, known, module_name
 from interp.model import Model
 from interp.taps import attends
 
@@ -134,7 +134,7 @@ def _checked(module: nn.Module, processor: Any, *, name: str, revision: str | No
     kind = module.config.model_type
     if getattr(module.config, "is_encoder_decoder", False):
         raise TypeError(f"{type(module).__name__} is an encoder-decoder; only decoder-only language models are supported")
-    if kind in known():
+    if module_name(kind) in known():
         return Model(module, processor, family(kind), name, revision)
     from interp.conformance import check_discovered
 

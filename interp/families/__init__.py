@@ -84,15 +84,21 @@ def known() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
+def module_name(model_type: str) -> str:
+    """Return what the family file of a model type is called (`blip-2` lives in `blip_2`)."""
+    return model_type.replace("-", "_")
+
+
 def family(model_type: str) -> Family:
     """Return the family record of a model type.
 
     Raises:
         LookupError: there is no file for it.
     """
-    if model_type not in known():
+    name = module_name(model_type)
+    if name not in known():
         raise LookupError(
             f"no family for model_type {model_type!r}; known: {', '.join(known())}. "
-            f"Add interp/families/{model_type}.py with a FAMILY record, or pass the model object to interp.load, which discovers its parts."
+            f"Add interp/families/{name}.py with a FAMILY record, or pass the model object to interp.load, which discovers its parts."
         )
-    return importlib.import_module(f"{__name__}.{model_type}").FAMILY
+    return importlib.import_module(f"{__name__}.{name}").FAMILY

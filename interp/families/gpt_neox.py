@@ -32,4 +32,4 @@ def tiny() -> tuple[Any, Any]:
         return GPTNeoXForCausalLM(config).eval(), tokenizer
 
 
-FAMILY = Family(decoder="gpt_neox", attention="attention", resid_mid=None, tiny=tiny)
+FAMILY = Family(decoder="gpt_neox", attention="attention", resid_mid=None, final_norm="final_layer_norm", tiny=tiny)
