@@ -51,8 +51,10 @@ def _from_array(array: np.ndarray) -> Image.Image:
         raise ValueError(f"an image array is (row, col), (row, col, 3) or (row, col, 4), got {array.shape}")
     if array.dtype != np.uint8:
         low, high = float(array.min(initial=0)), float(array.max(initial=0))
-        if low < 0 or high > 255 or not np.issubdtype(array.dtype, np.number):
-            raise ValueError(f"an image array holds 0..255, or 0..1 as floats; got {array.dtype} from {low:g} to {high:g}")
+        if not (low >= 0 and high <= 255 and np.issubdtype(array.dtype, np.number)):  # also true of NaN
+            raise ValueError(
+                f"an image array holds 0..255, or 0..1 as floats; got {array.dtype} from {low:g} to {high:g}"
+            )
         scale = 255 if np.issubdtype(array.dtype, np.floating) and high <= 1 else 1
         array = np.round(array * scale).astype(np.uint8)
     return Image.fromarray(array.squeeze(2) if array.ndim == 3 and array.shape[2] == 1 else array)
@@ -61,9 +63,17 @@ def _from_array(array: np.ndarray) -> Image.Image:
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float64)
-        full = 65535.0 if values.max(initial=0) > 255 else 255.0
+        full = _full_scale(image.mode, float(values.max(initial=0)))
         image = Image.fromarray(np.clip(values / full * 255, 0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         clear = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
     return image.convert("RGB")
+
+
+def _full_scale(mode: str, largest: float) -> float:
+    """Return the value that means white; a mode of 32 bits does not say, so the smallest usual scale that holds the values is taken."""
+    if mode.startswith("I;16"):
+        return 65535.0
+    scales = (1.0, 255.0, 65535.0) if mode == "F" else (255.0, 65535.0)
+    return next((s for s in scales if largest <= s), max(largest, 1.0))

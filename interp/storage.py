@@ -26,11 +26,15 @@ def write_atomically(path: str | Path, write: Any) -> Path:
     os.close(handle)
     try:
         write(name)
-        os.replace(name, path)
+        Path(name).replace(path)
     except OSError as error:
-        raise OSError(f"could not write {path}: {error}; nothing was changed there. Free some space or choose another folder.") from error
+        raise OSError(
+            f"could not write {path}: {error}; nothing was changed there. Free some space or choose another folder."
+        ) from error
     except SafetensorError as error:
-        raise OSError(f"could not write {path}: {error}; nothing was changed there. Free some space or choose another folder.") from error
+        raise OSError(
+            f"could not write {path}: {error}; nothing was changed there. Free some space or choose another folder."
+        ) from error
     finally:
         Path(name).unlink(missing_ok=True)
     return path
@@ -76,6 +80,10 @@ class StoredArrays(Mapping[str, Tensor]):
             raise KeyError(name)
         with safe_open(str(self.path), framework="pt") as file:
             return file.get_tensor(name)
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether there is an array of that name, without reading it."""
+        return name in self._names
 
     def __iter__(self) -> Iterator[str]:
         """Go through the names."""
