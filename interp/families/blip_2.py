@@ -32,9 +32,9 @@ def tiny() -> tuple[Any, Any]:
     tokenizer = small_tokenizer(["<image>"], bos_token="</s>", add_bos=True)
     images = BlipImageProcessorPil(size={"height": 28, "width": 28})
     processor = Blip2Processor(images, tokenizer, num_query_tokens=8)
-    shape = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2}
+    shape: dict[str, Any] = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2}
     wide = {**shape, "intermediate_size": 64, "initializer_range": 0.15}
-    text = {"model_type": "opt", "ffn_dim": 64, "word_embed_proj_dim": 32, "init_std": 0.15, **shape}
+    text: dict[str, Any] = {"model_type": "opt", "ffn_dim": 64, "word_embed_proj_dim": 32, "init_std": 0.15, **shape}
     text |= {"max_position_embeddings": 256, "vocab_size": len(tokenizer)}
     text |= {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
     config = Blip2Config(

@@ -13,7 +13,7 @@ def tiny() -> tuple[Any, Any]:
     from interp.families._tokenizer import small_tokenizer
 
     tokenizer = small_tokenizer(bos_token="<|endoftext|>", eos_token="<|endoftext|>", unk_token="<|endoftext|>")
-    shape = {
+    shape: dict[str, Any] = {
         "hidden_size": 32,
         "intermediate_size": 64,
         "num_hidden_layers": 2,

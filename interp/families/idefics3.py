@@ -10,7 +10,8 @@ TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message['role'] | capitalize + ':' }}"
     "{% if message['content'] is string %}{{ ' ' + message['content'] }}{% else %}{% for part in message['content'] %}"
     "{{ '<image>' if part['type'] == 'image' else (' ' if loop.first else '') + part['text'] }}"
-    "{% endfor %}{% endif %}{{ '<end_of_utterance>\n' }}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+    "{% endfor %}{% endif %}{{ '<end_of_utterance>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
 SPECIAL = ("<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>")
 
@@ -33,7 +34,7 @@ def tiles(images: Any, width: int, height: int) -> tuple[int, int]:
 
 
 def grids(view: ImageView) -> tuple[Grid, ...]:
-    """Return the grid of every tile, row by row, and that of the whole image, which stands alone where one tile is enough."""
+    """Return the grid of every tile, row by row, and that of the whole image, alone where one tile is enough."""
     side = isqrt(view.processor.image_seq_len)
     rows, cols = tiles(view.processor.image_processor, *view.size)
     cut = Grid(view.index, rows, cols, view.whole)
@@ -65,9 +66,14 @@ def tiny() -> tuple[Any, Any]:
 
 def shapes(tokenizer: Any) -> dict[str, Any]:
     """Return the small sizes of text model and vision tower, as arguments of a configuration."""
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2}
+    shape: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+    }
     shape |= {"initializer_range": 0.15}
-    text = {"model_type": "llama", "num_key_value_heads": 2, "vocab_size": len(tokenizer), **shape}
+    text: dict[str, Any] = {"model_type": "llama", "num_key_value_heads": 2, "vocab_size": len(tokenizer), **shape}
     text |= {"bos_token_id": 1, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
     return {"text_config": text, "vision_config": {"image_size": 42, "patch_size": 7, **shape}, "scale_factor": 2}
 

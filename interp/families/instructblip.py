@@ -1,4 +1,4 @@
-"""InstructBLIP with a Llama or Vicuna: a Q-Former that has read the question turns an image into a fixed number of tokens."""
+"""InstructBLIP with a Llama or Vicuna: a Q-Former that reads the question turns an image into a few tokens."""
 
 from typing import Any
 
@@ -38,7 +38,12 @@ def tiny() -> tuple[Any, Any]:
     reader.padding_side = "right"
     images = BlipImageProcessorPil(size={"height": 28, "width": 28})
     processor = InstructBlipProcessor(images, tokenizer, reader, num_query_tokens=8)
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2}
+    shape: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+    }
     shape |= {"initializer_range": 0.15}
     ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     config = InstructBlipConfig(

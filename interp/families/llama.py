@@ -20,7 +20,7 @@ def tiny() -> tuple[Any, Any]:
 
     tokenizer = small_tokenizer(["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"], add_bos=True)
     tokenizer.chat_template = TEMPLATE
-    shape = {
+    shape: dict[str, Any] = {
         "hidden_size": 32,
         "intermediate_size": 64,
         "num_hidden_layers": 2,

@@ -7,13 +7,14 @@ from interp.families import Family
 TEMPLATE = (
     "{{ bos_token }}{% set said = namespace(system='') %}{% for message in messages %}"
     "{% if message['role'] == 'system' %}{% set said.system = message['content'] + '\n\n' %}"
-    "{% elif message['role'] == 'user' %}{{ '[INST] ' + said.system + message['content'] + ' [/INST]' }}{% set said.system = '' %}"
+    "{% elif message['role'] == 'user' %}{{ '[INST] ' + said.system + message['content'] + ' [/INST]' }}"
+    "{% set said.system = '' %}"
     "{% else %}{{ ' ' + message['content'] + eos_token }}{% endif %}{% endfor %}"
 )
 
 
 def tiny() -> tuple[Any, Any]:
-    """Return a Mistral of two layers that looks 16 tokens back, two query heads to a key-value head, and its tokenizer."""
+    """Return a Mistral of two layers that looks 16 tokens back, two query heads a key-value head, and its tokenizer."""
     import torch
     from transformers import MistralConfig, MistralForCausalLM
 
@@ -21,7 +22,7 @@ def tiny() -> tuple[Any, Any]:
 
     tokenizer = small_tokenizer(["[INST]", "[/INST]"], add_bos=True)
     tokenizer.chat_template = TEMPLATE
-    shape = {
+    shape: dict[str, Any] = {
         "hidden_size": 32,
         "intermediate_size": 64,
         "num_hidden_layers": 2,

@@ -43,7 +43,7 @@ def tiny() -> tuple[Any, Any]:
     )
     processor = without_video(Qwen2VLProcessor, image_processor=images, tokenizer=tokenizer, chat_template=TEMPLATE)
     ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    text = {
+    text: dict[str, Any] = {
         "hidden_size": 64,
         "intermediate_size": 96,
         "num_hidden_layers": 2,
@@ -54,7 +54,7 @@ def tiny() -> tuple[Any, Any]:
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]},
         **ids,
     }
-    vision = {
+    vision: dict[str, Any] = {
         "depth": 2,
         "embed_dim": 32,
         "hidden_size": 64,

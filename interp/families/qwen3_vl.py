@@ -1,4 +1,4 @@
-"""Qwen3-VL: images become tokens as in Qwen2-VL; the first decoder layers are followed by more features of the image."""
+"""Qwen3-VL: images become tokens as in Qwen2-VL; more of their features join the stream after the first layers."""
 
 from typing import Any
 
@@ -32,10 +32,26 @@ def tiny() -> tuple[Any, Any]:
     images = Qwen2VLImageProcessorPil(patch_size=8, merge_size=2, size=area)
     processor = without_video(Qwen3VLProcessor, image_processor=images, tokenizer=tokenizer, chat_template=TEMPLATE)
     ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    text = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": len(tokenizer)}
+    text: dict[str, Any] = {
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": len(tokenizer),
+    }
     text |= {"hidden_size": 64, "head_dim": 16, "intermediate_size": 96, "initializer_range": 0.15, **ids}
-    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3], "mrope_interleaved": True}
-    vision = {"depth": 3, "hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64, "num_heads": 4}
+    rope: dict[str, Any] = {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "mrope_section": [2, 3, 3],
+        "mrope_interleaved": True,
+    }
+    vision: dict[str, Any] = {
+        "depth": 3,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "out_hidden_size": 64,
+        "num_heads": 4,
+    }
     vision |= {"patch_size": 8, "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1]}
     names = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"}
     names |= {"vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>"}

@@ -29,7 +29,7 @@ def tiny() -> tuple[Any, Any]:
     from interp.families._processor import without_video
     from interp.families._tokenizer import small_tokenizer
 
-    names = {"image_token": "<image>", "fake_image_token": "<fake_token_around_image>"}
+    names: dict[str, Any] = {"image_token": "<image>", "fake_image_token": "<fake_token_around_image>"}
     names |= {"end_of_utterance_token": "<end_of_utterance>", "global_image_token": "<global-img>"}
     places = [f"<row_{row}_col_{col}>" for row in range(1, 4) for col in range(1, 4)]
     tokenizer = small_tokenizer(places, bos_token="<|im_start|>", eos_token="<end_of_utterance>", **names)
