@@ -1,7 +1,9 @@
 """`load`: from a name, a folder or a Hugging Face model to a Model that has been checked."""
 
 import importlib.resources
+import importlib.util
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,6 +110,11 @@ def _processor(place: str, options: dict[str, Any]) -> Any:
 
     try:
         return AutoProcessor.from_pretrained(place, **options)
+    except (ImportError, AttributeError) as error:
+        raise ImportError(
+            f"the processor of {place!r} could not be made: {error}. Some processors need torchvision (pip install torchvision, the build that fits "
+            "your torch); or make the processor yourself and pass it: load(..., processor=...)"
+        ) from error
     except (OSError, ValueError):
         return AutoTokenizer.from_pretrained(place, **options)
 
@@ -135,7 +142,7 @@ def _checked(module: nn.Module, processor: Any, *, name: str, revision: str | No
     if getattr(module.config, "is_encoder_decoder", False):
         raise TypeError(f"{type(module).__name__} is an encoder-decoder; only decoder-only language models are supported")
     if module_name(kind) in known():
-        return Model(module, processor, family(kind), name, revision)
+        return Model(module, processor, fitted(family(kind), module), name, revision)
     from interp.conformance import check_discovered
 
     model = Model(module, processor, discovered(module), name, revision)
@@ -143,6 +150,14 @@ def _checked(module: nn.Module, processor: Any, *, name: str, revision: str | No
     for note in model.notes:
         log.warning("%s", note)
     return model
+
+
+def fitted(record: Family, module: nn.Module) -> Family:
+    """Return a family record that fits the decoder a model really has: with norms behind attention and MLP, what they return is added."""
+    layer = module.get_submodule(record.decoder).get_submodule(record.layers)[0]
+    if not {"pre_feedforward_layernorm", "post_feedforward_layernorm"} <= dict(layer.named_children()).keys():
+        return record
+    return replace(record, attn_out="post_attention_layernorm", mlp_out="post_feedforward_layernorm", resid_mid="pre_feedforward_layernorm")
 
 
 def discovered(module: nn.Module) -> Family:
@@ -157,23 +172,15 @@ def discovered(module: nn.Module) -> Family:
     if path is None or not lists:
         raise TypeError(
             f"no family for model_type {module.config.model_type!r}, and its attention does not go through transformers' AttentionInterface; "
-            f"add interp/families/{module.config.model_type}.py if it does. Known: {', '.join(known())}"
+            f"add interp/families/{module_name(module.config.model_type)}.py if it does. Known: {', '.join(known())}"
         )
     layer = decoder.get_submodule(lists[0])[0]
     attention = next(n for n, m in layer.named_modules() if attends(m))
     children = dict(layer.named_children())
     mlp = next((n for n in ("mlp", "feed_forward", "ffn", "block_sparse_moe") if n in children), None)
-    middle = next((n for n in ("pre_feedforward_layernorm", "post_attention_layernorm", "ln_2", "ffn_norm") if n in children), None)
+    middle = next((n for n in ("post_attention_layernorm", "ln_2", "ffn_norm") if n in children), None)
     if mlp is None:
-        raise TypeError(f"no family for model_type {module.config.model_type!r}: its layers have no MLP under a known name, only {', '.join(children)}; add interp/families/{module.config.model_type}.py")
-    sandwich = "pre_feedforward_layernorm" in children and "post_feedforward_layernorm" in children
+        raise TypeError(f"no family for model_type {module.config.model_type!r}: its layers have no MLP under a known name, only {', '.join(children)}; add interp/families/{module_name(module.config.model_type)}.py")
     image = next((n for n in ("image_token_id", "image_token_index") if hasattr(module.config, n)), None)
-    return Family(
-        decoder=path,
-        layers=lists[0],
-        attention=attention,
-        attn_out="post_attention_layernorm" if sandwich else None,
-        mlp_out="post_feedforward_layernorm" if sandwich else mlp,
-        resid_mid=middle,
-        image_token=image,
-    )
+    record = Family(decoder=path, layers=lists[0], attention=attention, mlp_out=mlp, resid_mid=middle, image_token=image)
+    return fitted(record, module)

@@ -1,5 +1,6 @@
 """The one class with state: a Hugging Face model with its processor, its family and its taps."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -44,7 +45,10 @@ class Model:
         self.text_config = module.config.get_text_config(decoder=True)
         self.notes: tuple[str, ...] = ()
         install(module, family)
-        self._again = Preparation(processor, family, self.config, getattr(self.text_config, "max_position_embeddings", None))
+        pixels = inspect.signature(module.forward).parameters.get("pixel_values")
+        needs_image = pixels is not None and pixels.default is inspect.Parameter.empty
+        context = getattr(self.text_config, "max_position_embeddings", None)
+        self._again = Preparation(processor, family, self.config, context, needs_image)
         self._seen = None
 
     def __repr__(self) -> str:

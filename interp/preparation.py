@@ -32,12 +32,14 @@ class Preparation:
         family: how an image becomes tokens.
         config: the model's configuration.
         context: how many tokens fit; None when the configuration does not say.
+        needs_image: whether the model cannot run on text alone.
     """
 
     processor: Any
     family: Family
     config: Any
     context: int | None
+    needs_image: bool = False
 
     @property
     def tokenizer(self) -> Any:
@@ -78,11 +80,12 @@ class Preparation:
         text = self._rendered(request)
         bos = self.tokenizer.bos_token
         special = {"add_special_tokens": False} if bos and text.startswith(bos) else {}
-        if self.processor is self.tokenizer:
-            return dict(self.tokenizer(text, return_tensors="pt", **special))
-        images = {"images": list(request.images)} if request.images else {}
+        if not request.images:
+            plain = dict(self.tokenizer([text], return_tensors="pt", **special))
+            typed = {"token_type_ids": torch.zeros_like(plain["input_ids"])} if self.family.response_type else {}
+            return {**plain, **typed}
         try:
-            return dict(self.processor(text=[text], return_tensors="pt", **images, **special))
+            return dict(self.processor(text=[text], images=[list(request.images)], return_tensors="pt", **special))
         except Exception as error:
             sizes = ", ".join(f"{i.width} × {i.height}" for i in request.images) or "no image"
             raise ValueError(f"{type(self.processor).__name__} could not process this prompt ({sizes}): {error}") from error
@@ -110,6 +113,8 @@ class Preparation:
 
     def _without_placeholders(self, request: Request) -> str:
         """Return the question; placeholders written into it are counted against the images, then left to the template."""
+        if self.needs_image and not request.images:
+            raise ValueError(f"{self.config.model_type} cannot run on text alone: give an image, prepare(image, text)")
         if request.images and self.image_id is None:
             raise ValueError(f"{self.config.model_type} is a language model: it takes no image, got {len(request.images)}")
         if self.image_id is None:
