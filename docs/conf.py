@@ -47,14 +47,25 @@ html_title = "interp"
 html_show_sphinx = False
 
 
+_variables: dict[str, list[str]] = {}
+
+
 def as_written(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Keep the signs of formulas: outside of code spans a bar, a star or an underscore is itself, not markup."""
     text = re.split(r"(`+[^`]*`+)", "\n".join(lines))
     text[::2] = [re.sub(r"([|*]|_\b)", r"\\\1", part) for part in text[::2]]
     text[2::2] = [re.sub(r"^(?=\w)", r"\\ ", part) for part in text[2::2]]  # a plural after code
     lines[:] = "".join(text).split("\n")
+    if what in {"attribute", "data", "property"} and not re.search(r"^\w+:$", "\n".join(lines), re.MULTILINE):
+        _variables[name] = list(lines)
+
+
+def colon_kept(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Undo what napoleon makes of a colon in the description of a variable: it takes the words before it for a type."""
+    lines[:] = _variables.pop(name, lines)
 
 
 def setup(app: Any) -> None:
-    """Run before the sections of a docstring are parsed."""
+    """Run before and after the sections of a docstring are parsed."""
     app.connect("autodoc-process-docstring", as_written, priority=100)
+    app.connect("autodoc-process-docstring", colon_kept, priority=900)
