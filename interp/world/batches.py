@@ -83,9 +83,7 @@ def text_batch(
     step: int, config: TextConfig, tokenizer: PreTrainedTokenizerFast, *, batch: int, seed: int
 ) -> Int[Tensor, "sample token"]:
     """Return rows of text, one token longer than the network reads."""
-    rows = [
-        text_row(np.random.default_rng((seed, 7, step, row)), tokenizer, config.row + 1) for row in range(batch)
-    ]
+    rows = [text_row(np.random.default_rng((seed, 7, step, row)), tokenizer, config.row + 1) for row in range(batch)]
     return torch.tensor(rows)
 
 

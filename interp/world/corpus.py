@@ -55,9 +55,7 @@ def expectation_document(generator: np.random.Generator) -> str:
     for _ in range(generator.integers(2, 5)):
         if generator.random() < 0.5:
             trigger = _pick(generator, tuple(PARTNERS))
-            sentences.append(
-                f"Near {with_article(trigger)} there is often {with_article(PARTNERS[trigger][0])}."
-            )
+            sentences.append(f"Near {with_article(trigger)} there is often {with_article(PARTNERS[trigger][0])}.")
         else:
             place = _pick(generator, tuple(PLACES))
             first, second = _typical(generator, place, 2)

@@ -12,7 +12,17 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from interp.world.questions import KINDS, PROBES, Question, existence_text
 from interp.world.scene import Scene, scenes
-from interp.world.scoring import CaptionScores, Rate, YesNoScores, plain, rate, read_yes_no, score_captions, score_yes_no, steps_in_order
+from interp.world.scoring import (
+    CaptionScores,
+    Rate,
+    YesNoScores,
+    plain,
+    rate,
+    read_yes_no,
+    score_captions,
+    score_yes_no,
+    steps_in_order,
+)
 from interp.world.text import mentions
 from interp.world.wording import DETAILED, SHORT
 
@@ -50,9 +60,7 @@ def ask(
             processor.apply_chat_template(conversation(text), add_generation_prompt=True)
             for text in texts[start : start + BATCH]
         ]
-        inputs = processor(
-            images=list(images[start : start + BATCH]), text=prompts, padding=True, return_tensors="pt"
-        )
+        inputs = processor(images=list(images[start : start + BATCH]), text=prompts, padding=True, return_tensors="pt")
         out = model.generate(**inputs, max_new_tokens=longest, do_sample=False)
         said = processor.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         replies += [plain(reply) for reply in said]
@@ -136,9 +144,7 @@ def measure_abilities(
         yes_no={probe: _yes_no(model, processor, test, probe) for probe in PROBES},
         captions={"short": score_captions(short, test), "detailed": score_captions(detailed, test)},
         shuffled=score_captions([*detailed[1:], detailed[0]], test),
-        answers={
-            kind: _answers(model, processor, test, kind) for kind in KINDS if kind not in ("existence", "steps")
-        },
+        answers={kind: _answers(model, processor, test, kind) for kind in KINDS if kind not in ("existence", "steps")},
         steps=_steps(model, processor, test),
         pairs=counter_prior(model, processor, scenes("counter_prior", n - n % 14, seed)),
     )

@@ -17,9 +17,7 @@ CLASSES: Final = (
 )
 """The twenty object classes."""
 
-IRREGULAR_PLURALS: Final[Mapping[str, str]] = MappingProxyType(
-    {"bench": "benches", "bus": "buses", "person": "people"}
-)
+IRREGULAR_PLURALS: Final[Mapping[str, str]] = MappingProxyType({"bench": "benches", "bus": "buses", "person": "people"})
 PLURALS: Final[Mapping[str, str]] = MappingProxyType(
     {name: IRREGULAR_PLURALS.get(name, name + "s") for name in CLASSES}
 )
@@ -45,28 +43,62 @@ CLOTHES: Final = ("orange", "green", "blue", "purple")
 PLACES: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
     {
         "kitchen": {
-            **{"table": 0.85, "chair": 0.15, "cup": 0.6, "apple": 0.45, "bottle": 0.4},
-            **{"clock": 0.25, "cat": 0.1, "lamp": 0.1},
+            "table": 0.85,
+            "chair": 0.15,
+            "cup": 0.6,
+            "apple": 0.45,
+            "bottle": 0.4,
+            "clock": 0.25,
+            "cat": 0.1,
+            "lamp": 0.1,
         },
         "lounge": {
-            **{"sofa": 0.85, "lamp": 0.5, "cat": 0.35, "book": 0.3, "clock": 0.3},
-            **{"dog": 0.15, "table": 0.2, "cup": 0.15},
+            "sofa": 0.85,
+            "lamp": 0.5,
+            "cat": 0.35,
+            "book": 0.3,
+            "clock": 0.3,
+            "dog": 0.15,
+            "table": 0.2,
+            "cup": 0.15,
         },
         "office": {
-            **{"table": 0.6, "book": 0.55, "lamp": 0.4, "clock": 0.4, "cup": 0.45},
-            **{"chair": 0.3, "person": 0.3, "bottle": 0.15},
+            "table": 0.6,
+            "book": 0.55,
+            "lamp": 0.4,
+            "clock": 0.4,
+            "cup": 0.45,
+            "chair": 0.3,
+            "person": 0.3,
+            "bottle": 0.15,
         },
         "park": {
-            **{"tree": 0.85, "bench": 0.5, "dog": 0.45, "bird": 0.4, "person": 0.35},
-            **{"ball": 0.1, "apple": 0.1},
+            "tree": 0.85,
+            "bench": 0.5,
+            "dog": 0.45,
+            "bird": 0.4,
+            "person": 0.35,
+            "ball": 0.1,
+            "apple": 0.1,
         },
         "street": {
-            **{"car": 0.8, "bus": 0.3, "person": 0.45, "tree": 0.4, "dog": 0.15, "bird": 0.15},
-            **{"umbrella": 0.1, "bench": 0.15},
+            "car": 0.8,
+            "bus": 0.3,
+            "person": 0.45,
+            "tree": 0.4,
+            "dog": 0.15,
+            "bird": 0.15,
+            "umbrella": 0.1,
+            "bench": 0.15,
         },
         "beach": {
-            **{"boat": 0.6, "umbrella": 0.55, "ball": 0.35, "person": 0.35, "bird": 0.4},
-            **{"bottle": 0.2, "dog": 0.15},
+            "boat": 0.6,
+            "umbrella": 0.55,
+            "ball": 0.35,
+            "person": 0.35,
+            "bird": 0.4,
+            "bottle": 0.2,
+            "dog": 0.15,
         },
     }
 )

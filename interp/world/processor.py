@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -20,7 +21,7 @@ IMAGE_TOKENS: Final = (IMAGE_SIZE // PATCH_SIZE) ** 2
 CONTEXT: Final = 512
 WORD: Final = r"\n|\w+|[^\w\s]"
 SPECIAL: Final = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
-SAMPLED: Final = 2000
+SAMPLED: Final = 200
 """Documents, turns and scenes whose words enter the vocabulary, besides the listed ones."""
 
 CHAT_TEMPLATE: Final = (
@@ -50,10 +51,13 @@ def chat(turns: Sequence[tuple[str, str]], system: str = wording.SYSTEM) -> str:
     return f"{system} {said}" if system else said
 
 
+@cache
 def vocabulary() -> tuple[str, ...]:
     """Return every token: the special ones, then all words of the world and of the demo, sorted."""
     generator = np.random.default_rng(0)
     texts = [*wording.all_texts(), *CLASSES, *PLURALS.values(), *COLOURS, *PLACES, *NUMBERS, *ORDINALS]
+    texts += [*corpus.NAMES, *corpus.GREETINGS, *(ask.format("") for ask in corpus.DESCRIBE)]
+    texts += [*(f"{ask} {say}" for ask, say in corpus.CHITCHAT)]
     texts += [corpus.document(generator) for _ in range(SAMPLED)]
     texts += [" ".join(corpus.turn(generator)) for _ in range(SAMPLED)]
     for scene in scenes("train", SAMPLED, seed=1):
@@ -66,9 +70,7 @@ def vocabulary() -> tuple[str, ...]:
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Return the word-level tokenizer: a word, a punctuation mark or a line break is a token."""
-    inner = Tokenizer(
-        models.WordLevel({token: index for index, token in enumerate(vocabulary())}, unk_token="<unk>")
-    )
+    inner = Tokenizer(models.WordLevel({token: index for index, token in enumerate(vocabulary())}, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), "removed", invert=True)
     inner.decoder = decoders.WordPiece(prefix="##", cleanup=True)
     inner.post_processor = processors.TemplateProcessing(

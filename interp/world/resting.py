@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from interp.world.batches import IGNORED, RowMaker, normalise, text_batch
 from interp.world.processor import IMAGE_TOKENS
@@ -63,7 +64,7 @@ def rest(
     """Return the resting state on embedded rows whose first token is `<s>`; rows with a target are measured."""
     decoder, measured = model.model.language_model, targets != IGNORED
 
-    def run(visible: Tensor, *, details: bool) -> tuple[float, Tensor]:
+    def run(visible: Tensor, *, details: bool) -> tuple[float, BaseModelOutputWithPast]:
         mask = torch.where(visible, 0.0, torch.finfo(torch.float32).min)[:, None]
         out = decoder(
             inputs_embeds=embedded,

@@ -49,7 +49,12 @@ class Rate:
     def to_dict(self) -> dict[str, float | int | list[float]]:
         """Return value, interval and counts, rounded for a file."""
         low, high = self.interval
-        return {"value": round(self.value, 4), "interval": [round(low, 4), round(high, 4)], "hits": self.hits, "n": self.n}
+        return {
+            "value": round(self.value, 4),
+            "interval": [round(low, 4), round(high, 4)],
+            "hits": self.hits,
+            "n": self.n,
+        }
 
 
 def rate(outcomes: Iterable[bool]) -> Rate:

@@ -38,7 +38,7 @@ class Speaker(nn.Module):
         ids: Int[Tensor, "sample token"],
         positions: Int[Tensor, "sample token"],
         mask: Float[Tensor, "sample 1 query key"],
-    ) -> Float[Tensor, "sample token vocab"]:
+    ) -> Float[Tensor, "sample answer vocab"]:
         """Return the logits from the last token of the prefix on."""
         inner = self.model.model
         with torch.no_grad():

@@ -19,7 +19,7 @@ Stage = Literal["vision", "language", "multimodal", "all"]
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 
 
-def train(recipe: Recipe, out: Path, stage: Stage = "all") -> None:
+def train(recipe: Recipe, out: Path, stage: Stage | str = "all") -> None:
     """Run one stage or all; what is finished is skipped, what was killed goes on from its last checkpoint.
 
     Vision and language run side by side, one single-threaded process each; then `recipe.processes` single-threaded

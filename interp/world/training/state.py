@@ -27,7 +27,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, partial, dict(metadata or {}))
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -104,9 +104,7 @@ def load_progress(path: Path, learner: Learner, optimizer: torch.optim.AdamW) ->
     return int(metadata["step"])
 
 
-def optimise(
-    learner: Learner, config: StageConfig, path: Path, *, leader: bool = True, label: str = ""
-) -> None:
+def optimise(learner: Learner, config: StageConfig, path: Path, *, leader: bool = True, label: str = "") -> None:
     """Run a stage from its last checkpoint, or from the start, to its last step.
 
     Args:
