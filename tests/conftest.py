@@ -83,3 +83,13 @@ def picture() -> Callable[..., np.ndarray]:
         return np.random.default_rng(seed).integers(0, 255, (rows, cols, 3), dtype=np.uint8)
 
     return make
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Leave the checks of argument types out, as they are for users: what follows are the package's own errors."""
+    from jaxtyping import config
+
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)

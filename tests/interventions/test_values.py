@@ -1,0 +1,47 @@
+import pytest
+import torch
+
+from interp.data import EMITTING, Layout, Segment
+from interp.interventions import intervention
+from interp.interventions.values import ZeroValues
+from interp.passes import capture
+from interp.running import Conversations, Pass
+
+LAYOUT = Layout(torch.tensor([1, 3, 3, 4]))
+HERE = Pass(Conversations((LAYOUT,))).here("decoder", "v", 0, torch.zeros(1, 4, 2, 3))
+
+
+def test_the_chosen_tokens_carry_nothing():
+    value = torch.randn(1, 4, 2, 3)
+    before = value.clone()
+    got = ZeroValues(Segment.USER)(value, HERE)
+    assert (got[:, 1:3] == 0).all()
+    torch.testing.assert_close(got[:, [0, 3]], before[:, [0, 3]], rtol=0, atol=0)
+    torch.testing.assert_close(value, before, rtol=0, atol=0)
+
+
+def test_taking_no_token_changes_nothing():
+    value = torch.randn(1, 4, 2, 3)
+    torch.testing.assert_close(ZeroValues(Segment.IMAGE)(value, HERE), value, rtol=0, atol=0)
+
+
+def test_it_can_be_written_down():
+    change = ZeroValues(EMITTING, layers=range(3))
+    assert intervention(change.to_dict()) == change
+    with pytest.raises(ValueError, match="layers are counted from 0"):
+        ZeroValues(EMITTING, layers=[-2])
+
+
+def test_the_pattern_of_the_layer_stays_and_z_is_that_of_the_other_tokens(model_of, picture):
+    model = model_of("qwen2_vl")
+    prompt = model.prepare(picture(), "What is this?")
+    sites = {"pattern", "v", "z"}
+    clean = capture(model, prompt, want=sites)
+    edited = capture(model, prompt, want=sites, changes=[ZeroValues(Segment.IMAGE, layers=(1,))])
+    torch.testing.assert_close(edited.pattern, clean.pattern, rtol=0, atol=1e-6)
+    image = prompt.layout.mask(Segment.IMAGE)
+    assert (edited.v[1][image] == 0).all()
+    torch.testing.assert_close(edited.v[1][~image], clean.v[1][~image])
+    values = clean.v[1].repeat_interleave(model.heads // model.kv_heads, 1)
+    expected = torch.einsum("hqk,khd->qhd", clean.pattern[1][:, :, ~image], values[~image])
+    torch.testing.assert_close(edited.z[1], expected, rtol=1e-4, atol=1e-5)
