@@ -1,8 +1,7 @@
 """Arrays on disk: safetensors with a JSON header, written whole or not at all, read lazily."""
 
 import json
-import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, final
@@ -22,8 +21,7 @@ def write_atomically(path: str | Path, write: Any) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    name = str(path.with_name(f".{path.name}.{secrets.token_hex(4)}"))  # with the permissions of any new file
     try:
         write(name)
         Path(name).replace(path)

@@ -1,0 +1,121 @@
+"""`interp generate`: ask a model, as it is or with something changed."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from interp.cli import inputs
+from interp.cli.screen import as_json, say, table, waiting
+
+if TYPE_CHECKING:
+    from interp.interventions import Intervention
+    from interp.model import Model
+    from interp.prompt import Prompt, Reply
+
+EXAMPLES = """[bold]Examples[/bold]
+
+interp generate scene:test/3 "Describe the image in detail."
+
+interp generate photo.jpg "Is there a dog?" --model llava-hf/llava-1.5-7b-hf
+
+interp generate scene:test/3 "What do you see?" --mask-sinks --audit
+
+interp generate scene:test/3 "What do you see?" --changes changes.json --json
+"""
+
+
+def generate(
+    image: inputs.ImageName,
+    question: inputs.Text,
+    model: inputs.ModelName = "scenes",
+    max_new_tokens: inputs.Tokens = 128,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Draw the reply instead of taking the likeliest tokens.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Makes --sample repeatable.")] = None,
+    mask_sinks: Annotated[
+        bool,
+        typer.Option(
+            "--mask-sinks", help="Find the prompt's attention sinks, and hide them from the question and the reply."
+        ),
+    ] = False,
+    changes: inputs.Changes = None,
+    audit: Annotated[bool, typer.Option("--audit", help="Print what every change did.")] = False,
+    json: inputs.AsJson = False,
+) -> None:
+    """Print a model's reply to a question about an image, as the model is or under interventions."""
+    import interp
+
+    if seed is not None and not sample:
+        raise typer.BadParameter("--seed is for --sample; without it the reply is the same every time")
+    edits = inputs.changes(changes)
+    picture = inputs.image(image)
+    loaded = inputs.load(model)
+    prompt = loaded.prepare(picture, question)
+    if mask_sinks:
+        edits = (*edits, _masked_sinks(loaded, prompt))
+    with waiting("generating"):
+        reply = interp.generate(loaded, prompt, *edits, max_new_tokens=max_new_tokens, seed=seed, do_sample=sample)
+    if json:
+        as_json(_plain(reply))
+        return
+    say(reply.text)
+    if audit:
+        _print_audit(reply)
+
+
+def _masked_sinks(model: "Model", prompt: "Prompt") -> "Intervention":
+    import interp
+    from interp.analysis.sinks import Sinks
+    from interp.interventions.attention import MaskAttention
+
+    found = interp.measure(model, prompt, Sinks())
+    if not found.positions:
+        raise ValueError(
+            "this prompt has no attention sink by the default bounds (more than 0.3 of the attention in a third of the layers), "
+            "so there is none to mask; interp measure ... sinks shows what its tokens receive"
+        )
+    return MaskAttention(keys=found.tokens, queries=interp.Segment.USER | interp.Segment.RESPONSE)
+
+
+def _rows(reply: "Reply") -> list[dict[str, Any]]:
+    return [
+        {
+            "change": str(fired.change),
+            "calls": fired.calls,
+            "layers": sorted(fired.layers),
+            "largest": fired.largest,
+            "mean": fired.mean,
+            "row_sum": fired.row_sum,
+        }
+        for fired in reply.audit
+    ]
+
+
+def _plain(reply: "Reply") -> dict[str, Any]:
+    return {
+        "reply": reply.text,
+        "tokens": list(reply.tokens),
+        "ids": list(reply.ids),
+        "logprobs": list(reply.logprobs),
+        "stop": reply.stop,
+        "audit": _rows(reply),
+    }
+
+
+def _print_audit(reply: "Reply") -> None:
+    rows = [
+        (
+            r["change"],
+            r["calls"],
+            ", ".join(map(str, r["layers"])),
+            f"{r['largest']:.3g}",
+            f"{r['mean']:.3g}",
+            f"{r['row_sum']:.3g}",
+        )
+        for r in _rows(reply)
+    ]
+    if not rows:
+        say("no change was made")
+        return
+    table(("change", "calls", "layers", "largest change", "mean change", "row sum off by"), rows)

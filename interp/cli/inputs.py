@@ -1,0 +1,179 @@
+"""What the arguments stand for: models, images, layers, interventions, analyses."""
+
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from interp.analysis import Analysis
+    from interp.interventions import Intervention
+    from interp.model import Model
+    from interp.prompt import Prompt
+
+SCENE = "scene:"
+NO_IMAGE = "none"
+
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", help="[bold]scenes[/bold] (ships with the package), a Hugging Face name, or a folder."
+    ),
+]
+ImageName = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGE",
+        help="A file, scene:SPLIT/N (scene N of the drawn world: scene:test/3), or none for text alone.",
+    ),
+]
+Text = Annotated[str, typer.Argument(metavar="QUESTION", help="What the model is asked.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Tokens = Annotated[int, typer.Option(min=1, help="The longest reply, in tokens.")]
+Changes = Annotated[
+    Path | None,
+    typer.Option(help="JSON file with a list of interventions, as Intervention.to_dict() writes them."),
+]
+Response = Annotated[str | None, typer.Option(help="A reply to look at, teacher-forced.")]
+Generate = Annotated[bool, typer.Option("--generate", help="Let the model reply first, then look at its reply.")]
+
+
+def load(name: str) -> "Model":
+    """Return a model, without the bars and notes of the libraries below."""
+    import transformers
+
+    import interp
+    from interp.cli.screen import waiting
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    with waiting(f"loading {name}"):
+        return interp.load(name)
+
+
+def image(name: str) -> Any:
+    """Return the image a name stands for; None for `none`.
+
+    Raises:
+        ValueError: a scene that is not there.
+        FileNotFoundError: no such file.
+    """
+    if name == NO_IMAGE:
+        return None
+    if not name.startswith(SCENE):
+        from interp.images import read_image
+
+        return read_image(name)
+    from interp.world import SPLITS, scenes
+
+    split, _, number = name.removeprefix(SCENE).partition("/")
+    if split not in SPLITS or not number.isdigit():
+        raise ValueError(
+            f"a scene is scene:SPLIT/N with SPLIT one of {', '.join(SPLITS)} and N from 0, for example scene:test/3; got {name!r}"
+        )
+    return scenes(split, int(number) + 1)[-1].image
+
+
+def conversation(
+    model: "Model", picture: Any, text: str, *, reply: str | None, generated: bool, longest: int
+) -> "Prompt":
+    """Return the prompt, followed by the reply given or by the model's own.
+
+    Raises:
+        typer.BadParameter: both kinds of reply were asked for.
+    """
+    import interp
+    from interp.cli.screen import waiting
+
+    if reply is not None and generated:
+        raise typer.BadParameter("give --response TEXT or --generate, not both")
+    prompt = model.prepare(picture, text)
+    if generated:
+        with waiting("generating the reply"):
+            return prompt.with_response(interp.generate(model, prompt, max_new_tokens=longest))
+    return prompt if reply is None else prompt.with_response(reply)
+
+
+def layers(text: str | None) -> list[int] | None:
+    """Return the layers that a text such as `0-7` or `0,3,5-6` names; None for none given.
+
+    Raises:
+        typer.BadParameter: it is written otherwise.
+    """
+    if text is None:
+        return None
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+            raise typer.BadParameter(f"layers are written 0-7, or 0,3,5-6, counted from 0; got {text!r}")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def changes(path: Path | None) -> "tuple[Intervention, ...]":
+    """Return the interventions of a JSON file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is no JSON, no list of interventions, or names an unknown kind or setting.
+    """
+    from interp.interventions import intervention
+
+    if path is None:
+        return ()
+    example = '[{"kind": "MaskAttention", "keys": {"kind": "segment", "of": ["IMAGE"]}}]'
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is no JSON ({error}); expected for example {example}") from error
+    listed = [data] if isinstance(data, dict) else data
+    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+        raise ValueError(f"{path} holds no list of interventions; expected for example {example}")
+    try:
+        return tuple(intervention(entry) for entry in listed)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def analyses(names: Sequence[str]) -> "dict[str, Analysis]":
+    """Return analyses with their default settings, by name.
+
+    Raises:
+        typer.BadParameter: an unknown name, with the nearest known ones, or an analysis that has settings without defaults.
+    """
+    known = known_analyses()
+    found = {}
+    for name in names:
+        if name not in known:
+            raise typer.BadParameter(f"no analysis {name!r}{nearest(name, list(known))}; there are {', '.join(known)}")
+        try:
+            found[name] = known[name]()
+        except TypeError as error:
+            raise typer.BadParameter(
+                f"{name} has settings without a default, so it runs from Python only: {error}"
+            ) from error
+    return found
+
+
+def known_analyses() -> "dict[str, type[Analysis]]":
+    """Return every analysis by name: its class in lower case with underscores, and its file where the file holds but one."""
+    import importlib
+    import pkgutil
+    import re
+
+    import interp.analysis
+
+    for info in pkgutil.iter_modules(interp.analysis.__path__):
+        importlib.import_module(f"interp.analysis.{info.name}")
+    kinds = sorted(interp.analysis.Analysis.__subclasses__(), key=lambda kind: kind.__name__)
+    return {re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.__name__).lower(): kind for kind in kinds}
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Return " (did you mean ...?)" where something known is near, else nothing."""
+    close = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    return f" (did you mean {' or '.join(close)}?)" if close else ""

@@ -1,0 +1,68 @@
+"""What the terminal shows: results on stdout, progress and messages on stderr."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def out() -> Console:
+    """Return the console of results."""
+    return Console(soft_wrap=True, highlight=False)
+
+
+def err() -> Console:
+    """Return the console of progress and messages."""
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """Print a line of results as it is: nothing in it is taken for markup."""
+    out().print(text, markup=False)
+
+
+def as_json(data: Any) -> None:
+    """Print plain data as JSON."""
+    out().print(json.dumps(data, indent=1, ensure_ascii=False), markup=False)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
+    """Print a table; a cell may hold any text."""
+    from rich.text import Text
+
+    drawn = Table(title=title or None, title_justify="left", header_style="bold", title_style="bold")
+    for head in heads:
+        drawn.add_column(head, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    out().print(drawn)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Show on stderr that something is being done, while it is; nothing where stderr is no terminal."""
+    with err().status(what):
+        yield
+
+
+@contextmanager
+def progress(total: int, what: str) -> Iterator[Callable[[str], None]]:
+    """Show a bar on stderr; what is yielded is called with a few words at the start of every step."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=what, unit="step", dynamic_ncols=True, mininterval=0.5) as bar:
+        started = False
+
+        def tell(now: str) -> None:
+            nonlocal started
+            if started and bar.n < total:
+                bar.update()
+            started = True
+            bar.set_description(now)
+
+        yield tell
+        bar.update(max(total - bar.n, 0))
+        bar.set_description(what)

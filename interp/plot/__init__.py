@@ -1,0 +1,27 @@
+"""Pictures: functions from a result or an array to matplotlib axes, one file per kind; `picture` finds the one that fits a result."""
+
+from interp.plot.heatmap import heatmap
+from interp.plot.overlay import overlay
+from interp.plot.pictures import picture
+from interp.plot.rates import rates
+from interp.plot.scene import scene
+from interp.plot.shares import budget, shares
+from interp.plot.sinks import massive, received
+from interp.plot.style import SEGMENT_COLOURS, shown, style
+from interp.plot.words import coloured_words
+
+__all__ = [
+    "SEGMENT_COLOURS",
+    "budget",
+    "coloured_words",
+    "heatmap",
+    "massive",
+    "overlay",
+    "picture",
+    "rates",
+    "received",
+    "scene",
+    "shares",
+    "shown",
+    "style",
+]

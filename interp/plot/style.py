@@ -1,0 +1,69 @@
+"""How every picture looks: colours that survive colour blindness and grey print, one context manager, no global settings."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any, Final
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+
+BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW, GREY = (
+    *("#0072B2", "#E69F00", "#009E73", "#CC79A7"),
+    *("#56B4E9", "#D55E00", "#F0E442", "#8C8C8C"),
+)
+"""The eight colours of Okabe and Ito, with a grey for their black."""
+
+CYCLE: Final = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
+SEQUENTIAL: Final = "viridis"
+"""Colour map of quantities that start at zero: even in lightness, so that grey print keeps the order."""
+
+SEGMENT_COLOURS: Final[Mapping[str, str]] = MappingProxyType(
+    {"PAD": GREY, "SINK": RED, "SYSTEM": SKY, "IMAGE": ORANGE, "USER": GREEN, "RESPONSE": BLUE}
+)
+"""One colour a segment in every picture; SINK where sinks are shown apart from the segment they lie in."""
+
+_SETTINGS: Final[Any] = {
+    "font.size": 10.0,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 10.0,
+    "xtick.labelsize": 9.0,
+    "ytick.labelsize": 9.0,
+    "legend.fontsize": 9.0,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "figure.dpi": 100.0,
+    "savefig.dpi": 160.0,
+    "lines.linewidth": 1.8,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """While open, new figures and axes look like this package's; afterwards matplotlib is as it was."""
+    with rc_context(_SETTINGS):
+        yield
+
+
+def axes_or_new(ax: Axes | None, size: tuple[float, float] = (5.0, 3.4)) -> Axes:
+    """Return the axes given, or those of a new figure of `size` inches."""
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot
+
+    return pyplot.subplots(figsize=size, layout="constrained")[1]
+
+
+def shown(word: str) -> str:
+    """Return a token as it can be read in a picture: line breaks and lone spaces made visible, nothing taken for mathematics."""
+    visible = word.replace("\n", "\\n").replace("\t", "\\t") if word.strip() else repr(word)[1:-1] or "''"
+    return visible.replace("$", r"\$")
+
+
+def whole_ticks(ax: Axes, axis: str = "x") -> None:
+    """Put the ticks of an axis at whole numbers: layers, steps and heads have no halves."""
+    from matplotlib.ticker import MaxNLocator
+
+    getattr(ax, f"{axis}axis").set_major_locator(MaxNLocator(integer=True))
