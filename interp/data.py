@@ -95,12 +95,18 @@ class Place:
 class Layout:
     """The segment of every token of one conversation, and the place of every image token.
 
+    Args:
+        segment: the value of every token's `Segment`.
+        grids: the blocks of image tokens, in token order.
+        marks: positions under a name (`sink`), which `marked(name)` selects; they may differ from prompt to prompt of a batch.
+
     Raises:
-        ValueError: the grids cover another number of tokens than are marked IMAGE.
+        ValueError: the grids cover another number of tokens than are marked IMAGE, or a mark lies outside.
     """
 
     segment: Int[Tensor, " token"]
     grids: tuple[Grid, ...] = ()
+    marks: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse grids that do not match the tokens."""
@@ -111,6 +117,9 @@ class Layout:
                 f"grid {sizes} covers {want} tokens, but {have} are marked IMAGE; "
                 "the processor and the family disagree: see Family.grids"
             )
+        outside = {n: p for n, p in self.marks.items() if any(not 0 <= i < len(self.segment) for i in p)}
+        if outside:
+            raise ValueError(f"marks {outside} lie outside this conversation of {len(self.segment)} tokens")
 
     def __len__(self) -> int:
         """Return the number of tokens."""
@@ -144,6 +153,10 @@ class Layout:
         """Return the layout of the conversation with one segment's tokens taken out."""
         kept = self.segment[self.segment != segment.value]
         return Layout(kept, () if segment is Segment.IMAGE else self.grids)
+
+    def marked(self, **positions: Iterable[int]) -> "Layout":
+        """Return this layout with positions marked under names, beside the marks it has."""
+        return replace(self, marks={**self.marks, **{n: tuple(p) for n, p in positions.items()}})
 
 
 @final
@@ -220,6 +233,8 @@ EVERY = Tokens("every")
 """Every token of the conversation."""
 EMITTING = Tokens("emitting")
 """The rows whose logits are a response token: the last prompt token and every response token."""
+SINKS = Tokens("marked", ("sink",))
+"""The tokens marked as attention sinks: `prompt.marked(sink=...)` marks them."""
 LAST = Tokens("last")
 """The last token."""
 PREDICTING = EMITTING - LAST
@@ -240,6 +255,18 @@ def _positions(layout: Layout, *where: int) -> Tensor:
     return chosen
 
 
+def _marked(layout: Layout, name: str) -> Tensor:
+    if name not in layout.marks:
+        have = f"it has {', '.join(sorted(layout.marks))}" if layout.marks else "it has none"
+        raise IndexError(f"no tokens are marked {name!r} in this conversation ({have}); mark them: prompt.marked({name}=positions)")
+    return _positions(layout, *layout.marks[name])
+
+
+def marked(name: str) -> Tokens:
+    """Return the selection of the tokens that each prompt has marked with a name."""
+    return Tokens("marked", (name,))
+
+
 def _emitting(layout: Layout) -> Tensor:
     response = _segments(layout, "RESPONSE")
     first = int(response.int().argmax()) if response.any() else len(layout)
@@ -251,6 +278,7 @@ def _emitting(layout: Layout) -> Tensor:
 _KINDS: dict[str, Callable[..., Tensor]] = {
     "segment": _segments,
     "positions": _positions,
+    "marked": _marked,
     "emitting": _emitting,
     "every": lambda layout: torch.ones(len(layout), dtype=torch.bool, device=layout.segment.device),
     "last": lambda layout: _positions(layout, -1),

@@ -1,5 +1,6 @@
 """`generate`: replies under any interventions, with Hugging Face's own decoding."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, final, overload
 
@@ -9,6 +10,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.generation.streamers import BaseStreamer
 
 from interp.interventions import Intervention
+from interp.method import Method, resolved
 from interp.model import Model
 from interp.prompt import Prompt, Reply
 from interp.running import run
@@ -23,7 +25,7 @@ def generate(model: Model, prompts: Sequence[Prompt], *changes: Any, **options: 
 def generate(
     model: Model,
     prompts: Prompt | Sequence[Prompt],
-    *changes: Intervention | LogitsProcessor,
+    *changes: Intervention | Method | LogitsProcessor,
     max_new_tokens: int = 128,
     seed: int | None = None,
     on_token: Callable[[str], None] | None = None,
@@ -34,7 +36,7 @@ def generate(
     Args:
         model: the model.
         prompts: one prompt or several; several are padded on the left and decoded together.
-        changes: interventions and Hugging Face logits processors, in the order they apply.
+        changes: interventions, methods and Hugging Face logits processors, in the order they apply.
         max_new_tokens: the longest reply.
         seed: makes sampling repeatable.
         on_token: called with the text of every new token as it comes (one prompt, no beams).
@@ -47,22 +49,26 @@ def generate(
     single = isinstance(prompts, Prompt)
     batch = [prompts] if single else list(prompts)
     _check(model, batch, max_new_tokens, on_token, options)
-    edits = [c for c in changes if not isinstance(c, LogitsProcessor)]
-    rules = LogitsProcessorList([c for c in changes if isinstance(c, LogitsProcessor)])
+    settled = resolved(model, batch, changes)
+    batch = settled.prompts
+    if settled.loop is not None:
+        loop = functools.partial(settled.loop.decode, max_new_tokens=max_new_tokens, seed=seed, **options)
+        replies = [loop(model, p, settled.interventions, settled.rules) for p in batch]
+        return replies[0] if single else replies
     inputs = model.inputs(batch)
     if "stop_strings" in options:
         options["tokenizer"] = model.tokenizer
     if on_token is not None:
         options["streamer"] = _Callback(lambda i: on_token(model.tokenizer.decode([i])))
     sampling = {"do_sample": False} if "do_sample" not in options else {}
-    now = model.running(batch, edits)
+    now = model.running(batch, settled.interventions)
     with torch.no_grad(), torch.random.fork_rng(enabled=seed is not None), run(now):
         if seed is not None:
             torch.manual_seed(seed)
         out = model.module.generate(
             **inputs,
             max_new_tokens=max_new_tokens,
-            logits_processor=rules,
+            logits_processor=LogitsProcessorList(settled.rules),
             output_logits=True,
             return_dict_in_generate=True,
             **sampling,

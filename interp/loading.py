@@ -139,7 +139,7 @@ def _first_line(error: Exception) -> str:
 
 def _checked(module: nn.Module, processor: Any, *, name: str, revision: str | None) -> Model:
     kind = module.config.model_type
-    if getattr(module.config, "is_encoder_decoder", False):
+    if any(getattr(c, "is_encoder_decoder", False) for c in (module.config, module.config.get_text_config(decoder=True))):
         raise TypeError(f"{type(module).__name__} is an encoder-decoder; only decoder-only language models are supported")
     if module_name(kind) in known():
         return Model(module, processor, fitted(family(kind), module), name, revision)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from interp.analysis import Analysis, restricted
 from interp.data import EVERY, PREDICTING, Segment, Selector, Tokens, tokens
 from interp.interventions import SITES, Intervention
+from interp.method import Method, resolved
 from interp.model import Model
 from interp.prompt import Capture, Prompt
 from interp.result import Result, check_finite
@@ -136,7 +137,7 @@ def capture(
     target: Target | None = None,
     queries: Selector = EVERY,
     layers: Iterable[int] | None = None,
-    changes: Sequence[Intervention] = (),
+    changes: Sequence[Intervention | Method] = (),
     gradient: Literal["full", "position"] = "full",
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
@@ -166,7 +167,9 @@ def capture(
         MemoryError: more than there is; says what to ask for instead.
         FloatingPointError: NaN or infinity, with site and layer.
     """
-    plan = _plan(model, prompt, frozenset(want), frozenset(grad), target, queries, layers, tuple(changes), gradient)
+    settled = resolved(model, [prompt], changes)
+    prompt = settled.prompts[0]
+    plan = _plan(model, prompt, frozenset(want), frozenset(grad), target, queries, layers, settled.interventions, gradient)
     needs = plan.estimate(None if dtype is None else torch.empty((), dtype=dtype).element_size())
     if estimate:
         return needs
@@ -194,7 +197,7 @@ def measure(
     model: Model,
     prompts: Prompt | Sequence[Prompt],
     *analyses: Analysis,
-    changes: Sequence[Intervention] = (),
+    changes: Sequence[Intervention | Method] = (),
     target: Target | None = None,
     progress: bool = True,
 ) -> Any:
@@ -217,13 +220,13 @@ def measure(
     if not analyses:
         raise ValueError("measure needs at least one analysis, for example interp.analysis.sinks.Sinks()")
     if isinstance(prompts, Prompt):
-        found = _measured(model, prompts, analyses, tuple(changes), target)
+        found = _measured(model, prompts, analyses, changes, target)
         return found[0] if len(found) == 1 else found
     done: dict[int, tuple[Result, ...]] = {}
     failed = []
     for index, prompt in enumerate(tqdm(prompts, desc="measure", disable=not progress, leave=False)):
         try:
-            done[index] = _measured(model, prompt, analyses, tuple(changes), target)
+            done[index] = _measured(model, prompt, analyses, changes, target)
         except (ValueError, IndexError, ArithmeticError, MemoryError) as error:
             failed.append(Failure(index, f"{type(error).__name__}: {error}"))
     each = [Samples(tuple(r[i] for r in done.values()), tuple(done), tuple(failed)) for i in range(len(analyses))]
@@ -231,15 +234,17 @@ def measure(
 
 
 def _measured(
-    model: Model, prompt: Prompt, analyses: Sequence[Analysis], changes: tuple[Intervention, ...], target: Target | None
+    model: Model, prompt: Prompt, analyses: Sequence[Analysis], changes: Sequence[Intervention | Method], target: Target | None
 ) -> tuple[Result, ...]:
+    settled = resolved(model, [prompt], changes)
+    prompt, edits = settled.prompts[0], settled.interventions
     want, grad = (frozenset().union(*(getattr(a, n) for a in analyses)) for n in ("want", "grad"))
     kinds = {a.gradient for a in analyses if a.grad}
     if len(kinds) > 1:
         raise ValueError("some of these analyses need the gradient of one target, others that of every token: measure them in two calls")
     selections = list(dict.fromkeys(tokens(a.rows) for a in analyses))
     every = EVERY if EVERY in selections else functools.reduce(operator.or_, selections)
-    plan = _plan(model, prompt, want, grad, target, every, None, changes, kinds.pop() if kinds else "full")
+    plan = _plan(model, prompt, want, grad, target, every, None, edits, kinds.pop() if kinds else "full")
     _afford(plan.estimate())
     known = replace(model.view(prompt), queries=plan.queries)
     rows = [known.restricted_to(a.rows) for a in analyses]

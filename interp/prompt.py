@@ -1,6 +1,6 @@
 """What goes into a model and what comes out of it: Prompt, Reply and Capture."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, final
@@ -70,7 +70,16 @@ class Prompt:
     def with_response(self, response: "str | Sequence[int] | Reply") -> "Prompt":
         """Return this prompt followed by a reply, teacher-forced: its text, its token ids, or a `Reply`."""
         ids = response.ids if isinstance(response, Reply) else response
-        return self.again(replace(self.request, response=ids if isinstance(ids, str) else tuple(ids)))
+        answered = self.again(replace(self.request, response=ids if isinstance(ids, str) else tuple(ids)))
+        return answered.marked(**self.layout.marks)
+
+    def marked(self, **positions: Iterable[int]) -> "Prompt":
+        """Return this prompt with tokens marked under names, for selections such as `SINKS`.
+
+        Raises:
+            ValueError: a position that is not there.
+        """
+        return replace(self, layout=self.layout.marked(**positions))
 
     def without(self, segment: Segment) -> "Prompt":
         """Return the same conversation without its images.

@@ -165,14 +165,16 @@ class Pass:
 
     def here(self, part: str, site: str, layer: int, value: Tensor) -> Here:
         """Describe where a value was seen."""
+        attention = site in ATTENTION_SITES
+        heads = value.shape[1] if attention else value.shape[2] if value.ndim == 4 else 0
         if part != "decoder":
-            n = value.shape[-2] if site in ATTENTION_SITES else value.shape[1]
-            return Here(part, layer, site, self.step, None, (0, value.shape[-1]), torch.arange(n), self.state)
+            rows = torch.arange(value.shape[-2] if attention else value.shape[1])
+            return Here(part, layer, site, self.step, None, (0, value.shape[-1]), rows, heads, self.state)
         rows = torch.arange(self.roles.past, self.roles.length)
         rows = rows[-value.shape[1] :] if site == "logits" else rows if self._shown is None else rows[self._shown]
-        keys = value.shape[-1] if site in ATTENTION_SITES else value.shape[1]
+        keys = value.shape[-1] if attention else value.shape[1]
         span = (self.roles.length - keys, self.roles.length)
-        return Here(part, layer, site, self.step, self.roles, span, rows, self.state)
+        return Here(part, layer, site, self.step, self.roles, span, rows, heads, self.state)
 
     def visit(self, part: str, site: str, layer: int, value: Tensor) -> Tensor:
         """Apply the changes that act here, and keep the value where the verb asked for it."""

@@ -184,6 +184,16 @@ def _with_first(output: Any, value: Tensor) -> Any:
     return (value, *output[1:]) if isinstance(output, tuple) else value
 
 
+def _by_token(tap: Tap, value: Tensor) -> Tensor:
+    """Show a tap (batch, token, dim), also where a layer has flattened the tokens of its batch (OPT)."""
+    now = running.get()
+    if value.ndim != 2 or now is None:
+        return tap(value)
+    apart = value.view(now.roles.batch, -1, value.shape[-1])
+    changed = tap(apart)
+    return value if changed is apart else changed.reshape(value.shape)
+
+
 def _tap_output(module: nn.Module, tap: Tap) -> None:
     """Let what a module returns pass through a tap, for good."""
 
@@ -191,7 +201,7 @@ def _tap_output(module: nn.Module, tap: Tap) -> None:
         if not tap.looked_at():
             return None
         value = _first(output)
-        changed = tap(value)
+        changed = _by_token(tap, value)
         return None if changed is value else _with_first(output, changed)
 
     module.register_forward_hook(leave)
@@ -223,7 +233,7 @@ def _tap_middle(module: nn.Module, tap: Tap) -> None:
             value = args[0]
             now = running.get()
             edited = now is not None and any(c.takes("decoder", "resid_mid", tap.layer) for c in now.changes)
-            changed = tap(value.clone() if edited else value)
+            changed = _by_token(tap, value.clone() if edited else value)
             if changed is not value:
                 value.copy_(changed)
 

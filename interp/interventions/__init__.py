@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, final
 
-from jaxtyping import Bool
+import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from interp.data import EMITTING, EVERY, Selector, Tokens, tokens
+from interp.heads import Heads
 
 SITES = ("resid_pre", "q", "k", "v", "attn_scores", "pattern", "z", "attn_out", "resid_mid", "mlp_out", "resid_post", "logits")
 """Where a value can be read or changed, in forward order."""
@@ -46,6 +48,7 @@ class Here:
         roles: the tokens' roles; None outside the decoder, where tokens have none.
         key_span: first and last-plus-one position of the keys.
         rows: position of every query row.
+        head_count: how many heads the value has.
         state: a dictionary that lives as long as the pass, for what one layer must tell another.
     """
 
@@ -56,6 +59,7 @@ class Here:
     roles: Roles | None
     key_span: tuple[int, int]
     rows: Tensor
+    head_count: int
     state: dict[Any, Any]
 
     def keys(self, which: Selector) -> Bool[Tensor, "..."]:
@@ -66,6 +70,28 @@ class Here:
         """Return which query rows a selection takes, shaped to broadcast against the value."""
         mask = self._mask(which)
         return self._shaped(mask[:, self.rows.to(mask.device)], "query")
+
+    def heads(self, chosen: Heads | None) -> Bool[Tensor, "..."] | bool:
+        """Return which heads of this layer are chosen, shaped to broadcast against the value; True for None, which is all."""
+        if chosen is None:
+            return True
+        axis = 1 if self.site in ("attn_scores", "pattern") else 2
+        mask = torch.zeros(self.head_count, dtype=torch.bool, device=self.rows.device)
+        mask[list(chosen.of_layer(self.layer))] = True
+        return mask.view([-1 if i == axis else 1 for i in range(4)])
+
+    @property
+    def positions(self) -> Int[Tensor, "batch query"]:
+        """The position of every query row in its own conversation, padding not counted; negative in the padding."""
+        mask = self._mask(EVERY)
+        return self.rows.to(mask.device) - (~mask).sum(-1, keepdim=True)
+
+    @property
+    def visible(self) -> Bool[Tensor, "batch 1 query key"]:
+        """Which keys each query row may look at in causal attention: no padding, nothing behind it."""
+        every = self.keys(EVERY)
+        positions = torch.arange(*self.key_span, device=every.device)
+        return every & (positions <= self.rows.to(every.device)[:, None])
 
     @property
     def emitting(self) -> Bool[Tensor, "..."]:
@@ -95,6 +121,7 @@ class Intervention(abc.ABC):
     part: ClassVar[str] = "decoder"
     layers: tuple[int, ...] | None = None
     queries: Selector = EVERY
+    heads: Heads | None = None
 
     @abc.abstractmethod
     def __call__(self, value: Tensor, here: Here) -> Tensor:
@@ -112,8 +139,7 @@ class Intervention(abc.ABC):
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that `intervention(...)` reads back."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        plain = {n: v.to_dict() if isinstance(v, Tokens) else list(v) if isinstance(v, tuple) else v for n, v in values.items()}
-        return {"kind": type(self).__name__, **plain}
+        return {"kind": type(self).__name__, **{n: _plain(v) for n, v in values.items()}}
 
 
 def kinds() -> dict[str, type[Intervention]]:
@@ -140,11 +166,25 @@ def intervention(data: Mapping[str, Any]) -> Intervention:
     allowed = {f.name for f in fields(known[kind])}  # type: ignore[arg-type]
     if set(settings) - allowed:
         raise ValueError(f"{kind} has no setting {', '.join(sorted(set(settings) - allowed))}; it has {', '.join(sorted(allowed))}")
-    return known[kind](**{n: Tokens.from_dict(v) if isinstance(v, Mapping) else v for n, v in settings.items()})
+    return known[kind](**{n: _meant(v) for n, v in settings.items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tokens):
+        return value.to_dict()
+    if isinstance(value, Heads):
+        return {"heads": [list(pair) for pair in value]}
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _meant(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return Heads(tuple(tuple(pair) for pair in value["heads"])) if set(value) == {"heads"} else Tokens.from_dict(value)
+    return value
 
 
 def settled(change: Intervention, *selectors: str) -> None:
-    """Turn what a frozen intervention was given into its canonical form: layers a tuple, selectors `Tokens`. For `__post_init__`.
+    """Turn what a frozen intervention was given into its canonical form: layers a tuple, selectors `Tokens`, heads `Heads`. For `__post_init__`.
 
     Raises:
         ValueError: a negative layer.
@@ -154,5 +194,7 @@ def settled(change: Intervention, *selectors: str) -> None:
         if any(i < 0 for i in layers):
             raise ValueError(f"layers are counted from 0, got {layers}")
         object.__setattr__(change, "layers", layers)
+    if change.heads is not None:
+        object.__setattr__(change, "heads", Heads(tuple(change.heads)))
     for name in selectors:
         object.__setattr__(change, name, tokens(getattr(change, name)))

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interp.data import EVERY, Selector
+from interp.data import EVERY, Segment, Selector
+from interp.heads import Heads
 from interp.interventions import Here, Intervention, settled
+
+Scores = Float[Tensor, "batch head query key"]
 
 
 @final
@@ -24,18 +27,17 @@ class MaskAttention(Intervention):
     keys: Selector
     queries: Selector = EVERY
     layers: Iterable[int] | None = None
+    heads: Heads | None = None
     site: ClassVar[str] = "attn_scores"
 
     def __post_init__(self) -> None:
-        """Settle selectors and layers."""
+        """Settle selectors, layers and heads."""
         settled(self, "keys", "queries")
 
-    def __call__(
-        self, value: Float[Tensor, "batch head query key"], here: Here
-    ) -> Float[Tensor, "batch head query key"]:
+    def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the scores with the forbidden ones far below every other."""
         far_below = -1e30 if torch.finfo(value.dtype).max > 1e35 else -3e4  # adding the causal mask must not overflow
-        return value.masked_fill(here.queries(self.queries) & here.keys(self.keys), far_below)
+        return value.masked_fill(_touched(self, here), far_below)
 
 
 @final
@@ -51,11 +53,12 @@ class ScaleScores(Intervention):
     by: float
     queries: Selector = EVERY
     layers: Iterable[int] | None = None
+    heads: Heads | None = None
     mode: Literal["signed", "abs"] = "signed"
     site: ClassVar[str] = "attn_scores"
 
     def __post_init__(self) -> None:
-        """Settle selectors and layers.
+        """Settle selectors, layers and heads.
 
         Raises:
             ValueError: an unknown mode.
@@ -64,12 +67,10 @@ class ScaleScores(Intervention):
         if self.mode not in ("signed", "abs"):
             raise ValueError(f"mode is 'signed' or 'abs', got {self.mode!r}")
 
-    def __call__(
-        self, value: Float[Tensor, "batch head query key"], here: Here
-    ) -> Float[Tensor, "batch head query key"]:
+    def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the scaled scores."""
         scaled = value * self.by if self.mode == "signed" else value + (self.by - 1) * value.abs()
-        return torch.where(here.queries(self.queries) & here.keys(self.keys), scaled, value)
+        return torch.where(_touched(self, here), scaled, value)
 
 
 @final
@@ -82,18 +83,23 @@ class ScalePattern(Intervention):
         by: the factor, at least 0.
         queries: in which rows.
         layers: in which layers; all by default.
-        renormalize: `none` leaves the row sums as they become, `row` divides every touched row by its sum.
+        heads: in which heads; all by default.
+        renormalize: `none` leaves the row sums as they become, `row` divides every touched row by its sum, `segment` gives
+            every segment of the conversation the share it had before.
+        above: touch only the rows (per head) that give the keys at least this share together.
     """
 
     keys: Selector
     by: float
     queries: Selector = EVERY
     layers: Iterable[int] | None = None
-    renormalize: Literal["none", "row"] = "none"
+    heads: Heads | None = None
+    renormalize: Literal["none", "row", "segment"] = "none"
+    above: float = 0.0
     site: ClassVar[str] = "pattern"
 
     def __post_init__(self) -> None:
-        """Settle selectors and layers.
+        """Settle selectors, layers and heads.
 
         Raises:
             ValueError: a negative factor or an unknown way to renormalise.
@@ -101,16 +107,118 @@ class ScalePattern(Intervention):
         settled(self, "keys", "queries")
         if self.by < 0:
             raise ValueError(f"a probability cannot be scaled by {self.by}; give a factor of 0 or more")
-        if self.renormalize not in ("none", "row"):
-            raise ValueError(f"renormalize is 'none' or 'row', got {self.renormalize!r}")
+        if self.renormalize not in ("none", "row", "segment"):
+            raise ValueError(f"renormalize is 'none', 'row' or 'segment', got {self.renormalize!r}")
 
-    def __call__(
-        self, value: Float[Tensor, "batch head query key"], here: Here
-    ) -> Float[Tensor, "batch head query key"]:
+    def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the scaled pattern."""
-        touched = here.queries(self.queries) & here.keys(self.keys)
-        scaled = torch.where(touched, value * self.by, value)
-        if self.renormalize == "none":
-            return scaled
-        total = scaled.sum(-1, keepdim=True, dtype=torch.float32).clamp_min(torch.finfo(torch.float32).tiny)
-        return torch.where(touched.any(-1, keepdim=True), (scaled / total).to(value.dtype), value)
+        touched = _touched(self, here)
+        if self.above > 0:
+            touched = touched & (share(value, here.keys(self.keys)) >= self.above)
+        return renormalized(torch.where(touched, value * self.by, value), value, here, self.renormalize)
+
+
+@final
+@dataclass(frozen=True)
+class ShrinkPattern(Intervention):
+    """Pull every probability of a row towards the row's mean: A* = (1 - β) A + β mean(A), over the keys the row may see.
+
+    Row sums stay as they are, and nothing goes to the future. Neutral at `beta=0`; at 1 the row is uniform.
+
+    References: AIR (supplement C.2), the last step of its projection; the earlier steps are inert in decoding (methods
+    section 6.2). Differs: the mean runs over the keys that a row may see, where the release includes masked ones.
+    """
+
+    beta: float
+    queries: Selector = EVERY
+    layers: Iterable[int] | None = None
+    heads: Heads | None = None
+    site: ClassVar[str] = "pattern"
+
+    def __post_init__(self) -> None:
+        """Settle selectors, layers and heads.
+
+        Raises:
+            ValueError: beta outside [0, 1].
+        """
+        settled(self, "queries")
+        if not 0 <= self.beta <= 1:
+            raise ValueError(f"beta is a share in [0, 1], got {self.beta}")
+
+    def __call__(self, value: Scores, here: Here) -> Scores:
+        """Return the flattened pattern."""
+        seen = here.visible
+        mean = share(value, seen) / seen.sum(-1, keepdim=True).clamp_min(1)
+        touched = here.queries(self.queries) & seen & here.heads(self.heads)
+        return torch.where(touched, (1 - self.beta) * value + self.beta * mean.to(value.dtype), value)
+
+
+@final
+@dataclass(frozen=True)
+class RedistributePattern(Intervention):
+    """Take a share of the attention on some keys and give it to others, in proportion to what those have. Row sums stay.
+
+    A row that gives the target nothing keeps what it has. Neutral at `share=0`.
+
+    Args:
+        source: whose attention is taken.
+        target: who gets it.
+        share: how much of it, in [0, 1].
+        queries: in which rows.
+        layers: in which layers.
+        heads: in which heads.
+
+    References: the redistribution of VAR / VisAttnSink (methods section 10), whose p is 1 - share. Differs: no.
+    """
+
+    source: Selector
+    target: Selector
+    share: float
+    queries: Selector = EVERY
+    layers: Iterable[int] | None = None
+    heads: Heads | None = None
+    site: ClassVar[str] = "pattern"
+
+    def __post_init__(self) -> None:
+        """Settle selectors, layers and heads.
+
+        Raises:
+            ValueError: a share outside [0, 1].
+        """
+        settled(self, "source", "target", "queries")
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"share lies in [0, 1], got {self.share}")
+
+    def __call__(self, value: Scores, here: Here) -> Scores:
+        """Return the pattern with the share moved."""
+        source, target = here.keys(self.source), here.keys(self.target) & ~here.keys(self.source)
+        freed, has = self.share * share(value, source), share(value, target)
+        rows = here.queries(self.queries) & here.heads(self.heads) & (has > 0)
+        moved = torch.where(source, value * (1 - self.share), value)
+        gain = (1 + freed / has.clamp_min(torch.finfo(torch.float32).tiny)).to(value.dtype)
+        return torch.where(rows, torch.where(target, moved * gain, moved), value)
+
+
+def share(pattern: Scores, keys: Bool[Tensor, "..."]) -> Float[Tensor, "batch head query 1"]:
+    """Return how much of each row's attention some keys get together, in float32."""
+    return (pattern.float() * keys).sum(-1, keepdim=True)
+
+
+def renormalized(changed: Scores, before: Scores, here: Here, how: str) -> Scores:
+    """Return a changed pattern with the sums restored: of no row (`none`), of every row to 1 (`row`), of every segment in every row (`segment`)."""
+    if how == "none":
+        return changed
+    tiny = torch.finfo(torch.float32).tiny
+    rows = (changed != before).any(-1, keepdim=True)
+    if how == "row":
+        total = changed.sum(-1, keepdim=True, dtype=torch.float32).clamp_min(tiny)
+        return torch.where(rows, (changed / total).to(changed.dtype), before)
+    factor = torch.ones_like(changed, dtype=torch.float32)
+    for segment in (Segment.SYSTEM, Segment.IMAGE, Segment.USER, Segment.RESPONSE):
+        keys = here.keys(segment)
+        factor = torch.where(keys, share(before, keys) / share(changed, keys).clamp_min(tiny), factor)
+    return torch.where(rows, (changed * factor).to(changed.dtype), before)
+
+
+def _touched(change: "MaskAttention | ScaleScores | ScalePattern", here: Here) -> Bool[Tensor, "..."]:
+    return here.queries(change.queries) & here.keys(change.keys) & here.heads(change.heads)

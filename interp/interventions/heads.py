@@ -1,0 +1,101 @@
+"""Changes to single heads: what each writes before the output projection."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.data import EMITTING, EVERY, LAST, Segment, Selector, tokens
+from interp.heads import Heads
+from interp.interventions import Here, Intervention, settled
+
+Z = Float[Tensor, "batch token head head_dim"]
+ROWS = {"all": EVERY, "response": EMITTING, "last": LAST}
+
+
+@final
+@dataclass(frozen=True)
+class AblateHeads(Intervention):
+    """Take away what some heads write. Neutral with no heads.
+
+    Args:
+        heads: which heads.
+        mode: `zero` writes nothing; `mean` writes the head's own mean over the prompt; `resample` writes what it wrote at another,
+            randomly drawn token of the prompt.
+        at: in which rows: `all`, those that emit the `response`, or the `last` one, which in cached decoding is the current step.
+        seed: for `resample`.
+
+    `step` of the papers, where the keys and values behind the current step stay clean, is `interp.experiments`' exact head erasure.
+
+    References: AD-HH and AIR erase by zero at the emitting step (methods section 5.1).
+    """
+
+    heads: Heads = field()  # no default, although the base has one
+    mode: Literal["zero", "mean", "resample"] = "zero"
+    at: Literal["all", "response", "last"] = "all"
+    seed: int = 0
+    site: ClassVar[str] = "z"
+
+    def __post_init__(self) -> None:
+        """Settle the heads.
+
+        Raises:
+            ValueError: an unknown mode or place.
+        """
+        settled(self)
+        if self.mode not in ("zero", "mean", "resample") or self.at not in ROWS:
+            raise ValueError(f"mode is zero, mean or resample and at is all, response or last, got {self.mode!r} and {self.at!r}")
+
+    def takes(self, part: str, site: str, layer: int) -> bool:
+        """Say whether this acts at a site of a layer: only where it has heads."""
+        return part == self.part and site == self.site and layer in self.heads.layers
+
+    def __call__(self, value: Z, here: Here) -> Z:
+        """Return z without what the heads wrote."""
+        touched = here.queries(ROWS[self.at]) & here.heads(self.heads)
+        if self.mode == "zero":
+            return value.masked_fill(touched, 0)
+        return torch.where(touched, self._instead(value, here), value)
+
+    def _instead(self, value: Z, here: Here) -> Tensor:
+        """Return what is written instead; it comes from the prompt and is fixed once that is read."""
+        known = here.state.setdefault((self, here.part, here.layer), {})
+        prompt = here.queries(tokens(EVERY) - Segment.RESPONSE)[:, :, 0, 0]
+        if "prompt" not in known:
+            known["prompt"] = value[:, prompt.any(0)], prompt[:, prompt.any(0)]
+        seen, real = known["prompt"]
+        if self.mode == "mean":
+            counted = real[:, :, None, None].float()
+            return ((seen.float() * counted).sum(1, keepdim=True) / counted.sum(1, keepdim=True)).to(value.dtype)
+        generator = torch.Generator().manual_seed(self.seed + 7919 * here.layer)
+        draw = torch.rand(int(here.positions.max()) + 1, generator=generator).to(value.device)[here.positions.clamp_min(0)]
+        first = real.int().argmax(1, keepdim=True)  # the prompt's tokens stand together, behind the padding
+        chosen = first + (draw * real.sum(1, keepdim=True)).long()
+        return seen.gather(1, chosen[:, :, None, None].expand(-1, -1, *seen.shape[2:]))
+
+
+@final
+@dataclass(frozen=True)
+class ScaleHeads(Intervention):
+    """Multiply what some heads write. Neutral at `by=1`."""
+
+    heads: Heads = field()  # no default, although the base has one
+    by: float
+    queries: Selector = EVERY
+    site: ClassVar[str] = "z"
+
+    def __post_init__(self) -> None:
+        """Settle heads and selector."""
+        settled(self, "queries")
+
+    def takes(self, part: str, site: str, layer: int) -> bool:
+        """Say whether this acts at a site of a layer: only where it has heads."""
+        return part == self.part and site == self.site and layer in self.heads.layers
+
+    def __call__(self, value: Z, here: Here) -> Z:
+        """Return the scaled z."""
+        return torch.where(here.queries(self.queries) & here.heads(self.heads), value * self.by, value)
+
+
