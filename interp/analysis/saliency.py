@@ -1,0 +1,341 @@
+"""Saliency: the attention probabilities times the gradient of a loss with respect to them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interp.analysis import Analysis, View
+from interp.analysis.budget import SEGMENTS
+from interp.data import EVERY, PREDICTING, Segment, Selector
+from interp.result import Result
+
+Reduction = Literal["each", "abs_then_sum", "sum_then_abs", "mean"]
+Norm = Literal["frobenius", "row_l2", "none"]
+HEADS: tuple[str, ...] = ("each", "abs_then_sum", "sum_then_abs", "mean")
+NORMS: tuple[str, ...] = ("frobenius", "row_l2", "none")
+
+
+def saliency(
+    pattern: Float[Tensor, "head query key"],
+    gradient: Float[Tensor, "head query key"],
+    queries: tuple[int, ...],
+    heads: Reduction = "abs_then_sum",
+) -> Float[Tensor, "_ query key"]:
+    """Return how much the loss hangs on each attention probability: |A ⊙ ∂loss/∂A| on and below the diagonal.
+
+    In nats, at least 0: to first order, what the loss would change by if that one probability became 0. 0 where a key comes
+    after its query.
+
+    Args:
+        pattern: A.
+        gradient: ∂loss/∂A.
+        queries: the position of each query row.
+        heads: `each` keeps the heads; `abs_then_sum` is Σ_h |A ⊙ ∂A|, `sum_then_abs` |Σ_h A ⊙ ∂A|, where heads that pull in
+            opposite directions cancel, and `mean` the first divided by the number of heads. The last three leave one entry.
+
+    Raises:
+        ValueError: an unknown way to put the heads together.
+
+    References: Zhang et al., LVLMs-Saliency (2026), equation 4 (`abs_then_sum`) and appendix equation 11 (`sum_then_abs`), the
+    latter being the definition of Wang et al., Label Words are Anchors (2023). Differs: no; the released script multiplies
+    pre-softmax scores with a gradient of layer 0 instead, which is neither.
+    """
+    product = pattern.float() * gradient.float()
+    keys = torch.arange(product.shape[-1], device=product.device)
+    product = torch.where(keys <= torch.tensor(queries, device=product.device)[:, None], product, 0.0)
+    if heads == "sum_then_abs":
+        return product.sum(0, keepdim=True).abs()
+    each = product.abs()
+    if heads == "each":
+        return each
+    if heads not in HEADS:
+        raise ValueError(f"heads is one of {', '.join(HEADS)}, got {heads!r}")
+    return each.sum(0, keepdim=True) if heads == "abs_then_sum" else each.mean(0, keepdim=True)
+
+
+def normalised(values: Float[Tensor, "head query key"], norm: Norm) -> Float[Tensor, "head query key"]:
+    """Return saliencies divided by the norm of their matrix (`frobenius`), of their row (`row_l2`), or by nothing (`none`).
+
+    What is all zero stays so. With a norm, entries lie in [0, 1].
+
+    Raises:
+        ValueError: an unknown norm.
+
+    References: LVLMs-Saliency equation 5, which does not say which norm. Differs: both readings are offered.
+    """
+    if norm == "none":
+        return values
+    if norm not in NORMS:
+        raise ValueError(f"norm is one of {', '.join(NORMS)}, got {norm!r}")
+    over = (-2, -1) if norm == "frobenius" else (-1,)
+    largest = values.abs().amax(over, keepdim=True)
+    scaled = values / torch.where(largest > 0, largest, 1.0)  # squares of tiny gradients would vanish
+    length = scaled.square().sum(over, keepdim=True).sqrt()
+    return scaled / torch.where(length > 0, length, 1.0)
+
+
+def _refuse_settings(heads: str, norm: str) -> None:
+    if heads not in HEADS or norm not in NORMS:
+        raise ValueError(
+            f"heads is one of {', '.join(HEADS)} and norm one of {', '.join(NORMS)}, got {heads!r} and {norm!r}"
+        )
+
+
+def _names(view: View) -> tuple[str, ...]:
+    names = {s.value: s.name for s in Segment}
+    return tuple(names[v] for v in view.layout.segment.tolist())
+
+
+@final
+@dataclass(frozen=True)
+class SaliencyFlow(Result):
+    """Saliency from each segment (`key`) into each segment (`query`), per pair of tokens.
+
+    The mean of the saliency over all pairs of a query in the one and a key in the other that is not after it; 0 where there is no
+    such pair. Nats where the saliency was not normalised.
+    """
+
+    flow: Float[Tensor, "layer query key"]
+    layers: tuple[int, ...]
+
+    @classmethod
+    def summary_field(cls) -> str:
+        """Return `flow`."""
+        return "flow"
+
+    @property
+    def labels(self) -> dict[str, list]:
+        """The names of the layers and segments."""
+        return {"layer": list(self.layers), "query": [s.name for s in SEGMENTS], "key": [s.name for s in SEGMENTS]}
+
+
+@final
+@dataclass(frozen=True)
+class SaliencyMaps(Result):
+    """The saliency of every pair of tokens for one target.
+
+    Where heads were put together the head axis has one entry, named after the way.
+    """
+
+    saliency: Float[Tensor, "layer head query key"]
+    layers: tuple[int, ...]
+    words: tuple[str, ...]
+    segments: tuple[str, ...]
+    queries: tuple[int, ...]
+    heads: str
+    norm: str
+
+    @classmethod
+    def summary_field(cls) -> str:
+        """Return `saliency`."""
+        return "saliency"
+
+    @property
+    def labels(self) -> dict[str, list]:
+        """The layers, the heads and the positions of the queries."""
+        heads = list(range(self.saliency.shape[1])) if self.heads == "each" else [self.heads]
+        return {"layer": list(self.layers), "head": heads, "query": list(self.queries)}
+
+    def flow(self) -> SaliencyFlow:
+        """Return the mean saliency from segment to segment per layer, heads averaged.
+
+        References: Label Words are Anchors (2023), the S metrics; ClearSight's image-to-text flow. Differs: ClearSight's script
+        counts A twice.
+        """
+        keys = torch.arange(len(self.segments))
+        reachable = (keys <= torch.tensor(self.queries)[:, None]).float()
+        into = torch.stack([self._mask(s)[list(self.queries)] for s in SEGMENTS])
+        out = torch.stack([self._mask(s) for s in SEGMENTS])
+        total = torch.einsum("lqk,sq,tk->lst", self.saliency.float().mean(1), into, out)
+        pairs = torch.einsum("qk,sq,tk->st", reachable, into, out)
+        return SaliencyFlow(total / pairs.clamp_min(1), self.layers)
+
+    def _mask(self, segment: Segment) -> Tensor:
+        return torch.tensor([name == segment.name for name in self.segments], dtype=torch.float32)
+
+
+@final
+@dataclass(frozen=True)
+class Saliency(Analysis):
+    """The saliency of every pair of tokens for one target, from its whole gradient: `measure(..., Saliency(), target=0)`.
+
+    Rows below the target's own are non-zero except in the last layer; the row of the target token itself is zero in every layer,
+    because what predicts a token cannot look at it.
+
+    Args:
+        heads: how heads are put together, see `saliency`.
+        norm: what the maps are divided by, see `normalised`; per layer, and per head where heads are kept.
+        queries: which query rows.
+
+    Raises:
+        ValueError: an unknown setting.
+    """
+
+    heads: Reduction = "abs_then_sum"
+    norm: Norm = "frobenius"
+    queries: Selector = EVERY
+    want: ClassVar[frozenset[str]] = frozenset({"pattern"})
+    grad: ClassVar[frozenset[str]] = frozenset({"pattern"})
+
+    def __post_init__(self) -> None:
+        """Refuse unknown settings."""
+        _refuse_settings(self.heads, self.norm)
+
+    @property
+    def rows(self) -> Selector:
+        """The query rows."""
+        return self.queries
+
+    def reduce(self, values: Mapping[str, Tensor], view: View) -> Float[Tensor, "head query key"]:
+        """Return one layer's map."""
+        found = saliency(values["pattern"], values["pattern_grad"], view.queries, self.heads)
+        return normalised(found, self.norm).cpu()
+
+    def finish(self, partials: Mapping[int, Tensor], view: View) -> SaliencyMaps:
+        """Stack the layers."""
+        whole = torch.stack(list(partials.values()))
+        return SaliencyMaps(whole, tuple(partials), view.words, _names(view), view.queries, self.heads, self.norm)
+
+
+@final
+@dataclass(frozen=True)
+class TokenSaliency(Result):
+    """The saliency of every response token's own row: what each of them was predicted from.
+
+    `saliency` has one query row a response token, the row that predicts it (position P - 1 for the token at P). `own` is its entry
+    at key P - 1, the token just before the predicted one; `previous` at key P - 2; `output` its mean over the response tokens before
+    P, 0 for the first. `source` is the sum of the row over each segment. All but `saliency` are means over heads where these
+    were kept.
+    """
+
+    saliency: Float[Tensor, "layer head query key"]
+    own: Float[Tensor, "layer token"]
+    previous: Float[Tensor, "layer token"]
+    output: Float[Tensor, "layer token"]
+    source: Float[Tensor, "layer token segment"]
+    layers: tuple[int, ...]
+    words: tuple[str, ...]
+    positions: tuple[int, ...]
+    heads: str
+    norm: str
+
+    @classmethod
+    def summary_field(cls) -> str:
+        """Return `own`."""
+        return "own"
+
+    @property
+    def labels(self) -> dict[str, list]:
+        """The layers, heads, segments, and the positions of the predicted tokens and of the rows that predict them."""
+        heads = list(range(self.saliency.shape[1])) if self.heads == "each" else [self.heads]
+        positions = {"token": list(self.positions), "query": [p - 1 for p in self.positions]}
+        return {"layer": list(self.layers), "head": heads, "segment": [s.name for s in SEGMENTS], **positions}
+
+    @property
+    def reply(self) -> tuple[str, ...]:
+        """The response tokens as text."""
+        return tuple(self.words[p] for p in self.positions)
+
+    def score(self, key: str = "own", layers: Selector | None = None) -> Float[Tensor, " token"]:
+        """Return one number a response token: its score averaged over layers.
+
+        Args:
+            key: `own`, `previous` or `output`.
+            layers: which layers; all by default.
+
+        Raises:
+            ValueError: an unknown score, or layers that were not measured.
+
+        References: LVLMs-Saliency Table 4, "from the immediately preceding output token to the current token". Differs: the text
+        leaves open which entry that is; `own` and `previous` are the two readings, `output` is what its sampler SGRS averages.
+        """
+        if key not in ("own", "previous", "output"):
+            raise ValueError(f"a token's score is 'own', 'previous' or 'output', got {key!r}")
+        wanted = list(self.layers) if layers is None else [layers] if isinstance(layers, int) else list(layers)  # type: ignore[arg-type]
+        missing = [i for i in wanted if i not in self.layers]
+        if missing or not wanted:
+            raise ValueError(f"layers {missing or wanted} were not measured; there are {list(self.layers)}")
+        values: Tensor = getattr(self, key)
+        return values[[self.layers.index(i) for i in wanted]].mean(0)
+
+
+@final
+@dataclass(frozen=True)
+class ResponseSaliency(Analysis):
+    """The saliency of every token of a reply in the row that predicts it, from one forward and one backward pass.
+
+    The row that predicts a token sees the other positions only through keys and values that its own stream does not change, so
+    stopping the gradient between positions leaves the gradient of each row's own loss as it is.
+
+    Args:
+        heads: how heads are put together, see `saliency`.
+        norm: what the rows are divided by, see `normalised`; `row_l2` keeps scores in [0, 1]. `frobenius` divides by the norm over
+            all these rows of a layer.
+
+    Raises:
+        ValueError: an unknown setting.
+    """
+
+    heads: Reduction = "abs_then_sum"
+    norm: Norm = "row_l2"
+    want: ClassVar[frozenset[str]] = frozenset({"pattern"})
+    grad: ClassVar[frozenset[str]] = frozenset({"pattern"})
+
+    def __post_init__(self) -> None:
+        """Refuse unknown settings."""
+        _refuse_settings(self.heads, self.norm)
+
+    @property
+    def rows(self) -> Selector:
+        """The rows that predict the reply."""
+        return PREDICTING
+
+    @property
+    def gradient(self) -> Literal["full", "position"]:
+        """Every response token's, in its own row."""
+        return "position"
+
+    def reduce(self, values: Mapping[str, Tensor], view: View) -> Float[Tensor, "head query key"]:
+        """Return one layer's rows."""
+        found = saliency(values["pattern"], values["pattern_grad"], view.queries, self.heads)
+        return normalised(found, self.norm).cpu()
+
+    def finish(self, partials: Mapping[int, Tensor], view: View) -> TokenSaliency:
+        """Stack the layers and read the scores off the rows."""
+        whole = torch.stack(list(partials.values()))
+        rows = torch.tensor(view.queries)
+        return TokenSaliency(
+            whole,
+            **token_scores(whole, rows, view.layout.mask(Segment.RESPONSE).cpu()),
+            source=torch.stack([whole[..., view.layout.mask(s).cpu()].sum(-1) for s in SEGMENTS], -1).mean(1),
+            layers=tuple(partials),
+            words=view.words,
+            positions=tuple(p + 1 for p in view.queries),
+            heads=self.heads,
+            norm=self.norm,
+        )
+
+
+def token_scores(
+    rows: Float[Tensor, "layer head query key"], at: Tensor, response: Bool[Tensor, " key"]
+) -> dict[str, Float[Tensor, "layer token"]]:
+    """Return the three scores of each row, heads averaged: its entry at its own key, at the key before, its mean over the output.
+
+    The output are the response tokens up to the row's own position; a row without any, and the key before the first, score 0.
+
+    Args:
+        rows: saliencies.
+        at: the position of each row.
+        response: which keys are response tokens.
+    """
+    mean = rows.mean(1)
+    index = torch.arange(len(at))
+    own = mean[:, index, at]
+    previous = torch.where(at > 0, mean[:, index, (at - 1).clamp_min(0)], 0.0)
+    visible = (response & (torch.arange(rows.shape[-1]) <= at[:, None])).to(mean.dtype)
+    output = (mean * visible).sum(-1) / visible.sum(-1).clamp_min(1)
+    return {"own": own, "previous": previous, "output": output}
