@@ -1,9 +1,10 @@
 """Heads as values: which ones, and what each of them multiplies by."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -82,6 +83,10 @@ class HeadWeights:
         b_K: key bias, zero where there is none.
         b_V: value bias, zero where there is none.
         scale: what scores are multiplied by, usually head_dim ** -0.5.
+        rotary: by how many radians a token of distance each pair (i, i + n) of head dimensions is turned, n of them; None where
+            positions do not rotate queries and keys, or in a way that is not known.
+        centred: whether the norm before the attention subtracts the mean (LayerNorm) or not (RMSNorm).
+        epsilon: what that norm adds to the mean square.
     """
 
     W_Q: Float[Tensor, "head head_dim dim"]
@@ -92,3 +97,46 @@ class HeadWeights:
     b_K: Float[Tensor, "head head_dim"]
     b_V: Float[Tensor, "head head_dim"]
     scale: float
+    rotary: Float[Tensor, " _"] | None = None
+    centred: bool = False
+    epsilon: float = 0.0
+
+    def normalised(self, stream: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        """Return the stream as these weights meet it, in float32: through the norm before the attention, whose gain they hold.
+
+        x / sqrt(mean(x²) + ε), after subtracting mean(x) where the norm does. A norm's own bias is left out.
+        """
+        x = stream.float()
+        x = x - x.mean(-1, keepdim=True) if self.centred else x
+        return x * (x.square().mean(-1, keepdim=True) + self.epsilon).rsqrt()
+
+    def at_offset(self, offset: int) -> "HeadWeights":
+        """Return the weights with queries turned the way rotary embedding turns them against a key `offset` tokens earlier.
+
+        Rotary embedding makes the score of query i and key j (R(i - j) q_i) · k_j, so R(offset) goes into W_Q and b_Q. At 0, the
+        weights themselves.
+
+        Raises:
+            ValueError: an offset other than 0 and no rotary frequencies.
+        """
+        if offset == 0:
+            return self
+        if self.rotary is None:
+            raise ValueError(
+                f"these weights carry no rotary frequencies, so offset={offset} means nothing for them: the model's positions do not "
+                "rotate queries and keys, or in a way that is not known; use offset=0"
+            )
+        return replace(
+            self,
+            W_Q=_turned(self.W_Q, self.rotary, offset),
+            b_Q=_turned(self.b_Q[..., None], self.rotary, offset)[..., 0],
+        )
+
+
+def _turned(rows: Tensor, rotary: Tensor, offset: int) -> Tensor:
+    """Return (head, head_dim, ...) with the pairs (i, i + n) of the first 2n head dimensions turned by offset × frequency."""
+    pairs = len(rotary)
+    angle = (offset * rotary.to(rows))[:, None]
+    first, second, rest = rows.split([pairs, pairs, rows.shape[1] - 2 * pairs], 1)
+    cos, sin = angle.cos(), angle.sin()
+    return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], 1)

@@ -33,7 +33,9 @@ class Model:
         revision: which version of the weights, where that is known.
     """
 
-    def __init__(self, module: nn.Module, processor: Any, family: Family, name: str, revision: str | None = None) -> None:
+    def __init__(
+        self, module: nn.Module, processor: Any, family: Family, name: str, revision: str | None = None
+    ) -> None:
         """Install the taps.
 
         Raises:
@@ -140,7 +142,9 @@ class Model:
             FileNotFoundError: an image file that is not there.
         """
         if isinstance(images, str) and not text and inputs is None:
-            raise ValueError(f"prepare(image, text) got only {images!r}; for text without an image write prepare(text={images!r})")
+            raise ValueError(
+                f"prepare(image, text) got only {images!r}; for text without an image write prepare(text={images!r})"
+            )
         several = () if images is None else tuple(images) if isinstance(images, (list, tuple)) else (images,)
         answer = response if response is None or isinstance(response, str) else tuple(response)
         return self._again(Request(several, text, system_prompt, answer, inputs))
@@ -195,7 +199,7 @@ class Model:
         """
         if not 0 <= layer < self.layers:
             raise IndexError(f"layer {layer} is not there: {self.name} has layers 0..{self.layers - 1}")
-        return head_weights(self.blocks[layer], self.family, self.text_config)
+        return head_weights(self.blocks[layer], self.family, self.text_config, self.decoder)
 
     def unembed(self, stream: Tensor) -> Tensor:
         """Return the logits (..., vocab) that the final norm and the head make of a residual stream (..., dim)."""
