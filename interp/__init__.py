@@ -1,9 +1,9 @@
 """Look inside multimodal language models, and change what you find.
 
-    model = interp.load("scenes")
-    prompt = model.prepare(image, "Is there a chair in the image?")
-    reply = interp.generate(model, prompt)
-    capture = interp.capture(model, prompt.with_response(reply), want={"pattern"}, grad={"pattern"}, target=0)
+model = interp.load("scenes")
+prompt = model.prepare(image, "Is there a chair in the image?")
+reply = interp.generate(model, prompt)
+capture = interp.capture(model, prompt.with_response(reply), want={"pattern"}, grad={"pattern"}, target=0)
 """
 
 import importlib
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from interp.generation import generate
     from interp.loading import load
     from interp.model import Model
-    from interp.passes import Position, capture, measure
+    from interp.passes import capture, measure
+    from interp.plan import Position
     from interp.prompt import Capture, Prompt, Reply
     from interp.result import Result
 
@@ -25,7 +26,7 @@ _WHERE = {
     "Model": "model",
     "capture": "passes",
     "measure": "passes",
-    "Position": "passes",
+    "Position": "plan",
     "generate": "generation",
     "Capture": "prompt",
     "Prompt": "prompt",
@@ -33,7 +34,26 @@ _WHERE = {
     "Result": "result",
     **dict.fromkeys(("Segment", "Layout", "Grid", "Tokens", "tokens", "EVERY", "EMITTING", "LAST"), "data"),
 }
-__all__ = ["EMITTING", "EVERY", "LAST", "Capture", "Grid", "Layout", "Model", "Position", "Prompt", "Reply", "Result", "Segment", "Tokens", "capture", "generate", "load", "measure", "tokens"]
+__all__ = [
+    "EMITTING",
+    "EVERY",
+    "LAST",
+    "Capture",
+    "Grid",
+    "Layout",
+    "Model",
+    "Position",
+    "Prompt",
+    "Reply",
+    "Result",
+    "Segment",
+    "Tokens",
+    "capture",
+    "generate",
+    "load",
+    "measure",
+    "tokens",
+]
 
 
 def __getattr__(name: str) -> Any:

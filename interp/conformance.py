@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor
@@ -15,8 +15,9 @@ from interp.interventions import Intervention
 from interp.interventions.attention import ScaleScores
 from interp.interventions.function import Apply
 from interp.model import Model
-from interp.passes import Position, capture
-from interp.prompt import Prompt
+from interp.passes import capture
+from interp.plan import Position
+from interp.prompt import Capture, Prompt
 from interp.running import run, running
 from interp.taps import IMPLEMENTATION, OTHER_PARTS
 
@@ -72,11 +73,16 @@ def pattern_and_gradient(model: Model, prompts: Sequence[Prompt]) -> None:
     """Patterns sum to one, look at nothing behind, and equal, with their gradients, plain eager attention and autograd."""
     prompt = prompts[0]
     target = Position(len(prompt), 1)
-    got = capture(model, prompt, want={"pattern"}, grad={"pattern"}, target=target)
+    got = cast("Capture", capture(model, prompt, want={"pattern"}, grad={"pattern"}, target=target))
     patterns, gradients = _plain_gradients(model, prompt, target)
-    assert_close(got.pattern.float().sum(-1), torch.ones(got.pattern.shape[:-1]), rtol=0, atol=2e-2 if model.dtype != torch.float32 else 1e-5)
-    assert_close(got.pattern, patterns, **_tolerance(model, 1e-5))
-    assert_close(got.pattern_grad, gradients, **_tolerance(model, 1e-4 * max(1.0, float(gradients.abs().max()))))
+    assert_close(
+        got.pattern.float().sum(-1),
+        torch.ones(got.pattern.shape[:-1]),
+        rtol=0,
+        atol=2e-2 if model.dtype != torch.float32 else 1e-5,
+    )
+    _close(model, got.pattern, patterns, 1e-5)
+    _close(model, got.pattern_grad, gradients, 1e-4 * max(1.0, float(gradients.abs().max())))
 
 
 def _plain_gradients(model: Model, prompt: Prompt, target: Position) -> tuple[Tensor, Tensor]:
@@ -84,7 +90,9 @@ def _plain_gradients(model: Model, prompt: Prompt, target: Position) -> tuple[Te
     seen: list[Tensor] = []
     attentions = [block.get_submodule(model.family.attention) for block in model.blocks]
     handles = [a.register_forward_hook(lambda _, __, out: seen.append(out[1])) for a in attentions]
-    handles.append(model.module.get_input_embeddings().register_forward_hook(lambda _, __, out: out.detach().requires_grad_()))
+    handles.append(
+        model.module.get_input_embeddings().register_forward_hook(lambda _, __, out: out.detach().requires_grad_())
+    )
     try:
         with _attention(model, "eager"), torch.enable_grad():
             logits = model.module(**model.inputs([prompt]), use_cache=False).logits[0]
@@ -108,7 +116,15 @@ def every_site_causal(model: Model, prompts: Sequence[Prompt]) -> None:
             if not float(moved[0, -1].abs().max()) > 0:
                 dead.append(f"{site} of layer {layer}")
     for part in parts_of(model):
-        if prompt.images and not float((_logits(model, [prompt], Apply("pattern", _strong("pattern"), part=part), look=True) - base).abs().max()) > 0:
+        if (
+            prompt.images
+            and not float(
+                (_logits(model, [prompt], Apply("pattern", _strong("pattern"), part=part), look=True) - base)
+                .abs()
+                .max()
+            )
+            > 0
+        ):
             dead.append(f"{part}.pattern")
     if dead:
         raise AssertionError(f"a change at {', '.join(dead)} leaves the logits as they were")
@@ -118,7 +134,9 @@ def _strong(site: str) -> Callable[[Tensor, Any], Tensor]:
     """Return a change that no later normalisation can undo."""
     if site in ATTENTION:
         return lambda value, here: value * 0.3
-    return lambda value, here: value * 0.5 + torch.linspace(-1, 1, value.shape[-1], dtype=value.dtype, device=value.device)
+    return lambda value, here: (
+        value * 0.5 + torch.linspace(-1, 1, value.shape[-1], dtype=value.dtype, device=value.device)
+    )
 
 
 def neutral_changes_nothing(model: Model, prompts: Sequence[Prompt]) -> None:
@@ -128,7 +146,9 @@ def neutral_changes_nothing(model: Model, prompts: Sequence[Prompt]) -> None:
     copies = [Apply(site, lambda value, here: value.clone()) for site in model.sites]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert_close(_logits(model, prompts[:1], *copies, look=True), _logits(model, prompts[:1], look=True), rtol=0, atol=0)
+        assert_close(
+            _logits(model, prompts[:1], *copies, look=True), _logits(model, prompts[:1], look=True), rtol=0, atol=0
+        )
 
 
 def _edit() -> ScaleScores:
@@ -153,7 +173,7 @@ def cached_equals_uncached(model: Model, prompts: Sequence[Prompt]) -> None:
         logits = _logits(model, [whole], *changes)[0].float().cpu()
         rows = torch.arange(len(prompts[0]) - 1, len(whole) - 1)
         forced = logits[rows].log_softmax(-1).gather(-1, torch.tensor(reply.ids)[:, None])[:, 0]
-        assert_close(forced, torch.tensor(reply.logprobs), **_tolerance(model, 2e-4))
+        _close(model, forced, torch.tensor(reply.logprobs), 2e-4)
 
 
 def batched_equals_single(model: Model, prompts: Sequence[Prompt]) -> None:
@@ -162,7 +182,7 @@ def batched_equals_single(model: Model, prompts: Sequence[Prompt]) -> None:
         together = _logits(model, prompts, *changes)
         for row, prompt in zip(together, prompts, strict=True):
             alone = _logits(model, [prompt], *changes)[0]
-            assert_close(row[-len(prompt) :][-1].float(), alone[-1].float(), **_tolerance(model, 2e-4))
+            _close(model, row[-len(prompt) :][-1].float(), alone[-1].float(), 2e-4)
 
 
 def left_as_found(model: Model, prompts: Sequence[Prompt]) -> None:
@@ -178,22 +198,33 @@ def left_as_found(model: Model, prompts: Sequence[Prompt]) -> None:
     except ArithmeticError:
         pass
     assert_close(_logits(model, prompts[:1]), before, rtol=0, atol=0)
-    if _hooks(model) != hooks or running.get() is not None or any(p.requires_grad or p.grad is not None for p in model.module.parameters()):
+    if (
+        _hooks(model) != hooks
+        or running.get() is not None
+        or any(p.requires_grad or p.grad is not None for p in model.module.parameters())
+    ):
         raise AssertionError("hooks, a running pass or gradients were left on the model")
 
 
 def _hooks(model: Model) -> int:
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.module.modules())
+    return sum(
+        len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.module.modules()
+    )
 
 
 def parts_of(model: Model) -> tuple[str, ...]:
     """Return the parts beside the decoder that have attention of their own."""
-    found = {m.taps.part for m in model.module.modules() if "taps" in dict(m.named_children()) and "pattern" in dict(m.taps.named_children())}
+    found = {
+        m.taps.part
+        for m in model.module.modules()
+        if "taps" in dict(m.named_children()) and "pattern" in dict(m.taps.named_children())
+    }
     return tuple(p for p in OTHER_PARTS if p in found)
 
 
-def _tolerance(model: Model, atol: float) -> dict[str, float]:
-    return {"rtol": 1e-4, "atol": atol} if model.dtype == torch.float32 else {"rtol": 5e-2, "atol": 0.15}
+def _close(model: Model, got: Tensor, expected: Tensor, atol: float) -> None:
+    rtol, atol = (1e-4, atol) if model.dtype == torch.float32 else (5e-2, 0.15)
+    assert_close(got, expected, rtol=rtol, atol=atol)
 
 
 CHECKS: dict[str, Callable[[Model, Sequence[Prompt]], None]] = {
@@ -233,5 +264,9 @@ def check_discovered(model: Model) -> tuple[str, ...]:
     failed = [c for c in check(model, prompts) if not c.passed and c.name in needed]
     if failed:
         reasons = "; ".join(f"{c.name}: {c.detail.splitlines()[0]}" for c in failed)
-        raise ValueError(f"the taps do not fit {model.name} ({model.config.model_type}): {reasons}. Add interp/families/{model.config.model_type}.py if its parts were misread")
-    return (f"{model.config.model_type} has no family file; its parts were discovered ({model.family.decoder}.{model.family.layers}) and checked",)
+        raise ValueError(
+            f"the taps do not fit {model.name} ({model.config.model_type}): {reasons}. Add interp/families/{model.config.model_type}.py if its parts were misread"
+        )
+    return (
+        f"{model.config.model_type} has no family file; its parts were discovered ({model.family.decoder}.{model.family.layers}) and checked",
+    )

@@ -1,12 +1,12 @@
 """The nouns: what a token belongs to, what part of the image it saw, what a pass kept. Plain frozen data that no model is needed for."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Union, final
+from typing import Any, final
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 Box = tuple[float, float, float, float]
@@ -139,7 +139,12 @@ class Layout:
 
     def places(self) -> dict[int, Place]:
         """Return the place of every image token, by position."""
-        where = [Place(g.image, g.tile, r, c, g.patch_box(r, c)) for g in self.grids for r in range(g.rows) for c in range(g.cols)]
+        where = [
+            Place(g.image, g.tile, r, c, g.patch_box(r, c))
+            for g in self.grids
+            for r in range(g.rows)
+            for c in range(g.cols)
+        ]
         return dict(zip(self.positions(Segment.IMAGE), where, strict=True))
 
     def grown_to(self, length: int) -> "Layout":
@@ -214,7 +219,7 @@ class Tokens:
         return "|".join(map(str, self.of)) if self.kind == "segment" else f"{self.kind}({', '.join(map(str, self.of))})"
 
 
-Selector = Union[Tokens, Segment, int, Iterable[int]]
+Selector = Tokens | Segment | int | Iterable[int]
 """What every argument that asks for tokens takes: a selection, a segment, a position, or positions."""
 
 
@@ -258,7 +263,9 @@ def _positions(layout: Layout, *where: int) -> Tensor:
 def _marked(layout: Layout, name: str) -> Tensor:
     if name not in layout.marks:
         have = f"it has {', '.join(sorted(layout.marks))}" if layout.marks else "it has none"
-        raise IndexError(f"no tokens are marked {name!r} in this conversation ({have}); mark them: prompt.marked({name}=positions)")
+        raise IndexError(
+            f"no tokens are marked {name!r} in this conversation ({have}); mark them: prompt.marked({name}=positions)"
+        )
     return _positions(layout, *layout.marks[name])
 
 

@@ -1,8 +1,7 @@
 """`generate`: replies under any interventions, with Hugging Face's own decoding."""
 
-import functools
 from collections.abc import Callable, Sequence
-from typing import Any, final, overload
+from typing import Any, Literal, final, overload
 
 import torch
 from torch import Tensor
@@ -47,13 +46,13 @@ def generate(
         TypeError: a change that is neither an intervention nor a logits processor.
     """
     single = isinstance(prompts, Prompt)
-    batch = [prompts] if single else list(prompts)
+    batch = [prompts] if isinstance(prompts, Prompt) else list(prompts)
     _check(model, batch, max_new_tokens, on_token, options)
     settled = resolved(model, batch, changes)
     batch = settled.prompts
     if settled.loop is not None:
-        loop = functools.partial(settled.loop.decode, max_new_tokens=max_new_tokens, seed=seed, **options)
-        replies = [loop(model, p, settled.interventions, settled.rules) for p in batch]
+        options |= {"max_new_tokens": max_new_tokens, "seed": seed}
+        replies = [settled.loop.decode(model, p, settled.interventions, settled.rules, **options) for p in batch]
         return replies[0] if single else replies
     inputs = model.inputs(batch)
     if "stop_strings" in options:
@@ -74,7 +73,9 @@ def generate(
             **sampling,
             **options,
         )
-        scores = model.module.compute_transition_scores(out.sequences, out.logits, getattr(out, "beam_indices", None), normalize_logits=True)
+        scores = model.module.compute_transition_scores(
+            out.sequences, out.logits, getattr(out, "beam_indices", None), normalize_logits=True
+        )
     replies = _replies(model, batch, out.sequences[:, -scores.shape[1] :], scores, tuple(now.audit), max_new_tokens)
     return replies[0] if single and len(replies) == 1 else replies
 
@@ -103,7 +104,9 @@ def _check(model: Model, prompts: list[Prompt], new: int, on_token: Any, options
         raise ValueError(f"max_new_tokens is at least 1, got {new}")
     taken = sorted(set(options) & set(RESERVED))
     if taken:
-        raise ValueError(f"generate sets {', '.join(taken)} itself; give logits processors among the changes, and on_token for streaming")
+        raise ValueError(
+            f"generate sets {', '.join(taken)} itself; give logits processors among the changes, and on_token for streaming"
+        )
     if on_token is not None and (len(prompts) > 1 or options.get("num_beams", 1) > 1):
         raise ValueError("on_token streams one prompt without beams; leave it out for a batch or for beam search")
     longest = max(map(len, prompts))
@@ -114,20 +117,41 @@ def _check(model: Model, prompts: list[Prompt], new: int, on_token: Any, options
         )
 
 
-def _replies(model: Model, prompts: list[Prompt], new: Tensor, scores: Tensor, audit: tuple[Any, ...], limit: int) -> list[Reply]:
+def _replies(
+    model: Model, prompts: list[Prompt], new: Tensor, scores: Tensor, audit: tuple[Any, ...], limit: int
+) -> list[Reply]:
     ends = model.module.generation_config.eos_token_id
     ends = set(ends if isinstance(ends, list) else [ends]) - {None}
     each = len(new) // len(prompts)
-    return [_reply(model, prompts[i // each], ids.tolist(), s.tolist(), ends, audit, limit) for i, (ids, s) in enumerate(zip(new.cpu(), scores.float().cpu(), strict=True))]
+    return [
+        _reply(model, prompts[i // each], ids.tolist(), s.tolist(), ends, audit, limit)
+        for i, (ids, s) in enumerate(zip(new.cpu(), scores.float().cpu(), strict=True))
+    ]
 
 
-def _reply(model: Model, prompt: Prompt, ids: list[int], scores: list[float], ends: set[int], audit: tuple[Any, ...], limit: int) -> Reply:
+def _reply(
+    model: Model,
+    prompt: Prompt,
+    ids: list[int],
+    scores: list[float],
+    ends: set[int],
+    audit: tuple[Any, ...],
+    limit: int,
+) -> Reply:
     pad = model.tokenizer.pad_token_id
     length = next((i + 1 for i, t in enumerate(ids) if t in ends), len(ids))
     ended = length > 0 and ids[length - 1] in ends
     if not ended and length < limit:  # stopped by a string; what a longer neighbour in the batch left behind is padding
         while length and ids[length - 1] == pad:
             length -= 1
-    stop = "end" if ended else "length" if length >= limit else "stop_string"
+    stop: Literal["end", "length", "stop_string"] = "end" if ended else "length" if length >= limit else "stop_string"
     text = model.tokenizer.decode(ids[:length], skip_special_tokens=True).strip()
-    return Reply(text, tuple(model.tokenizer.decode([i]) for i in ids[:length]), tuple(ids[:length]), tuple(scores[:length]), stop, prompt, audit)
+    return Reply(
+        text,
+        tuple(model.tokenizer.decode([i]) for i in ids[:length]),
+        tuple(ids[:length]),
+        tuple(scores[:length]),
+        stop,
+        prompt,
+        audit,
+    )

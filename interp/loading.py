@@ -49,8 +49,15 @@ def load(
     """
     if isinstance(source, nn.Module):
         if processor is None:
-            raise TypeError("a loaded model needs its processor too: load(model, processor=AutoProcessor.from_pretrained(...))")
-        return _checked(source, processor, name=getattr(source.config, "name_or_path", "") or type(source).__name__, revision=revision)
+            raise TypeError(
+                "a loaded model needs its processor too: load(model, processor=AutoProcessor.from_pretrained(...))"
+            )
+        return _checked(
+            source,
+            processor,
+            name=getattr(source.config, "name_or_path", "") or type(source).__name__,
+            revision=revision,
+        )
     place = _place(str(source))
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     module = _weights(place, str(source), options, device_map, _dtype(dtype, str(source)), quantization)
@@ -68,7 +75,9 @@ def _place(name: str) -> str:
             raise FileNotFoundError(f"the folder {path} holds no model: there is no config.json in it")
         return str(path)
     if path.is_file() or name.startswith(("/", "./", "../", "~")):
-        raise FileNotFoundError(f"{name} is no folder with a model; give a folder, a hub name such as 'llava-hf/llava-1.5-7b-hf', or one of {sorted(EMBEDDED)}")
+        raise FileNotFoundError(
+            f"{name} is no folder with a model; give a folder, a hub name such as 'llava-hf/llava-1.5-7b-hf', or one of {sorted(EMBEDDED)}"
+        )
     return name
 
 
@@ -81,7 +90,9 @@ def _dtype(dtype: torch.dtype | str | None, name: str) -> torch.dtype | str:
     return dtype or (torch.float32 if name in EMBEDDED else "auto")
 
 
-def _weights(place: str, name: str, options: dict[str, Any], device_map: Any, dtype: Any, quantization: str | None) -> nn.Module:
+def _weights(
+    place: str, name: str, options: dict[str, Any], device_map: Any, dtype: Any, quantization: str | None
+) -> nn.Module:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
@@ -92,7 +103,11 @@ def _weights(place: str, name: str, options: dict[str, Any], device_map: Any, dt
         extra["quantization_config"] = _quantized(quantization)
     try:
         config = AutoConfig.from_pretrained(place, **options)
-        auto = AutoModelForImageTextToText if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING else AutoModelForCausalLM
+        auto = (
+            AutoModelForImageTextToText
+            if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+            else AutoModelForCausalLM
+        )
         return auto.from_pretrained(place, dtype=dtype, attn_implementation="sdpa", **extra, **options)
     except OSError as error:
         raise FileNotFoundError(
@@ -101,7 +116,9 @@ def _weights(place: str, name: str, options: dict[str, Any], device_map: Any, dt
         ) from error
     except ValueError as error:
         if "model type" in str(error) or "Unrecognized" in str(error):
-            raise ValueError(f"{name!r}: {_first_line(error)} Kinds with a family file: {', '.join(known())}.") from error
+            raise ValueError(
+                f"{name!r}: {_first_line(error)} Kinds with a family file: {', '.join(known())}."
+            ) from error
         raise
 
 
@@ -139,8 +156,12 @@ def _first_line(error: Exception) -> str:
 
 def _checked(module: nn.Module, processor: Any, *, name: str, revision: str | None) -> Model:
     kind = module.config.model_type
-    if any(getattr(c, "is_encoder_decoder", False) for c in (module.config, module.config.get_text_config(decoder=True))):
-        raise TypeError(f"{type(module).__name__} is an encoder-decoder; only decoder-only language models are supported")
+    if any(
+        getattr(c, "is_encoder_decoder", False) for c in (module.config, module.config.get_text_config(decoder=True))
+    ):
+        raise TypeError(
+            f"{type(module).__name__} is an encoder-decoder; only decoder-only language models are supported"
+        )
     if module_name(kind) in known():
         return Model(module, processor, fitted(family(kind), module), name, revision)
     from interp.conformance import check_discovered
@@ -157,7 +178,12 @@ def fitted(record: Family, module: nn.Module) -> Family:
     layer = module.get_submodule(record.decoder).get_submodule(record.layers)[0]
     if not {"pre_feedforward_layernorm", "post_feedforward_layernorm"} <= dict(layer.named_children()).keys():
         return record
-    return replace(record, attn_out="post_attention_layernorm", mlp_out="post_feedforward_layernorm", resid_mid="pre_feedforward_layernorm")
+    return replace(
+        record,
+        attn_out="post_attention_layernorm",
+        mlp_out="post_feedforward_layernorm",
+        resid_mid="pre_feedforward_layernorm",
+    )
 
 
 def discovered(module: nn.Module) -> Family:
@@ -168,7 +194,11 @@ def discovered(module: nn.Module) -> Family:
     """
     decoder = module.get_decoder()
     path = next((n for n, m in module.named_modules() if m is decoder), None)
-    lists = [n for n, m in decoder.named_modules() if isinstance(m, nn.ModuleList) and len(m) and any(attends(x) for x in m[0].modules())]
+    lists = [
+        n
+        for n, m in decoder.named_modules()
+        if isinstance(m, nn.ModuleList) and len(m) and any(attends(x) for x in m[0].modules())
+    ]
     if path is None or not lists:
         raise TypeError(
             f"no family for model_type {module.config.model_type!r}, and its attention does not go through transformers' AttentionInterface; "
@@ -180,7 +210,11 @@ def discovered(module: nn.Module) -> Family:
     mlp = next((n for n in ("mlp", "feed_forward", "ffn", "block_sparse_moe") if n in children), None)
     middle = next((n for n in ("post_attention_layernorm", "ln_2", "ffn_norm") if n in children), None)
     if mlp is None:
-        raise TypeError(f"no family for model_type {module.config.model_type!r}: its layers have no MLP under a known name, only {', '.join(children)}; add interp/families/{module_name(module.config.model_type)}.py")
+        raise TypeError(
+            f"no family for model_type {module.config.model_type!r}: its layers have no MLP under a known name, only {', '.join(children)}; add interp/families/{module_name(module.config.model_type)}.py"
+        )
     image = next((n for n in ("image_token_id", "image_token_index") if hasattr(module.config, n)), None)
-    record = Family(decoder=path, layers=lists[0], attention=attention, mlp_out=mlp, resid_mid=middle, image_token=image)
+    record = Family(
+        decoder=path, layers=lists[0], attention=attention, mlp_out=mlp, resid_mid=middle, image_token=image
+    )
     return fitted(record, module)

@@ -16,11 +16,11 @@ class Method(abc.ABC):
     compose with `+`.
     """
 
-    def refusal(self, model: Any) -> str | None:  # noqa: ARG002
+    def refusal(self, model: Any) -> str | None:
         """Return why this cannot act on a model; None when it can."""
         return None
 
-    def marked(self, model: Any, prompt: Prompt) -> Prompt:  # noqa: ARG002
+    def marked(self, model: Any, prompt: Prompt) -> Prompt:
         """Return the prompt with what this finds out about it beforehand, such as its sinks."""
         return prompt
 
@@ -28,7 +28,7 @@ class Method(abc.ABC):
     def interventions(self, model: Any) -> tuple[Intervention, ...]:
         """Return the interventions, the same for every prompt."""
 
-    def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:  # noqa: ARG002
+    def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
         """Return Hugging Face logits processors for one batch; none by default."""
         return ()
 
@@ -37,7 +37,9 @@ class Method(abc.ABC):
         """Whether this brings a decoding loop of its own (`decode`)."""
         return False
 
-    def decode(self, model: Any, prompt: Prompt, changes: Sequence[Intervention], rules: Sequence[Any], **options: Any) -> Reply:
+    def decode(
+        self, model: Any, prompt: Prompt, changes: Sequence[Intervention], rules: Sequence[Any], **options: Any
+    ) -> Reply:
         """Return a reply from this method's own decoding loop.
 
         Raises:
@@ -94,7 +96,9 @@ class Together(Method):
         """Whether one of them brings a decoding loop."""
         return any(m.decodes for m in self.of)
 
-    def decode(self, model: Any, prompt: Prompt, changes: Sequence[Intervention], rules: Sequence[Any], **options: Any) -> Reply:
+    def decode(
+        self, model: Any, prompt: Prompt, changes: Sequence[Intervention], rules: Sequence[Any], **options: Any
+    ) -> Reply:
         """Return the reply of the one that decodes."""
         return next(m for m in self.of if m.decodes).decode(model, prompt, changes, rules, **options)
 

@@ -2,133 +2,26 @@
 
 import functools
 import operator
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal, final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from interp.analysis import Analysis, restricted
-from interp.data import EVERY, PREDICTING, Segment, Selector, Tokens, tokens
-from interp.interventions import SITES, Intervention
+from interp.data import EVERY, Selector, tokens
+from interp.interventions import Intervention
 from interp.method import Method, resolved
 from interp.model import Model
+from interp.plan import Estimate, Target, Wanted, afford, plan
 from interp.prompt import Capture, Prompt
 from interp.result import Result, check_finite
-from interp.running import run
 from interp.samples import Failure, Samples
-from interp.taps import OTHER_PARTS, tap_path
-from interp.trace import forward, forward_and_backward
-
-LAYERED = tuple(s for s in SITES if s != "logits")
 
 
-@final
-@dataclass(frozen=True)
-class Position:
-    """A target by its position in the conversation: the loss is -ln p(token at `at` | everything before), in nats.
-
-    Args:
-        at: the position of the token; the length of the prompt stands for the token that would come next.
-        token: its id; the token that stands there by default.
-    """
-
-    at: int
-    token: int | None = None
-
-
-Target = int | Position | Callable[[Tensor], Tensor]
-"""What gradients are of: a response token by its index, a position, or a function from logits (token, vocab) to a scalar."""
-
-
-@final
-@dataclass(frozen=True)
-class Estimate:
-    """How much memory a capture takes, in bytes.
-
-    Args:
-        kept: what is returned.
-        during: what the pass holds beyond the weights at its fullest, roughly.
-        available: what is free where the model is.
-    """
-
-    kept: int
-    during: int
-    available: int
-
-    def __str__(self) -> str:
-        """Say it in gigabytes."""
-        kept, during, available = (x / 2**30 for x in (self.kept, self.during, self.available))
-        return f"keeps {kept:.2f} GiB, holds about {during:.2f} GiB during the pass, {available:.1f} GiB are free"
-
-
-@final
-@dataclass(frozen=True)
-class _Plan:
-    """A capture or measurement, settled: what is read where, and what the gradients are of."""
-
-    model: Model
-    prompt: Prompt
-    want: frozenset[str]
-    grad: frozenset[str]
-    layers: tuple[int, ...]
-    rows: Tokens
-    queries: tuple[int, ...]
-    loss: Callable[[Tensor], Tensor] | None
-    local: bool
-    changes: tuple[Intervention, ...] = ()
-    paths: dict[str, tuple[str, int]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Lay out the taps in forward order."""
-        sites = self.want | self.grad
-        for layer in self.layers:
-            self.paths.update({tap_path(self.model.family, s, layer): (s, layer) for s in LAYERED if s in sites})
-
-    def run(self, visit: Callable[[str, int, Tensor, Tensor | None], None]) -> tuple[Tensor, Mapping[tuple[str, str, int], list[Tensor]]]:
-        """Run the pass; every value and gradient is handed over as it comes. Returns the logits and the other parts' values."""
-        parts = frozenset(tuple(n.split(".", 1)) for n in self.want if "." in n)
-        wanted = frozenset(("decoder", s) for s in (self.want | self.grad) if "." not in s) | parts
-        now = self.model.running(
-            [self.prompt], self.changes, wanted=wanted, layers=frozenset(self.layers), rows=self.rows, gradient=self.loss is not None, local=self.local
-        )
-        inputs = self.model.inputs([self.prompt])
-        reads = list(self.paths)
-
-        def hand_over(path: str, value: Tensor, gradient: Tensor | None) -> None:
-            visit(*self.paths[path], value[0], None if gradient is None else gradient[0])
-
-        with run(now):
-            if self.loss is None:
-                logits = forward(self.model.seen, inputs, reads, hand_over)
-            else:
-                loss, graded = self.loss, frozenset(p for p, (s, _) in self.paths.items() if s in self.grad)
-                logits = forward_and_backward(self.model.seen, inputs, reads, graded, lambda x: loss(x[0]), hand_over)
-        return logits[0], now.kept
-
-    def estimate(self, itemsize: int | None = None) -> Estimate:
-        """Return how much memory this takes."""
-        m, tokens_, rows = self.model, len(self.prompt), len(self.queries)
-        sizes = {
-            **dict.fromkeys(("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"), tokens_ * m.dim),
-            **dict.fromkeys(("q", "z"), tokens_ * m.heads * m.head_dim),
-            **dict.fromkeys(("k", "v"), tokens_ * m.kv_heads * m.head_dim),
-            **dict.fromkeys(("attn_scores", "pattern"), m.heads * rows * tokens_),
-        }
-        size = torch.empty((), dtype=m.dtype).element_size()
-        counted = [s for s in (*self.want, *self.grad) if s in sizes]
-        kept = len(self.layers) * sum(sizes[s] for s in counted) * (itemsize or size)
-        attention = m.heads * rows * tokens_ * size * 4
-        stream = tokens_ * m.dim * size * 12
-        during = kept + (m.layers if self.loss is not None else 1) * (attention + stream)
-        return Estimate(kept, during, _available(m.device))
-
-
-def capture(
+def capture(  # noqa: PLR0913  # a verb: every setting has a default and is named
     model: Model,
     prompt: Prompt,
     *,
@@ -169,28 +62,36 @@ def capture(
     """
     settled = resolved(model, [prompt], changes)
     prompt = settled.prompts[0]
-    plan = _plan(model, prompt, frozenset(want), frozenset(grad), target, queries, layers, settled.interventions, gradient)
-    needs = plan.estimate(None if dtype is None else torch.empty((), dtype=dtype).element_size())
+    chosen = None if layers is None else tuple(int(i) for i in layers)
+    what = plan(
+        model,
+        prompt,
+        Wanted(frozenset(want), frozenset(grad), target, queries, chosen, gradient),
+        settled.interventions,
+    )
+    needs = what.estimate(None if dtype is None else torch.empty((), dtype=dtype).element_size())
     if estimate:
         return needs
-    _afford(needs)
+    afford(needs)
     kept: dict[str, dict[int, Tensor]] = {}
 
     def keep(site: str, layer: int, value: Tensor, gradient_: Tensor | None) -> None:
         check_finite({site: value} if gradient_ is None else {site: value, f"{site}_grad": gradient_}, layer)
-        if site in plan.want:
+        if site in what.want:
             kept.setdefault(site, {})[layer] = value.to(device=device, dtype=dtype or value.dtype, copy=True)
         if gradient_ is not None:
-            kept.setdefault(f"{site}_grad", {})[layer] = gradient_.to(device=device, dtype=dtype or gradient_.dtype, copy=True)
+            kept.setdefault(f"{site}_grad", {})[layer] = gradient_.to(
+                device=device, dtype=dtype or gradient_.dtype, copy=True
+            )
 
-    logits, others = plan.run(keep)
-    arrays = {name: torch.stack([by_layer[i] for i in plan.layers]) for name, by_layer in kept.items()}
-    if "logits" in plan.want:
+    logits, others = what.run(keep)
+    arrays = {name: torch.stack([by_layer[i] for i in what.layers]) for name, by_layer in kept.items()}
+    if "logits" in what.want:
         arrays["logits"] = logits.to(device=device, dtype=dtype or logits.dtype)
     arrays.update(_other_parts(others, device))
-    said = "" if plan.loss is None else "every response token, each in its own row" if plan.local else str(target)
+    said = "" if what.loss is None else "every response token, each in its own row" if what.local else str(target)
     sizes = {"heads": model.heads, "kv_heads": model.kv_heads, "head_dim": model.head_dim, "dim": model.dim}
-    return Capture(arrays, prompt.layout, prompt.tokens, prompt.ids, plan.layers, plan.queries, said, model.name, sizes)
+    return Capture(arrays, prompt.layout, prompt.tokens, prompt.ids, what.layers, what.queries, said, model.name, sizes)
 
 
 def measure(
@@ -234,27 +135,33 @@ def measure(
 
 
 def _measured(
-    model: Model, prompt: Prompt, analyses: Sequence[Analysis], changes: Sequence[Intervention | Method], target: Target | None
+    model: Model,
+    prompt: Prompt,
+    analyses: Sequence[Analysis],
+    changes: Sequence[Intervention | Method],
+    target: Target | None,
 ) -> tuple[Result, ...]:
     settled = resolved(model, [prompt], changes)
     prompt, edits = settled.prompts[0], settled.interventions
     want, grad = (frozenset().union(*(getattr(a, n) for a in analyses)) for n in ("want", "grad"))
     kinds = {a.gradient for a in analyses if a.grad}
     if len(kinds) > 1:
-        raise ValueError("some of these analyses need the gradient of one target, others that of every token: measure them in two calls")
+        raise ValueError(
+            "some of these analyses need the gradient of one target, others that of every token: measure them in two calls"
+        )
     selections = list(dict.fromkeys(tokens(a.rows) for a in analyses))
     every = EVERY if EVERY in selections else functools.reduce(operator.or_, selections)
-    plan = _plan(model, prompt, want, grad, target, every, None, edits, kinds.pop() if kinds else "full")
-    _afford(plan.estimate())
-    known = replace(model.view(prompt), queries=plan.queries)
+    what = plan(model, prompt, Wanted(want, grad, target, every, None, kinds.pop() if kinds else "full"), edits)
+    afford(what.estimate())
+    known = replace(model.view(prompt), queries=what.queries)
     rows = [known.restricted_to(a.rows) for a in analyses]
     partials: list[dict[int, Any]] = [{} for _ in analyses]
     waiting: dict[int, dict[str, Tensor]] = {}
-    complete = len(plan.want) + len(plan.grad)
+    complete = len(what.want) + len(what.grad)
 
     def take(site: str, layer: int, value: Tensor, gradient: Tensor | None) -> None:
         values = waiting.setdefault(layer, {})
-        if site in plan.want:
+        if site in what.want:
             values[site] = value
         if gradient is not None:
             values[f"{site}_grad"] = gradient
@@ -264,70 +171,10 @@ def _measured(
                 found[layer] = analysis.reduce(restricted(values, some), replace(view, layer=layer))
             del waiting[layer]
 
-    plan.run(take)
-    return tuple(a.finish(dict(sorted(p.items())), view) for a, p, (_, view) in zip(analyses, partials, rows, strict=True))
-
-
-def _plan(
-    model: Model,
-    prompt: Prompt,
-    want: frozenset[str],
-    grad: frozenset[str],
-    target: Target | None,
-    queries: Selector,
-    layers: Iterable[int] | None,
-    changes: tuple[Intervention, ...],
-    gradient: str,
-) -> _Plan:
-    names = {*model.sites, *(f"{p}.{s}" for p in OTHER_PARTS for s in ("attn_scores", "pattern"))}
-    unknown = sorted((want - names) | (grad - set(model.sites) - {"logits"}) | (grad & {"logits"}))
-    if unknown:
-        raise ValueError(f"{model.name} has no site {', '.join(unknown)} to read (gradients: decoder sites only); it has {', '.join(sorted(names))}")
-    chosen = tuple(range(model.layers)) if layers is None else tuple(sorted({int(i) for i in layers}))
-    if not chosen or chosen[0] < 0 or chosen[-1] >= model.layers:
-        raise ValueError(f"layers {list(chosen)} are out of range: {model.name} has layers 0..{model.layers - 1}")
-    local = gradient == "position"
-    if gradient not in ("full", "position"):
-        raise ValueError(f"gradient is 'full' or 'position', got {gradient!r}")
-    loss = _loss(prompt, target, local) if grad else None
-    if target is not None and not grad:
-        raise ValueError("a target was given but no gradient asked for; add grad={'pattern'}, or leave the target out")
-    rows = tokens(queries) if not local else PREDICTING if queries is EVERY else PREDICTING | queries
-    positions = prompt.layout.positions(rows)
-    if not positions:
-        raise ValueError(f"queries={rows} take no token of this prompt")
-    return _Plan(model, prompt, want, grad, chosen, rows, positions, loss, local, changes)
-
-
-def _loss(prompt: Prompt, target: Target | None, local: bool) -> Callable[[Tensor], Tensor]:
-    """Return the loss, in nats and float32, as a function of the logits (token, vocab)."""
-    response = prompt.layout.positions(Segment.RESPONSE)
-    ids = prompt.inputs["input_ids"][0]
-    if local:
-        if target is not None or not response:
-            raise ValueError("gradient='position' is of every response token: give a prompt with a reply (prompt.with_response(...)) and no target")
-        at, told = torch.tensor(response), ids[list(response)].cpu()
-        return lambda logits: -logits[(at - 1).to(logits.device)].float().log_softmax(-1).gather(-1, told.to(logits.device)[:, None]).sum()
-    if target is None:
-        raise ValueError("gradients need a target: a response token (target=0), interp.Position(at), or a function of the logits")
-    if callable(target):
-        return lambda logits: _scalar(target(logits))
-    if isinstance(target, int):
-        if not response:
-            raise ValueError("the target is a response token but the prompt has no reply; prompt.with_response(reply) adds one")
-        if not -len(response) <= target < len(response):
-            raise IndexError(f"target {target} is outside the reply of {len(response)} tokens (0..{len(response) - 1})")
-        target = Position(response[target])
-    if not 1 <= target.at <= len(ids) or (target.at == len(ids) and target.token is None):
-        raise IndexError(f"position {target.at} cannot be a target in a conversation of {len(ids)} tokens: give 1..{len(ids) - 1}, or {len(ids)} with a token")
-    row, token = target.at - 1, int(ids[target.at]) if target.token is None else target.token
-    return lambda logits: -logits[row].float().log_softmax(-1)[token]
-
-
-def _scalar(value: Tensor) -> Tensor:
-    if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
-        raise ValueError(f"a target function returns one number computed from the logits, got {value!r:.80}")
-    return value.reshape(())
+    what.run(take)
+    return tuple(
+        a.finish(dict(sorted(p.items())), view) for a, p, (_, view) in zip(analyses, partials, rows, strict=True)
+    )
 
 
 def _other_parts(kept: Mapping[tuple[str, str, int], list[Tensor]], device: Any) -> dict[str, Tensor]:
@@ -338,20 +185,3 @@ def _other_parts(kept: Mapping[tuple[str, str, int], list[Tensor]], device: Any)
         whole = torch.cat(chunks) if same else chunks[0]
         layered.setdefault(f"{part}.{site}", []).append(whole[0] if whole.shape[0] == 1 else whole)
     return {n: torch.stack(v).to(device) for n, v in layered.items() if len({x.shape for x in v}) == 1}
-
-
-def _available(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        return next(int(line.split()[1]) * 1024 for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _afford(needs: Estimate) -> None:
-    if needs.during > needs.available:
-        raise MemoryError(
-            f"this pass {needs}. Ask for fewer rows (queries=interp.EMITTING), fewer layers (layers=range(8, 16)), "
-            "a smaller dtype (dtype=torch.float16), or use measure(...), which keeps one layer at a time"
-        )

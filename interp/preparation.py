@@ -61,14 +61,18 @@ class Preparation:
         inputs = dict(request.inputs) if request.inputs is not None else self._processed(request)
         ids = inputs["input_ids"]
         if ids.ndim != 2 or ids.shape[0] != 1:
-            raise ValueError(f"a prompt holds one conversation: input_ids of shape (1, token), got {tuple(ids.shape)}; prepare several prompts for a batch")
+            raise ValueError(
+                f"a prompt holds one conversation: input_ids of shape (1, token), got {tuple(ids.shape)}; prepare several prompts for a batch"
+            )
         inputs = _unpadded(inputs)
         layout = self._layout(inputs, request)
         if request.response is not None:
             inputs, layout = self._answered(inputs, layout, request.response)
         length = inputs["input_ids"].shape[1]
         if self.context is not None and length > self.context:
-            raise ValueError(f"the prompt has {length} tokens and the model's context holds {self.context}; shorten the text, or use fewer or smaller images")
+            raise ValueError(
+                f"the prompt has {length} tokens and the model's context holds {self.context}; shorten the text, or use fewer or smaller images"
+            )
         return Prompt(inputs, layout, tuple(self.words(inputs["input_ids"][0])), request, self)
 
     def words(self, ids: Tensor | Sequence[int]) -> list[str]:
@@ -88,7 +92,9 @@ class Preparation:
             return dict(self.processor(text=[text], images=[list(request.images)], return_tensors="pt", **special))
         except Exception as error:
             sizes = ", ".join(f"{i.width} × {i.height}" for i in request.images) or "no image"
-            raise ValueError(f"{type(self.processor).__name__} could not process this prompt ({sizes}): {error}") from error
+            raise ValueError(
+                f"{type(self.processor).__name__} could not process this prompt ({sizes}): {error}"
+            ) from error
 
     def _rendered(self, request: Request) -> str:
         """Return the conversation as the model's chat template writes it, up to where the reply begins."""
@@ -102,13 +108,23 @@ class Preparation:
         if template is None:
             return question if system is None else f"{system} {question}"
         only_text = self.processor is self.tokenizer
-        content: Any = question if only_text else [*({"type": "image"} for _ in request.images), {"type": "text", "text": question}]
+        content: Any = (
+            question
+            if only_text
+            else [*({"type": "image"} for _ in request.images), {"type": "text", "text": question}]
+        )
         messages = [{"role": "user", "content": content}]
         if system is not None:
-            messages.insert(0, {"role": "system", "content": system if only_text else [{"type": "text", "text": system}]})
-        text = self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, chat_template=template)
+            messages.insert(
+                0, {"role": "system", "content": system if only_text else [{"type": "text", "text": system}]}
+            )
+        text = self.processor.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False, chat_template=template
+        )
         if system is not None and system.strip() not in text:
-            raise ValueError("the model's chat template leaves out system messages; put the instruction into the question instead")
+            raise ValueError(
+                "the model's chat template leaves out system messages; put the instruction into the question instead"
+            )
         return text
 
     def _without_placeholders(self, request: Request) -> str:
@@ -116,13 +132,19 @@ class Preparation:
         if self.needs_image and not request.images:
             raise ValueError(f"{self.config.model_type} cannot run on text alone: give an image, prepare(image, text)")
         if request.images and self.image_id is None:
-            raise ValueError(f"{self.config.model_type} is a language model: it takes no image, got {len(request.images)}")
+            raise ValueError(
+                f"{self.config.model_type} is a language model: it takes no image, got {len(request.images)}"
+            )
         if self.image_id is None:
             return request.text
-        placeholder = str(getattr(self.processor, "image_token", None) or self.tokenizer.convert_ids_to_tokens(self.image_id))
+        placeholder = str(
+            getattr(self.processor, "image_token", None) or self.tokenizer.convert_ids_to_tokens(self.image_id)
+        )
         named = request.text.count(placeholder) if placeholder else 0
         if named and named != len(request.images):
-            raise ValueError(f"the text names {named} image(s) ({placeholder}), but {len(request.images)} were given; give as many as it names, or leave {placeholder} out")
+            raise ValueError(
+                f"the text names {named} image(s) ({placeholder}), but {len(request.images)} were given; give as many as it names, or leave {placeholder} out"
+            )
         return request.text.replace(placeholder, "").strip() if named else request.text
 
     def _layout(self, inputs: Mapping[str, Tensor], request: Request) -> Layout:
@@ -131,7 +153,9 @@ class Preparation:
         segment = torch.full_like(ids, Segment.USER.value)
         if not is_image.any():
             if request.images:
-                raise ValueError(f"{len(request.images)} image(s) were given but the processed text holds no image token: the chat template or the processor left them out")
+                raise ValueError(
+                    f"{len(request.images)} image(s) were given but the processed text holds no image token: the chat template or the processor left them out"
+                )
             return Layout(segment)
         grids = self._grids(inputs, request, int(is_image.sum()))
         patches = torch.tensor([p for g in grids for p in g.placeholders], dtype=torch.bool, device=ids.device)
@@ -147,12 +171,20 @@ class Preparation:
 
     def _grids(self, inputs: Mapping[str, Tensor], request: Request, count: int) -> tuple[Grid, ...]:
         if request.images and self.family.grids is not None:
-            views = (ImageView(self.processor, self.config, inputs, i, image.size) for i, image in enumerate(request.images))
+            views = (
+                ImageView(self.processor, self.config, inputs, i, image.size) for i, image in enumerate(request.images)
+            )
             return tuple(g for view in views for g in self.family.grids(view))
         return (Grid(0, 1, count, None),)
 
-    def _answered(self, inputs: Mapping[str, Tensor], layout: Layout, response: str | tuple[int, ...]) -> tuple[dict[str, Tensor], Layout]:
-        ids = self.tokenizer(response, add_special_tokens=False)["input_ids"] if isinstance(response, str) else list(response)
+    def _answered(
+        self, inputs: Mapping[str, Tensor], layout: Layout, response: str | tuple[int, ...]
+    ) -> tuple[dict[str, Tensor], Layout]:
+        ids = (
+            self.tokenizer(response, add_special_tokens=False)["input_ids"]
+            if isinstance(response, str)
+            else list(response)
+        )
         if not ids:
             raise ValueError("the response is empty; leave it out, or give at least one token")
         grown = dict(inputs)

@@ -88,8 +88,14 @@ class Prompt:
             ValueError: another segment than IMAGE.
         """
         if segment is not Segment.IMAGE:
-            raise ValueError(f"only the IMAGE segment can be taken out of a prompt, not {segment.name}; prepare another text instead")
-        kept = None if self.request.inputs is None else {"input_ids": self.inputs["input_ids"][:, ~self.layout.mask(segment)]}
+            raise ValueError(
+                f"only the IMAGE segment can be taken out of a prompt, not {segment.name}; prepare another text instead"
+            )
+        kept = (
+            None
+            if self.request.inputs is None
+            else {"input_ids": self.inputs["input_ids"][:, ~self.layout.mask(segment)]}
+        )
         return self.again(replace(self.request, images=(), inputs=kept))
 
     def with_image(self, *images: Any) -> "Prompt":
@@ -99,7 +105,9 @@ class Prompt:
             ValueError: the prompt was made from tensors, so there is nothing to process an image with.
         """
         if self.request.inputs is not None:
-            raise ValueError("this prompt was made from processed tensors; prepare(image, text) makes one whose image can be changed")
+            raise ValueError(
+                "this prompt was made from processed tensors; prepare(image, text) makes one whose image can be changed"
+            )
         return self.again(replace(self.request, images=images))
 
 
@@ -183,7 +191,9 @@ class Capture:
         """
         if name not in self.arrays:
             wish = f"grad={{{name.removesuffix('_grad')!r}}}" if name.endswith("_grad") else f"want={{{name!r}}}"
-            raise KeyError(f"{name} was not captured; this capture has {', '.join(sorted(self.arrays))}. Ask for it: capture(..., {wish})")
+            raise KeyError(
+                f"{name} was not captured; this capture has {', '.join(sorted(self.arrays))}. Ask for it: capture(..., {wish})"
+            )
         return self.arrays[name]
 
     def __getattr__(self, name: str) -> Tensor:
@@ -227,5 +237,5 @@ class Capture:
         h = stored.header
         grids = tuple(Grid(**{**g, "box": g["box"] and tuple(g["box"])}) for g in h["grids"])
         layout = Layout(stored["segment"], grids)
-        lists = (tuple(h[n]) for n in ("tokens", "ids", "layers", "queries"))
-        return cls(stored, layout, *lists, h["target"], h["model"], h["sizes"])
+        words, ids, layers, queries = (tuple(h[n]) for n in ("tokens", "ids", "layers", "queries"))
+        return cls(stored, layout, words, ids, layers, queries, h["target"], h["model"], h["sizes"])

@@ -13,9 +13,7 @@ from interp.storage import StoredArrays, save_arrays
 if TYPE_CHECKING:
     import xarray
 
-AXES = (
-    "layer depth head kv_head query key token dim head_dim vocab tile row col image sample step segment candidate".split()
-)
+AXES = "layer depth head kv_head query key token dim head_dim vocab tile row col image sample step segment candidate".split()
 """Every name an axis of a result may have."""
 
 
@@ -47,7 +45,9 @@ class Result(abc.ABC):
         if name not in axes:
             raise KeyError(f"{type(self).__name__} has no array {name!r}; it has {', '.join(sorted(axes))}")
         array = getattr(self, name)
-        index = pd.MultiIndex.from_product([self._labels(a, n) for a, n in zip(axes[name], array.shape, strict=True)], names=axes[name])
+        index = pd.MultiIndex.from_product(
+            [self._labels(a, n) for a, n in zip(axes[name], array.shape, strict=True)], names=axes[name]
+        )
         return pd.DataFrame({"value": array.reshape(-1).tolist()}, index=index).reset_index()
 
     def to_xarray(self) -> "xarray.Dataset":
@@ -102,4 +102,6 @@ def check_finite(values: dict[str, Tensor], layer: int) -> None:
     for site, value in values.items():
         if not bool(value.isfinite().all()):
             kind = "NaN" if bool(value.isnan().any()) else "infinity"
-            raise FloatingPointError(f"{kind} in {site} of layer {layer}; try dtype='float32', or look for an intervention that overflows")
+            raise FloatingPointError(
+                f"{kind} in {site} of layer {layer}; try dtype='float32', or look for an intervention that overflows"
+            )

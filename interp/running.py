@@ -193,7 +193,9 @@ class Pass:
         for fired in self.audit:
             fired.settle()
             if fired.largest == 0:
-                why = "it was never reached" if not fired.calls else f"its {fired.calls} calls left every value as it was"
+                why = (
+                    "it was never reached" if not fired.calls else f"its {fired.calls} calls left every value as it was"
+                )
                 warnings.warn(f"{fired.change} changed nothing: {why}", NothingChanged, stacklevel=4)
 
 

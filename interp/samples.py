@@ -59,7 +59,9 @@ class Samples(Generic[R]):
         """
         arrays = [getattr(r, self._name(name)).float() for r in self.results]
         if not arrays:
-            raise ValueError(f"none of {len(self.failed)} samples could be measured; the first said: {self.failed[0].reason if self.failed else 'no prompt'}")
+            raise ValueError(
+                f"none of {len(self.failed)} samples could be measured; the first said: {self.failed[0].reason if self.failed else 'no prompt'}"
+            )
         size = [max(sizes) for sizes in zip(*(a.shape for a in arrays), strict=True)]
         whole = torch.full((len(arrays), *size), torch.nan)
         for row, array in zip(whole, arrays, strict=True):
@@ -70,7 +72,9 @@ class Samples(Generic[R]):
         """Return the mean over samples; NaN where no sample has a value."""
         return self.stack(name).nanmean(0)
 
-    def interval(self, name: str | None = None, *, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> tuple[Tensor, Tensor]:
+    def interval(
+        self, name: str | None = None, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+    ) -> tuple[Tensor, Tensor]:
         """Return the bounds of the bootstrap percentile interval of the mean.
 
         Raises:

@@ -43,6 +43,8 @@ def check_family(model_type: str, dtype: Any = None) -> list[Check]:
 
     tiny = family(model_type).tiny
     if tiny is None:
-        raise LookupError(f"the family {model_type} has no tiny model: give Family.tiny, or call check_model with a model of yours")
+        raise LookupError(
+            f"the family {model_type} has no tiny model: give Family.tiny, or call check_model with a model of yours"
+        )
     module, processor = tiny()
     return check_model(load(module if dtype is None else module.to(dtype), processor=processor))

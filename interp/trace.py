@@ -47,7 +47,12 @@ def forward(wrapped: NNsight, inputs: Mapping[str, Any], reads: Sequence[str], v
 
 
 def forward_and_backward(
-    wrapped: NNsight, inputs: Mapping[str, Any], reads: Sequence[str], grads: frozenset[str], loss: Callable[[Tensor], Tensor], visit: Visit
+    wrapped: NNsight,
+    inputs: Mapping[str, Any],
+    reads: Sequence[str],
+    grads: frozenset[str],
+    loss: Callable[[Tensor], Tensor],
+    visit: Visit,
 ) -> Tensor:
     """Run one forward and one backward pass; gradients are handed over last layer first.
 

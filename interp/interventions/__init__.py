@@ -1,7 +1,7 @@
 """Changes to a running model, as values: a frozen dataclass with one pure `__call__(value, here) -> value` at one site."""
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, final
 
@@ -12,7 +12,20 @@ from torch import Tensor
 from interp.data import EMITTING, EVERY, Selector, Tokens, tokens
 from interp.heads import Heads
 
-SITES = ("resid_pre", "q", "k", "v", "attn_scores", "pattern", "z", "attn_out", "resid_mid", "mlp_out", "resid_post", "logits")
+SITES = (
+    "resid_pre",
+    "q",
+    "k",
+    "v",
+    "attn_scores",
+    "pattern",
+    "z",
+    "attn_out",
+    "resid_mid",
+    "mlp_out",
+    "resid_post",
+    "logits",
+)
 """Where a value can be read or changed, in forward order."""
 PARTS = ("decoder", "vision", "qformer", "cross")
 """Which attention: the decoder's, the vision tower's, the Q-Former's own and its cross-attention to the image."""
@@ -119,7 +132,7 @@ class Intervention(abc.ABC):
 
     site: ClassVar[str]
     part: ClassVar[str] = "decoder"
-    layers: tuple[int, ...] | None = None
+    layers: Sequence[int] | None = None
     queries: Selector = EVERY
     heads: Heads | None = None
 
@@ -165,7 +178,9 @@ def intervention(data: Mapping[str, Any]) -> Intervention:
     settings = {n: v for n, v in data.items() if n != "kind"}
     allowed = {f.name for f in fields(known[kind])}  # type: ignore[arg-type]
     if set(settings) - allowed:
-        raise ValueError(f"{kind} has no setting {', '.join(sorted(set(settings) - allowed))}; it has {', '.join(sorted(allowed))}")
+        raise ValueError(
+            f"{kind} has no setting {', '.join(sorted(set(settings) - allowed))}; it has {', '.join(sorted(allowed))}"
+        )
     return known[kind](**{n: _meant(v) for n, v in settings.items()})
 
 
@@ -179,7 +194,9 @@ def _plain(value: Any) -> Any:
 
 def _meant(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return Heads(tuple(tuple(pair) for pair in value["heads"])) if set(value) == {"heads"} else Tokens.from_dict(value)
+        return (
+            Heads(tuple(tuple(pair) for pair in value["heads"])) if set(value) == {"heads"} else Tokens.from_dict(value)
+        )
     return value
 
 

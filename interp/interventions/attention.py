@@ -1,6 +1,6 @@
 """Changes to attention: before the softmax (scores) or after it (pattern)."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
@@ -26,7 +26,7 @@ class MaskAttention(Intervention):
 
     keys: Selector
     queries: Selector = EVERY
-    layers: Iterable[int] | None = None
+    layers: Sequence[int] | None = None
     heads: Heads | None = None
     site: ClassVar[str] = "attn_scores"
 
@@ -52,7 +52,7 @@ class ScaleScores(Intervention):
     keys: Selector
     by: float
     queries: Selector = EVERY
-    layers: Iterable[int] | None = None
+    layers: Sequence[int] | None = None
     heads: Heads | None = None
     mode: Literal["signed", "abs"] = "signed"
     site: ClassVar[str] = "attn_scores"
@@ -92,7 +92,7 @@ class ScalePattern(Intervention):
     keys: Selector
     by: float
     queries: Selector = EVERY
-    layers: Iterable[int] | None = None
+    layers: Sequence[int] | None = None
     heads: Heads | None = None
     renormalize: Literal["none", "row", "segment"] = "none"
     above: float = 0.0
@@ -131,7 +131,7 @@ class ShrinkPattern(Intervention):
 
     beta: float
     queries: Selector = EVERY
-    layers: Iterable[int] | None = None
+    layers: Sequence[int] | None = None
     heads: Heads | None = None
     site: ClassVar[str] = "pattern"
 
@@ -175,7 +175,7 @@ class RedistributePattern(Intervention):
     target: Selector
     share: float
     queries: Selector = EVERY
-    layers: Iterable[int] | None = None
+    layers: Sequence[int] | None = None
     heads: Heads | None = None
     site: ClassVar[str] = "pattern"
 

@@ -1,6 +1,6 @@
 """Any function as an intervention, for what has no name yet."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -25,7 +25,7 @@ class Apply(Intervention):
 
     site: str  # type: ignore[misc]
     function: Callable[[Tensor, Here], Tensor]
-    layers: Iterable[int] | None = None
+    layers: Sequence[int] | None = None
     queries: Selector = EVERY
     part: str = "decoder"  # type: ignore[misc]
 
@@ -37,7 +37,9 @@ class Apply(Intervention):
         """
         settled(self, "queries")
         if self.site not in SITES or self.part not in PARTS:
-            raise ValueError(f"site is one of {', '.join(SITES)} and part one of {', '.join(PARTS)}, got {self.site!r} and {self.part!r}")
+            raise ValueError(
+                f"site is one of {', '.join(SITES)} and part one of {', '.join(PARTS)}, got {self.site!r} and {self.part!r}"
+            )
 
     def __call__(self, value: Tensor, here: Here) -> Tensor:
         """Return the function's value."""
@@ -49,4 +51,6 @@ class Apply(Intervention):
         Raises:
             TypeError: always.
         """
-        raise TypeError("Apply holds a Python function, which cannot be written down; make it an Intervention of its own to save it")
+        raise TypeError(
+            "Apply holds a Python function, which cannot be written down; make it an Intervention of its own to save it"
+        )

@@ -46,7 +46,9 @@ class AblateHeads(Intervention):
         """
         settled(self)
         if self.mode not in ("zero", "mean", "resample") or self.at not in ROWS:
-            raise ValueError(f"mode is zero, mean or resample and at is all, response or last, got {self.mode!r} and {self.at!r}")
+            raise ValueError(
+                f"mode is zero, mean or resample and at is all, response or last, got {self.mode!r} and {self.at!r}"
+            )
 
     def takes(self, part: str, site: str, layer: int) -> bool:
         """Say whether this acts at a site of a layer: only where it has heads."""
@@ -70,7 +72,9 @@ class AblateHeads(Intervention):
             counted = real[:, :, None, None].float()
             return ((seen.float() * counted).sum(1, keepdim=True) / counted.sum(1, keepdim=True)).to(value.dtype)
         generator = torch.Generator().manual_seed(self.seed + 7919 * here.layer)
-        draw = torch.rand(int(here.positions.max()) + 1, generator=generator).to(value.device)[here.positions.clamp_min(0)]
+        draw = torch.rand(int(here.positions.max()) + 1, generator=generator).to(value.device)[
+            here.positions.clamp_min(0)
+        ]
         first = real.int().argmax(1, keepdim=True)  # the prompt's tokens stand together, behind the padding
         chosen = first + (draw * real.sum(1, keepdim=True)).long()
         return seen.gather(1, chosen[:, :, None, None].expand(-1, -1, *seen.shape[2:]))
@@ -97,5 +101,3 @@ class ScaleHeads(Intervention):
     def __call__(self, value: Z, here: Here) -> Z:
         """Return the scaled z."""
         return torch.where(here.queries(self.queries) & here.heads(self.heads), value * self.by, value)
-
-

@@ -1,6 +1,6 @@
 """Changes to the residual stream: dimensions, directions, and what another run had there."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, final
 
@@ -35,7 +35,7 @@ class SetDims(Intervention):
     dims: tuple[int, ...] = field()
     mode: Literal["zero", "mean", "value"] = "zero"
     values: tuple[float, ...] = ()
-    layers: Iterable[int] | None = None
+    layers: Sequence[int] | None = None
     site: ClassVar[str] = "resid_post"
 
     def __post_init__(self) -> None:
@@ -50,7 +50,9 @@ class SetDims(Intervention):
         if self.mode not in ("zero", "mean", "value"):
             raise ValueError(f"mode is zero, mean or value, got {self.mode!r}")
         if len(self.values) != (len(self.dims) if self.mode == "value" else 0):
-            raise ValueError(f"mode='value' takes one value a dimension and the other modes none, got {len(self.values)} values for {len(self.dims)} dimensions")
+            raise ValueError(
+                f"mode='value' takes one value a dimension and the other modes none, got {len(self.values)} values for {len(self.dims)} dimensions"
+            )
 
     def __call__(self, value: Stream, here: Here) -> Stream:
         """Return the stream with the dimensions set."""
@@ -67,7 +69,9 @@ class SetDims(Intervention):
         known = here.state.setdefault((self, here.part, here.layer), {})
         if "mean" not in known:
             counted = (here.queries(EVERY) & ~here.queries(self.queries) & ~here.queries(Segment.RESPONSE)).float()
-            known["mean"] = ((value.float() * counted).sum(1, keepdim=True) / counted.sum(1, keepdim=True).clamp_min(1)).to(value.dtype)
+            known["mean"] = (
+                (value.float() * counted).sum(1, keepdim=True) / counted.sum(1, keepdim=True).clamp_min(1)
+            ).to(value.dtype)
         return known["mean"]
 
 
@@ -79,7 +83,7 @@ class AddVector(Intervention):
     vector: Float[Tensor, " dim"]
     scale: float = 1.0
     queries: Selector = EVERY
-    layers: Iterable[int] | None = None
+    layers: Sequence[int] | None = None
     site: ClassVar[str] = "resid_post"
 
     def __post_init__(self) -> None:
@@ -106,7 +110,7 @@ class ProjectOut(Intervention):
     directions: Float[Tensor, "segment dim"]
     share: float = 1.0
     queries: Selector = EVERY
-    layers: Iterable[int] | None = None
+    layers: Sequence[int] | None = None
     site: ClassVar[str] = "resid_post"
 
     def __post_init__(self) -> None:
@@ -135,7 +139,7 @@ class ReplaceFrom(Intervention):
     capture: Capture = field(repr=False)
     queries: Selector = EVERY
     at: str = "resid_post"
-    layers: Iterable[int] | None = None
+    layers: Sequence[int] | None = None
 
     @property
     def site(self) -> str:  # type: ignore[override]
@@ -159,7 +163,11 @@ class ReplaceFrom(Intervention):
 
     def takes(self, part: str, site: str, layer: int) -> bool:
         """Say whether this acts at a site of a layer."""
-        return part == self.part and site == self.at and layer in (self.capture.layers if self.layers is None else self.layers)
+        return (
+            part == self.part
+            and site == self.at
+            and layer in (self.capture.layers if self.layers is None else self.layers)
+        )
 
     def __call__(self, value: Tensor, here: Here) -> Tensor:
         """Return the value with the other run's at the chosen tokens."""

@@ -1,6 +1,6 @@
 """Changes to what attention carries: the value vectors."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -24,7 +24,7 @@ class ZeroValues(Intervention):
     """
 
     keys: Selector
-    layers: Iterable[int] | None = None
+    layers: Sequence[int] | None = None
     site: ClassVar[str] = "v"
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class MeanValues(Intervention):
 
     keys: Selector
     over: Selector = EVERY
-    layers: Iterable[int] | None = None
+    layers: Sequence[int] | None = None
     site: ClassVar[str] = "v"
 
     def __post_init__(self) -> None:
@@ -68,7 +68,9 @@ class MeanValues(Intervention):
             counted = (here.keys(self.over) & ~here.keys(self.keys) & ~here.keys(Segment.RESPONSE)).float()
             total = counted.sum(1, keepdim=True)
             if bool((total == 0).any()):
-                raise ValueError(f"{self}: no token is left to take the mean over; give `over` tokens of the prompt that `keys` does not take")
+                raise ValueError(
+                    f"{self}: no token is left to take the mean over; give `over` tokens of the prompt that `keys` does not take"
+                )
             known["mean"] = ((value.float() * counted).sum(1, keepdim=True) / total).to(value.dtype)
         return torch.where(here.keys(self.keys), known["mean"], value)
 
@@ -86,7 +88,7 @@ class SetValues(Intervention):
 
     keys: Selector
     to: Float[Tensor, "layer kv_head head_dim"]
-    layers: Iterable[int] | None = None
+    layers: Sequence[int] | None = None
     site: ClassVar[str] = "v"
 
     def __post_init__(self) -> None:
@@ -96,10 +98,10 @@ class SetValues(Intervention):
             ValueError: another number of layers than there are vectors for.
         """
         settled(self, "keys")
-        if self.layers is not None and len(self.layers) != len(self.to):  # type: ignore[arg-type]
+        if self.layers is not None and len(self.layers) != len(self.to):
             raise ValueError(f"vectors for {len(self.to)} layers were given for the layers {self.layers}")
 
     def __call__(self, value: Values, here: Here) -> Values:
         """Return the values, the chosen ones at the chosen tokens."""
-        index = here.layer if self.layers is None else self.layers.index(here.layer)  # type: ignore[attr-defined]
+        index = here.layer if self.layers is None else self.layers.index(here.layer)
         return torch.where(here.keys(self.keys), self.to[index].to(value), value)

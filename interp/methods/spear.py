@@ -26,7 +26,7 @@ def with_sinks(model: Any, prompt: Prompt, detector: Sinks | None = None) -> Pro
 @final
 @dataclass(frozen=True)
 class Spear(Method):
-    """Sink-preserving attention reallocation.
+    r"""Sink-preserving attention reallocation.
 
     In the middle layers and every head, the scores from the rows after the image to image tokens are multiplied by `enhance`,
     those to all text but the sinks by `suppress`, before the softmax. The sinks are found on the same prompt; mark them
@@ -38,7 +38,7 @@ class Spear(Method):
         mode: `signed` as published, or `abs`, which raises and lowers whatever the score's sign.
         layers: 9..14 of 32, scaled to the model's depth, by default.
 
-    References: SPEAR, section on the method: S = (SYS \\ SINK) ∪ USR ∪ OUT. Differs: the paper gives no factors, so they are
+    References: SPEAR, section on the method: S holds the system prompt without its sinks, the user's text and the reply. Differs: the paper gives no factors, so they are
     VAF's 1.15 and 0.95; rows and sinks by this project's decisions 5 and 11.
     """
 
