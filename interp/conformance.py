@@ -1,7 +1,7 @@
 """What a model must do before its numbers can be trusted: the checks behind `interp.testing.check_model`, one function each."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast, final
 
@@ -115,16 +115,9 @@ def every_site_causal(model: Model, prompts: Sequence[Prompt]) -> None:
             moved = _logits(model, [prompt], change, look=True) - base
             if not float(moved[0, -1].abs().max()) > 0:
                 dead.append(f"{site} of layer {layer}")
-    for part in parts_of(model):
-        if (
-            prompt.images
-            and not float(
-                (_logits(model, [prompt], Apply("pattern", _strong("pattern"), part=part), look=True) - base)
-                .abs()
-                .max()
-            )
-            > 0
-        ):
+    for part in parts_of(model) if prompt.images else ():
+        change = Apply("pattern", _strong("pattern"), part=part)
+        if not float((_logits(model, [prompt], change, look=True) - base).abs().max()) > 0:
             dead.append(f"{part}.pattern")
     if dead:
         raise AssertionError(f"a change at {', '.join(dead)} leaves the logits as they were")
@@ -193,10 +186,8 @@ def left_as_found(model: Model, prompts: Sequence[Prompt]) -> None:
 
     before, hooks = _logits(model, prompts[:1]), _hooks(model)
     capture(model, prompts[0], want={"resid_post"}, grad={"pattern"}, target=Position(len(prompts[0]), 1))
-    try:
+    with suppress(ArithmeticError):
         _logits(model, prompts[:1], Apply("pattern", fail))
-    except ArithmeticError:
-        pass
     assert_close(_logits(model, prompts[:1]), before, rtol=0, atol=0)
     if (
         _hooks(model) != hooks
@@ -248,7 +239,7 @@ def check(model: Model, prompts: Sequence[Prompt]) -> list[Check]:
         try:
             checker(model, prompts)
             done.append(Check(name, True))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever goes wrong is the check's result
             done.append(Check(name, False, f"{type(error).__name__}: {error}".strip()))
     return done
 
@@ -265,8 +256,8 @@ def check_discovered(model: Model) -> tuple[str, ...]:
     if failed:
         reasons = "; ".join(f"{c.name}: {c.detail.splitlines()[0]}" for c in failed)
         raise ValueError(
-            f"the taps do not fit {model.name} ({model.config.model_type}): {reasons}. Add interp/families/{model.config.model_type}.py if its parts were misread"
+            f"the taps do not fit {model.name} ({model.config.model_type}): {reasons}. "
+            f"Add interp/families/{model.config.model_type}.py if its parts were misread"
         )
-    return (
-        f"{model.config.model_type} has no family file; its parts were discovered ({model.family.decoder}.{model.family.layers}) and checked",
-    )
+    where = f"{model.family.decoder}.{model.family.layers}"
+    return (f"{model.config.model_type} has no family file; its parts were discovered and checked: {where}",)

@@ -111,8 +111,8 @@ def _weights(
         return auto.from_pretrained(place, dtype=dtype, attn_implementation="sdpa", **extra, **options)
     except OSError as error:
         raise FileNotFoundError(
-            f"{name!r} could not be loaded: {_first_line(error)} Without a network, give a folder that holds the model, put it into the hub's cache "
-            f"beforehand (hf download {name}), or use the one that ships with the package: load('scenes')."
+            f"{name!r} could not be loaded: {_first_line(error)} Without a network, give a folder that holds the model, "
+            f"put it into the hub's cache beforehand (hf download {name}), or use the one that ships with the package: load('scenes')."
         ) from error
     except ValueError as error:
         if "model type" in str(error) or "Unrecognized" in str(error):
@@ -129,8 +129,8 @@ def _processor(place: str, options: dict[str, Any]) -> Any:
         return AutoProcessor.from_pretrained(place, **options)
     except (ImportError, AttributeError) as error:
         raise ImportError(
-            f"the processor of {place!r} could not be made: {error}. Some processors need torchvision (pip install torchvision, the build that fits "
-            "your torch); or make the processor yourself and pass it: load(..., processor=...)"
+            f"the processor of {place!r} could not be made: {error}. Some processors need torchvision "
+            "(pip install torchvision, the build that fits your torch); or make it yourself and pass it: load(..., processor=...)"
         ) from error
     except (OSError, ValueError):
         return AutoTokenizer.from_pretrained(place, **options)
@@ -201,7 +201,8 @@ def discovered(module: nn.Module) -> Family:
     ]
     if path is None or not lists:
         raise TypeError(
-            f"no family for model_type {module.config.model_type!r}, and its attention does not go through transformers' AttentionInterface; "
+            f"no family for model_type {module.config.model_type!r}, and its attention does not go through "
+            f"transformers' AttentionInterface; "
             f"add interp/families/{module_name(module.config.model_type)}.py if it does. Known: {', '.join(known())}"
         )
     layer = decoder.get_submodule(lists[0])[0]
@@ -211,7 +212,8 @@ def discovered(module: nn.Module) -> Family:
     middle = next((n for n in ("post_attention_layernorm", "ln_2", "ffn_norm") if n in children), None)
     if mlp is None:
         raise TypeError(
-            f"no family for model_type {module.config.model_type!r}: its layers have no MLP under a known name, only {', '.join(children)}; add interp/families/{module_name(module.config.model_type)}.py"
+            f"no family for model_type {module.config.model_type!r}: its layers have no MLP under a known name, "
+            f"only {', '.join(children)}; add interp/families/{module_name(module.config.model_type)}.py"
         )
     image = next((n for n in ("image_token_id", "image_token_index") if hasattr(module.config, n)), None)
     record = Family(

@@ -212,7 +212,8 @@ def _loss(prompt: Prompt, target: Target | None, local: bool) -> Callable[[Tenso
         target = Position(response[target])
     if not 1 <= target.at <= len(ids) or (target.at == len(ids) and target.token is None):
         raise IndexError(
-            f"position {target.at} cannot be a target in a conversation of {len(ids)} tokens: give 1..{len(ids) - 1}, or {len(ids)} with a token"
+            f"position {target.at} cannot be a target in a conversation of {len(ids)} tokens: give 1..{len(ids) - 1}, "
+            f"or {len(ids)} with a token"
         )
     row, token = target.at - 1, int(ids[target.at]) if target.token is None else target.token
     return lambda logits: -logits[row].float().log_softmax(-1)[token]

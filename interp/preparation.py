@@ -62,7 +62,8 @@ class Preparation:
         ids = inputs["input_ids"]
         if ids.ndim != 2 or ids.shape[0] != 1:
             raise ValueError(
-                f"a prompt holds one conversation: input_ids of shape (1, token), got {tuple(ids.shape)}; prepare several prompts for a batch"
+                f"a prompt holds one conversation: input_ids of shape (1, token), got {tuple(ids.shape)}; "
+                "prepare several prompts for a batch"
             )
         inputs = _unpadded(inputs)
         layout = self._layout(inputs, request)
@@ -71,7 +72,8 @@ class Preparation:
         length = inputs["input_ids"].shape[1]
         if self.context is not None and length > self.context:
             raise ValueError(
-                f"the prompt has {length} tokens and the model's context holds {self.context}; shorten the text, or use fewer or smaller images"
+                f"the prompt has {length} tokens and the model's context holds {self.context}; "
+                "shorten the text, or use fewer or smaller images"
             )
         return Prompt(inputs, layout, tuple(self.words(inputs["input_ids"][0])), request, self)
 
@@ -143,7 +145,8 @@ class Preparation:
         named = request.text.count(placeholder) if placeholder else 0
         if named and named != len(request.images):
             raise ValueError(
-                f"the text names {named} image(s) ({placeholder}), but {len(request.images)} were given; give as many as it names, or leave {placeholder} out"
+                f"the text names {named} image(s) ({placeholder}), but {len(request.images)} were given; "
+                f"give as many as it names, or leave {placeholder} out"
             )
         return request.text.replace(placeholder, "").strip() if named else request.text
 
@@ -154,7 +157,8 @@ class Preparation:
         if not is_image.any():
             if request.images:
                 raise ValueError(
-                    f"{len(request.images)} image(s) were given but the processed text holds no image token: the chat template or the processor left them out"
+                    f"{len(request.images)} image(s) were given but the processed text holds no image token: "
+                    "the chat template or the processor left them out"
                 )
             return Layout(segment)
         grids = self._grids(inputs, request, int(is_image.sum()))

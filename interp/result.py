@@ -13,7 +13,9 @@ from interp.storage import StoredArrays, save_arrays
 if TYPE_CHECKING:
     import xarray
 
-AXES = "layer depth head kv_head query key token dim head_dim vocab tile row col image sample step segment candidate".split()
+AXES = frozenset(
+    "layer depth head kv_head query key token dim head_dim vocab tile row col image sample step segment candidate".split()  # noqa: SIM905  # easier to read
+)
 """Every name an axis of a result may have."""
 
 
@@ -22,6 +24,16 @@ class Result(abc.ABC):
 
     A field `labels`, where there is one, maps an axis name to the labels of its entries.
     """
+
+    def __init_subclass__(cls) -> None:
+        """Refuse axis names that are not in the list.
+
+        Raises:
+            TypeError: an unknown name.
+        """
+        named = {a for t in cls.__annotations__.values() for a in getattr(t, "dim_str", "").split()}
+        if named - AXES:
+            raise TypeError(f"{cls.__name__} names axes {sorted(named - AXES)}; axis names are {sorted(AXES)}")
 
     @classmethod
     @abc.abstractmethod

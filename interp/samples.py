@@ -60,7 +60,8 @@ class Samples(Generic[R]):
         arrays = [getattr(r, self._name(name)).float() for r in self.results]
         if not arrays:
             raise ValueError(
-                f"none of {len(self.failed)} samples could be measured; the first said: {self.failed[0].reason if self.failed else 'no prompt'}"
+                f"none of {len(self.failed)} samples could be measured; "
+                f"the first said: {self.failed[0].reason if self.failed else 'no prompt'}"
             )
         size = [max(sizes) for sizes in zip(*(a.shape for a in arrays), strict=True)]
         whole = torch.full((len(arrays), *size), torch.nan)

@@ -201,7 +201,9 @@ def _meant(value: Any) -> Any:
 
 
 def settled(change: Intervention, *selectors: str) -> None:
-    """Turn what a frozen intervention was given into its canonical form: layers a tuple, selectors `Tokens`, heads `Heads`. For `__post_init__`.
+    """Turn what a frozen intervention was given into its canonical form, in `__post_init__`.
+
+    Layers become a tuple, selectors `Tokens`, heads `Heads`.
 
     Raises:
         ValueError: a negative layer.

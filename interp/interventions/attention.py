@@ -205,7 +205,10 @@ def share(pattern: Scores, keys: Bool[Tensor, "..."]) -> Float[Tensor, "batch he
 
 
 def renormalized(changed: Scores, before: Scores, here: Here, how: str) -> Scores:
-    """Return a changed pattern with the sums restored: of no row (`none`), of every row to 1 (`row`), of every segment in every row (`segment`)."""
+    """Return a changed pattern with its sums restored.
+
+    `none` restores nothing, `row` brings every changed row to 1, `segment` every segment of a changed row to what it had.
+    """
     if how == "none":
         return changed
     tiny = torch.finfo(torch.float32).tiny

@@ -51,7 +51,8 @@ class SetDims(Intervention):
             raise ValueError(f"mode is zero, mean or value, got {self.mode!r}")
         if len(self.values) != (len(self.dims) if self.mode == "value" else 0):
             raise ValueError(
-                f"mode='value' takes one value a dimension and the other modes none, got {len(self.values)} values for {len(self.dims)} dimensions"
+                f"mode='value' takes one value a dimension and the other modes none, got {len(self.values)} values "
+                f"for {len(self.dims)} dimensions"
             )
 
     def __call__(self, value: Stream, here: Here) -> Stream:
@@ -175,6 +176,7 @@ class ReplaceFrom(Intervention):
         positions = here.positions.clamp_min(0).to(other.device)
         if int(positions.max()) >= len(other):
             raise ValueError(
-                f"the other run has {len(other)} tokens, this one is at {int(positions.max()) + 1}: patching needs conversations of the same length"
+                f"the other run has {len(other)} tokens, this one is at {int(positions.max()) + 1}: "
+                "patching needs conversations of the same length"
             )
         return torch.where(here.queries(self.queries), other[positions].to(value), value)

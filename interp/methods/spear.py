@@ -38,7 +38,8 @@ class Spear(Method):
         mode: `signed` as published, or `abs`, which raises and lowers whatever the score's sign.
         layers: 9..14 of 32, scaled to the model's depth, by default.
 
-    References: SPEAR, section on the method: S holds the system prompt without its sinks, the user's text and the reply. Differs: the paper gives no factors, so they are
+    References: SPEAR, section on the method: S holds the system prompt without its sinks, the user's text and the reply.
+    Differs: the paper gives no factors, so they are
     VAF's 1.15 and 0.95; rows and sinks by this project's decisions 5 and 11.
     """
 
