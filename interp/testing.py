@@ -5,9 +5,18 @@ from typing import Any
 
 from interp.conformance import Check, check, parts_of
 from interp.model import Model
+from interp.planted import Planted, planted_sink
 from interp.prompt import Prompt
 
-__all__ = ["Check", "check_family", "check_model", "parts_of", "sample_prompts"]
+__all__ = [
+    "Check",
+    "Planted",
+    "check_family",
+    "check_model",
+    "parts_of",
+    "planted_sink",
+    "sample_prompts",
+]
 
 
 def sample_prompts(model: Model) -> list[Prompt]:
