@@ -21,9 +21,14 @@ def write_atomically(path: str | Path, write: Any) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    name = str(path.with_name(f".{path.name}.{secrets.token_hex(4)}"))  # with the permissions of any new file
+    name = str(path.with_name(f".{path.name}.{secrets.token_hex(4)}"))
     try:
+        Path(name).touch(exist_ok=False)
+        permissions = (
+            Path(name).stat().st_mode
+        )  # those of any new file; safetensors writes files that no one else can read
         write(name)
+        Path(name).chmod(permissions)
         Path(name).replace(path)
     except OSError as error:
         raise OSError(

@@ -23,6 +23,9 @@ interp generate scene:test/3 "What do you see?" --mask-sinks --audit
 interp generate scene:test/3 "What do you see?" --changes changes.json --json
 """
 
+MASKED = 1e20
+"""A score that moved further than this was forbidden, not changed."""
+
 
 def generate(
     image: inputs.ImageName,
@@ -78,10 +81,18 @@ def _masked_sinks(model: "Model", prompt: "Prompt") -> "Intervention":
     return MaskAttention(keys=found.tokens, queries=interp.Segment.USER | interp.Segment.RESPONSE)
 
 
+def described(change: "Intervention") -> str:
+    """Return an intervention the way it is written, without what it leaves at None."""
+    from dataclasses import fields
+
+    given = {f.name: getattr(change, f.name) for f in fields(change)}  # type: ignore[arg-type]
+    return f"{type(change).__name__}({', '.join(f'{n}={v}' for n, v in given.items() if v is not None)})"
+
+
 def _rows(reply: "Reply") -> list[dict[str, Any]]:
     return [
         {
-            "change": str(fired.change),
+            "change": described(fired.change),
             "calls": fired.calls,
             "layers": sorted(fired.layers),
             "largest": fired.largest,
@@ -109,9 +120,9 @@ def _print_audit(reply: "Reply") -> None:
             r["change"],
             r["calls"],
             ", ".join(map(str, r["layers"])),
-            f"{r['largest']:.3g}",
-            f"{r['mean']:.3g}",
-            f"{r['row_sum']:.3g}",
+            _size(r["largest"]),
+            _size(r["mean"]),
+            _size(r["row_sum"]),
         )
         for r in _rows(reply)
     ]
@@ -119,3 +130,7 @@ def _print_audit(reply: "Reply") -> None:
         say("no change was made")
         return
     table(("change", "calls", "layers", "largest change", "mean change", "row sum off by"), rows)
+
+
+def _size(value: float) -> str:
+    return "masked" if value > MASKED else f"{value:.3g}"

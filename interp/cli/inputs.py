@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,11 +44,17 @@ Generate = Annotated[bool, typer.Option("--generate", help="Let the model reply 
 
 def load(name: str) -> "Model":
     """Return a model, without the bars and notes of the libraries below."""
+    import torch
     import transformers
 
     import interp
     from interp.cli.screen import waiting
+    from interp.loading import EMBEDDED
 
+    if name in EMBEDDED and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(
+            1
+        )  # its matrices are too small to share: on a busy machine two threads take ten times as long
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     with waiting(f"loading {name}"):

@@ -8,10 +8,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+WIDE = 150
+"""Columns of a table that no terminal shows."""
+
 
 def out() -> Console:
-    """Return the console of results."""
-    return Console(soft_wrap=True, highlight=False)
+    """Return the console of results; a pipe or a file is as wide as a wide terminal."""
+    console = Console(soft_wrap=True, highlight=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    return console
 
 
 def err() -> Console:

@@ -47,5 +47,5 @@ def massive(result: SinkTable, largest: int = 3, ax: Axes | None = None) -> Axes
         ax.plot(layers, bound.tolist(), color=GREY, linestyle=":", label="bound")
         ax.set(xlabel="layer", ylabel="largest |entry| of the stream", yscale="log")
         whole_ticks(ax)
-        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, handlelength=1.2)
     return ax

@@ -110,17 +110,28 @@ class Outcome:
 def exam(model: Model, about: Sequence[Scene]) -> Exam:
     """Return what is asked about some scenes: a caption, up to four yes/no questions and two others each.
 
-    The yes/no questions are one of each answer for absent classes drawn at random and for those the scene leads one to expect.
+    Half of the yes/no questions are about what is there, half about what is not: a class drawn at random, and one that the
+    scene leads one to expect.
     """
     yes_no, others = [], []
     for index, scene in enumerate(about):
-        for probe in ("random", "adversarial"):
-            found = {q.answer: q for q in scene.questions if q.kind == "existence" and q.probe == probe}
-            yes_no += [(q, model.prepare(scene.image, q.text)) for q in found.values()]
+        yes_no += [(q, model.prepare(scene.image, q.text)) for q in _existence(scene)]
         kinds = {OTHERS[index % len(OTHERS)], OTHERS[(index + 2) % len(OTHERS)]}
         others += [(q, model.prepare(scene.image, q.text)) for q in scene.questions if q.kind in kinds]
     captions = tuple(model.prepare(scene.image, DESCRIBE) for scene in about)
     return Exam(tuple(about), captions, tuple(yes_no), tuple(others))
+
+
+def _existence(scene: Scene) -> list[Question]:
+    """Return one or two questions of each answer, no two of them the same."""
+    there = {q.subject: q for q in scene.questions if q.kind == "existence" and q.answer == "Yes"}
+    absent: dict[str, Question] = {}
+    for probe in ("random", "adversarial"):
+        found = [q for q in scene.questions if q.kind == "existence" and q.answer == "No" and q.probe == probe]
+        new = next((q for q in found if q.subject not in absent), None)
+        if new is not None:
+            absent[new.subject] = new
+    return [q for pair in zip(there.values(), absent.values(), strict=False) for q in pair]
 
 
 def examine(model: Model, questions: Exam, treatment: Treatment, tell: Tell) -> Outcome:

@@ -76,6 +76,7 @@ def _attention(study: Study) -> list[Picture]:
     looked = len(study.looks)
     shown = study.shown
     first = len(shown.prompt) - len(shown.prompt.response_ids)
+    said = shown.prompt.tokens[first:]
     image_share = shown.shares(study.rest.positions).mean(0)[:, PARTS.index("IMAGE")]
     return [
         _drawn(
@@ -98,9 +99,9 @@ def _attention(study: Study) -> list[Picture]:
             "words",
             "The image's share, word by word",
             "The reply shown above; the lighter a word, the more attention went to the image as it was emitted.",
-            (5.0, 2.6),
+            (5.0, 1.1 + 0.36 * (1 + sum(len(w) + 2 for w in said) // 40)),
             lambda ax: plot.coloured_words(
-                shown.prompt.tokens[first:], image_share, columns=40, label="share of attention on the image", ax=ax
+                said, image_share, columns=40, label="share of attention on the image", ax=ax
             ),
         ),
     ]
@@ -132,7 +133,7 @@ def _resting(study: Study) -> list[Picture]:
             "The largest absolute entry of the residual stream after each layer, for the tokens where it is furthest from the "
             "median entry. "
             "Above the dotted line an activation counts as massive.",
-            (5.2, 3.2),
+            (5.0, 3.8),
             lambda ax: plot.massive(table, ax=ax),
         ),
     ]

@@ -4,13 +4,22 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, final
+from typing import Any, Final, final
 
 from interp.plot import shown as readable
 from interp.report.asking import Outcome
 from interp.report.looking import PARTS
 from interp.report.study import Study
 from interp.world.scoring import Rate
+
+ASKED: Final = {
+    "colour": "what colour something is",
+    "where": "where something is",
+    "count": "how many there are",
+    "place": "what place it is",
+    "at": "what is somewhere",
+}
+"""Kinds of questions in words."""
 
 
 @final
@@ -46,9 +55,9 @@ def _ability(study: Study) -> Table:
     yes_no, captions = before.yes_no, before.captions
     rows = [
         ("yes/no questions right", share(yes_no.accuracy), str(yes_no.accuracy.n)),
-        ("  yes, where nothing of the kind is there", share(yes_no.false_yes), str(yes_no.false_yes.n)),
-        ("  no, where it is there", share(yes_no.false_no), str(yes_no.false_no.n)),
-        *((f"{kind} questions right, word for word", share(r), str(r.n)) for kind, r in before.others.items()),
+        ("says yes where nothing of the kind is there", share(yes_no.false_yes), str(yes_no.false_yes.n)),
+        ("says no where it is there", share(yes_no.false_no), str(yes_no.false_no.n)),
+        *((f"{ASKED[kind]}, word for word", share(r), str(r.n)) for kind, r in before.others.items()),
         ("captions: visible objects named (recall)", share(captions.recall), str(captions.recall.n)),
         ("captions that invent an object (CHAIR_s)", share(captions.chair_s), str(captions.chair_s.n)),
         ("mentions that are invented (CHAIR_i)", share(captions.chair_i), str(captions.chair_i.n)),
@@ -77,53 +86,41 @@ def _resting(study: Study) -> Table:
 
 
 def _effects(study: Study) -> Table:
-    before = study.outcomes[0]
-    rows = []
+    before, columns = study.outcomes[0], []
     for outcome in study.outcomes:
         answers, captions = outcome.differs(before)
-        changed = (
-            ("", "") if outcome is before else (f"{answers.hits} of {answers.n}", f"{captions.hits} of {captions.n}")
-        )
-        rows.append(
+        columns.append(
             (
-                outcome.treatment.name,
                 share(outcome.yes_no.accuracy),
+                share(outcome.yes_no.yes),
                 share(_together(outcome)),
                 share(outcome.captions.recall),
                 share(outcome.captions.chair_s),
                 share(outcome.captions.chair_i),
                 f"{outcome.tokens:.0f}",
                 share(outcome.ended),
-                *changed,
+                "" if outcome is before else f"{answers.hits} of {answers.n}",
+                "" if outcome is before else f"{captions.hits} of {captions.n}",
             )
         )
-    heads = (
-        "",
-        "yes/no right",
-        "other questions right",
-        "recall",
-        "CHAIR_s",
-        "CHAIR_i",
-        "tokens a caption",
-        "captions ended",
-        "answers changed",
-        "captions changed",
+    quantities = (
+        *("yes/no right", "says yes", "other questions right", "recall", "CHAIR_s", "CHAIR_i"),
+        *("tokens a caption", "captions ended", "answers changed", "captions changed"),
     )
-    return Table("The same questions and captions, before and after", heads, tuple(rows))
+    heads = ("", *(o.treatment.name for o in study.outcomes))
+    title = "The same questions and captions, before and after"
+    return Table(title, heads, tuple(zip(quantities, *columns, strict=True)))
 
 
 def _examples(study: Study) -> Table:
-    shown = study.shown.scene
-    index = study.questions.about.index(shown)
-    rows = [("caption", "", study.outcomes[0].said[index], shown.captions["detailed"])]
-    asked = [q for q, _ in (*study.questions.yes_no, *study.questions.others)]
-    prompts = [p for _, p in (*study.questions.yes_no, *study.questions.others)]
-    own = {id(q) for q in shown.questions}
-    for question, prompt, answer in zip(asked, prompts, study.outcomes[0].answers, strict=True):
-        if id(question) in own:
-            right = "right" if answer == question.answer else "wrong"
-            rows.append((prompt.text, right, answer, question.answer))
-    return Table("What it says about the scene shown below", ("", "", "the model", "the truth"), tuple(rows))
+    shown, before = study.shown.scene, study.outcomes[0]
+    rows = [("caption", before.said[study.questions.about.index(shown)], shown.captions["detailed"])]
+    asked = (*study.questions.yes_no, *study.questions.others)
+    for (question, prompt), answer in zip(asked, before.answers, strict=True):
+        if any(question is one for one in shown.questions):
+            verdict = "✓" if answer == question.answer else "✗"
+            rows.append((prompt.text, f"{verdict} {answer}", question.answer))
+    return Table("What it says about the scene shown below", ("", "the model", "the truth"), tuple(rows))
 
 
 def _together(outcome: Outcome) -> Rate:
