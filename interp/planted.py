@@ -47,7 +47,7 @@ class Planted:
     def accuracy(self, logits: Tensor, ids: Int[Tensor, " token"]) -> float:
         """Return the share of letters whose successor gets the largest logit, in [0, 1]; from logits (token, vocab)."""
         letters = self.model.tokenizer.convert_tokens_to_ids(list(LETTERS))
-        after = {now: then for now, then in zip(letters, letters[1:] + letters[:1], strict=True)}
+        after = dict(zip(letters, letters[1:] + letters[:1], strict=True))
         right = [int(row.argmax()) == after[i] for row, i in zip(logits, ids.tolist(), strict=True) if i in after]
         return sum(right) / len(right)
 
