@@ -74,7 +74,7 @@ def measure_card(
     model, processor = load_model(folder)
     tokenizer = processor.tokenizer
     parts = (model.model.vision_tower, model.model.multi_modal_projector, model.model.language_model, model.lm_head)
-    measured = {
+    measured: dict[str, Any] = {
         "seed": seed,
         "n": n,
         "recipe": asdict(recipe),

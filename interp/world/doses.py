@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, cast, final
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from interp.generation import generate
 from interp.interventions.attention import ScaleScores
 from interp.model import Model
 from interp.passes import capture
+from interp.prompt import Capture
 from interp.world.questions import Question
 from interp.world.scene import Scene
 from interp.world.scoring import CaptionScores, YesNoScores, plain, score_captions, score_yes_no
@@ -100,7 +101,7 @@ def image_share(model: Model, about: Sequence[Scene], captions: Sequence[str]) -
     thirds, layers = [], []
     for scene, caption in zip(about, captions, strict=True):
         prompt = model.prepare(scene.image, DETAILED[0]).with_response(caption)
-        pattern = capture(model, prompt, want={"pattern"}).pattern
+        pattern = cast(Capture, capture(model, prompt, want={"pattern"})).pattern
         columns = prompt.layout.mask(Segment.IMAGE)
         first = len(prompt) - len(prompt.response_ids) - 1
         share = pattern[:, :, first:-1][..., columns].sum(-1).mean(1).float().numpy()

@@ -100,7 +100,7 @@ def existence_text(name: str) -> str:
 
 
 def _pick(generator: np.random.Generator, options: Sequence[T]) -> T:
-    return options[generator.integers(len(options))]
+    return options[int(generator.integers(len(options)))]
 
 
 def negatives(generator: np.random.Generator, seen: View, probe: Probe, n: int) -> list[str]:
@@ -165,6 +165,10 @@ def _order(_: np.random.Generator, seen: View) -> Question | None:
     return Question("order", text, f"From left to right, there is {names}.")
 
 
+Step = Callable[[np.random.Generator, View], tuple[str, str] | None]
+"""Makes one step: what is asked, and what is true."""
+
+
 def _step_describe(_: np.random.Generator, seen: View) -> tuple[str, str]:
     caption = short_caption(seen.place, seen.objects)
     return "describe the image", f"the image shows {caption[0].lower()}{caption[1:-1]}"
@@ -199,7 +203,7 @@ def _step_where(generator: np.random.Generator, seen: View) -> tuple[str, str] |
 
 def _steps(generator: np.random.Generator, seen: View) -> Question | None:
     """Two or three different steps: mostly describe and count first, then look at one thing."""
-    asked = [_step_describe, _step_count]
+    asked: list[Step] = [_step_describe, _step_count]
     if generator.random() < 0.3:
         asked = [_pick(generator, asked)]
     asked.append(_pick(generator, (_step_at, _step_colour, _step_where)))

@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Literal, cast, final, get_args
+from typing import Final, Literal, final, get_args
 
 import numpy as np
 from jaxtyping import UInt8
@@ -233,5 +233,5 @@ def scenes(split: Split | str, n: int, seed: int = 0) -> list[Scene]:
     """
     if split not in SPLITS:
         raise ValueError(f"no split {split!r}; the world has {', '.join(SPLITS)}")
-    stream = _stream(cast(Split, split), seed)
+    stream = _stream(split, seed)
     return [next(stream) for _ in range(n)]

@@ -69,7 +69,7 @@ def test_text_rows_begin_with_the_start_and_hold_no_image(tokenizer):
 
 
 def test_labels_are_what_owns_the_patch():
-    for scene in scenes("val", 30):
+    for scene in scenes("val", 12):
         grid, labels = owners(scene.objects), patch_labels(scene).reshape(8, 8, 2)
         for row, col in np.ndindex(8, 8):
             patch = grid[8 * row : 8 * row + 8, 8 * col : 8 * col + 8]

@@ -21,8 +21,8 @@ def processor():
 
 def test_every_text_of_the_world_is_known(processor):
     generator = np.random.default_rng(123)
-    texts = [document(generator) for _ in range(1000)] + [" ".join(turn(generator)) for _ in range(1000)]
-    for scene in scenes("test", 200):
+    texts = [document(generator) for _ in range(300)] + [" ".join(turn(generator)) for _ in range(300)]
+    for scene in scenes("test", 60):
         texts += scene.captions.values()
         texts += [f"{reword(generator, q)} {q.answer}" for q in scene.questions]
     texts += [*wording.all_texts(), "Hello! Please describe this picture.", "0 1 2", "Is there a dog to the left?"]

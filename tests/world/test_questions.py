@@ -46,7 +46,7 @@ def true_step(scene, step):
     return [o.colour for o in seen(scene, match[1])] == [match[2]]
 
 
-def is_true(scene, question):
+def is_true(scene, question):  # noqa: PLR0911 (one answer per kind)
     """Whether an answer holds, from the objects alone."""
     text, answer = question.text, question.answer
     match question.kind:
@@ -77,12 +77,12 @@ def is_true(scene, question):
 @pytest.mark.parametrize("kind", KINDS)
 def test_drawn_answers_are_true(kind):
     generator, n = np.random.default_rng(0), 0
-    for scene in scenes("val", 150):
+    for scene in scenes("val", 60):
         question = draw_question(generator, view(scene.place, scene.objects), kind)
         if question is not None:
             assert is_true(scene, question), (scene, question)
             n += 1
-    assert n > 75
+    assert n > 30
 
 
 def test_the_check_itself_finds_wrong_answers():
@@ -93,7 +93,7 @@ def test_the_check_itself_finds_wrong_answers():
 
 def test_questions_of_a_scene_are_true_and_balanced():
     kinds = set()
-    for scene in scenes("test", 100):
+    for scene in scenes("test", 40):
         assert all(is_true(scene, question) for question in scene.questions)
         kinds |= {question.kind for question in scene.questions}
         for probe in PROBES:
@@ -104,7 +104,7 @@ def test_questions_of_a_scene_are_true_and_balanced():
 
 def test_adversarial_negatives_are_more_expected_than_random_ones():
     def expected(probe):
-        asked = [(s, q) for s in scenes("test", 200) for q in s.questions if q.probe == probe and q.answer == "No"]
+        asked = [(s, q) for s in scenes("test", 80) for q in s.questions if q.probe == probe and q.answer == "No"]
         return np.mean([PLACES[scene.place].get(question.subject, 0) for scene, question in asked])
 
     assert expected("adversarial") > 2 * expected("random")
@@ -113,7 +113,7 @@ def test_adversarial_negatives_are_more_expected_than_random_ones():
 def test_other_words_keep_the_subject():
     generator = np.random.default_rng(0)
     texts = set()
-    for scene in scenes("val", 40):
+    for scene in scenes("val", 15):
         for question in scene.questions:
             text = reword(generator, question)
             texts.add(text != question.text)

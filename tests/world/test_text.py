@@ -10,7 +10,7 @@ from interp.world.text import detailed_caption, groups, invention, listed, regio
 
 @pytest.mark.parametrize("kind", ["short", "detailed"])
 def test_true_captions_name_what_is_visible_and_nothing_else(kind):
-    for scene in scenes("val", 200):
+    for scene in scenes("val", 60):
         caption = scene.captions[kind]
         assert {mention.name for mention in mentions(caption)} == scene.visible
         assert scene.place in caption
@@ -54,7 +54,7 @@ def test_captions_of_a_known_scene():
 
 def test_an_invention_is_a_partner_that_is_expected_and_not_there():
     generator = np.random.default_rng(0)
-    for scene in scenes("val", 200):
+    for scene in scenes("val", 60):
         assert invention(generator, scene.objects, 0.0) is None
         name = invention(generator, scene.objects, 1.0)
         expected = set(missing_partners(scene.visible)) - scene.names

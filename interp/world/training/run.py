@@ -1,6 +1,7 @@
 """The stages in order, as processes; and the finished model as a folder that Hugging Face can load."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -54,7 +55,7 @@ def train(recipe: Recipe, out: Path, stage: Stage | str = "all") -> None:
         )
 
 
-def _work(function, *arguments: object) -> None:  # noqa: ANN001
+def _work(function: Callable[..., None], *arguments: object) -> None:
     logging.basicConfig(level=logging.INFO)
     function(*arguments)
 
