@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from interp.analysis import Analysis, restricted
-from interp.data import EVERY, Selector, tokens
+from interp.data import EVERY, PREDICTING, Selector, tokens
 from interp.interventions import Intervention
 from interp.method import Method, resolved
 from interp.model import Model
@@ -151,6 +151,8 @@ def _measured(
         )
     selections = list(dict.fromkeys(tokens(a.rows) for a in analyses))
     every = EVERY if EVERY in selections else functools.reduce(operator.or_, selections)
+    if "position" in kinds:
+        every = every | PREDICTING  # every row where some analysis asks for it; `capture` means these rows alone by EVERY
     what = plan(model, prompt, Wanted(want, grad, target, every, None, kinds.pop() if kinds else "full"), edits)
     afford(what.estimate())
     known = replace(model.view(prompt), queries=what.queries)

@@ -1,7 +1,7 @@
 """The running pass: what is read and changed while the model runs, as a value in a context variable. Nothing of it stays on the model."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -113,6 +113,8 @@ class Pass:
         rows: the query rows of scores and pattern that it reads.
         gradient: whether gradients flow, from the first decoder layer on.
         local: whether gradients stay within one position (see `interp.taps`).
+        clean: keys and values (batch, kv_head, key, head_dim) of an undisturbed pass, by layer, which the rows that run now attend
+            to in place of each other's, every row to its own as they are now.
         kept: values of the parts that have no gradients, by (part, site, layer), in the order they were seen.
         state: a dictionary that lives as long as the pass.
     """
@@ -124,6 +126,7 @@ class Pass:
     rows: Tokens = EVERY
     gradient: bool = False
     local: bool = False
+    clean: Mapping[int, tuple[Tensor, Tensor]] | None = None
     kept: dict[tuple[str, str, int], list[Tensor]] = field(default_factory=dict)
     state: dict[Any, Any] = field(default_factory=dict)
     audit: list[Fired] = field(default_factory=list)

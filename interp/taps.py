@@ -5,7 +5,9 @@ seen by nnsight as modules, which apply what the running pass says. A layer that
 sdpa attention; where only some query rows are looked at, those rows alone are computed explicitly.
 """
 
+import functools
 import inspect
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, final
 
@@ -43,7 +45,9 @@ class Tap(HookPoint):
     def looked_at(self) -> bool:
         """Say whether the running pass or a TransformerLens hook reads or changes this place."""
         now = running.get()
-        return bool(self.fwd_hooks or self.bwd_hooks) or (now is not None and now.looks(self.part, self.site, self.layer))
+        return bool(self.fwd_hooks or self.bwd_hooks) or (
+            now is not None and now.looks(self.part, self.site, self.layer)
+        )
 
 
 @final
@@ -94,21 +98,36 @@ def _attend(
 
 
 def _local(
-    taps: AttentionTaps, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float, own: Tensor
+    attend: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    q: Tensor,
+    own: tuple[Tensor, Tensor],
+    still: tuple[Tensor, Tensor],
+    at: Tensor,
+    scaling: float,
 ) -> tuple[Tensor, Tensor]:
-    """Attend with the gradient of every other position's key and value stopped; each row keeps that of its own.
+    """Attend to the keys and values `still`, but each row (at the positions `at`) to its own key and value as they are now.
 
-    The loss of a token is read at one row, and depends on that row's pattern through that row's own stream alone. So the
-    gradient of the sum of all losses is, in each row, the gradient of that row's loss: one backward pass serves every token.
+    Where `still` is the same without gradient: the loss of a token is read at one row, and depends on that row's pattern through
+    that row's own stream alone. So the gradient of the sum of all losses is, in each row, the gradient of that row's loss, and
+    one backward pass serves every token. Where `still` is what an undisturbed pass computed: rows that are disturbed do not
+    see each other's disturbance, as if each were a step of decoding behind a clean cache.
     """
-    still_k, still_v = k.detach(), v.detach()
-    mine = torch.zeros(len(own), k.shape[2], dtype=q.dtype, device=q.device)
-    mine[torch.arange(len(own), device=q.device), own] = 1
-    own_k, own_v = (k - still_k)[:, :, own], (v - still_v)[:, :, own]  # zero in value, not in gradient
+    still_k, still_v = still
+    mine = torch.zeros(len(at), still_k.shape[2], dtype=q.dtype, device=q.device)
+    mine[torch.arange(len(at), device=q.device), at] = 1
+    off_k, off_v = (
+        own[0] - still_k[:, :, at],
+        own[1] - still_v[:, :, at],
+    )  # with the same: zero in value, not in gradient
     scores = torch.matmul(q, still_k.transpose(2, 3)) * scaling
-    scores = scores + ((q * own_k).sum(-1, keepdim=True) * scaling) * mine
-    z, pattern = _attend(taps, scores, still_v, mask, None)
-    return z + (pattern * mine).sum(-1, keepdim=True) * own_v, pattern
+    scores = scores + ((q * off_k).sum(-1, keepdim=True) * scaling) * mine
+    z, pattern = attend(scores, still_v)
+    return z + (pattern * mine).sum(-1, keepdim=True) * off_v, pattern
+
+
+def _grouped(x: Tensor, heads: int) -> Tensor:
+    """Return keys or values once for every query head."""
+    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], 1)
 
 
 def _additive(mask: Tensor | None, q: Tensor, keys: int, rows: Tensor, causal: bool) -> Tensor | None:
@@ -138,27 +157,36 @@ def attention(
     """Return what transformers' attention functions return: z (batch, query, head, head_dim), and the pattern where it is whole."""
     taps, now, softcap = module.taps, running.get(), kwargs.get("softcap")
     rows = _rows(taps, now, query.shape[2])
-    if softcap is not None:
+    clean = now.clean[taps.layer] if now is not None and now.clean is not None and taps.part == "decoder" else None
+    if softcap is not None or clean is not None:
         rows = None
     watched = any(t.looked_at() for t in (taps.q, taps.k, taps.v, taps.z))
     fast = dict(dropout=dropout, scaling=scaling, **kwargs)
     if rows is not None and not len(rows) and not watched:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **fast)
-    query, key, value = (t(x.transpose(1, 2)).transpose(1, 2) for t, x in zip((taps.q, taps.k, taps.v), (query, key, value), strict=True))
+    query, key, value = (
+        t(x.transpose(1, 2)).transpose(1, 2) for t, x in zip((taps.q, taps.k, taps.v), (query, key, value), strict=True)
+    )
     pattern = None
     if rows is not None:
         whole = (x.detach() for x in (query, key, value)) if now and now.local else (query, key, value)
         z = sdpa_attention_forward(module, *whole, attention_mask, **fast)[0]
     if rows is None or len(rows):
         some = torch.arange(query.shape[2], device=query.device) if rows is None else rows.to(query.device)
-        k, v = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) if x.shape[1] != query.shape[1] else x for x in (key, value))
         causal = kwargs.get("is_causal") if kwargs.get("is_causal") is not None else getattr(module, "is_causal", True)
-        mask = _additive(attention_mask, query, key.shape[2], some, causal)
+        keys = key.shape[2] if clean is None else clean[0].shape[2]
+        mask = _additive(attention_mask, query, keys, some, bool(causal))
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        chosen = query if rows is None else query[:, :, some]
+        chosen, at = query if rows is None else query[:, :, some], some + keys - query.shape[2]
+        k, v = _grouped(key, query.shape[1]), _grouped(value, query.shape[1])
+        attend = functools.partial(_attend, taps, mask=mask, softcap=softcap)
         with _showing(now, rows):
-            if now is not None and now.local and taps.part == "decoder":
-                part, pattern = _local(taps, chosen, k, v, mask, scale, some + key.shape[2] - query.shape[2])
+            if clean is not None:
+                still = (_grouped(clean[0], query.shape[1]), _grouped(clean[1], query.shape[1]))
+                part, pattern = _local(attend, chosen, (k, v), still, at, scale)
+            elif now is not None and now.local and taps.part == "decoder":
+                own, still = (k[:, :, at], v[:, :, at]), (k.detach(), v.detach())
+                part, pattern = _local(attend, chosen, own, still, at, scale)
             else:
                 part, pattern = _explicit(taps, chosen, k, v, mask, scale, softcap)
         part = part.transpose(1, 2)
@@ -250,7 +278,7 @@ def _count_tokens(decoder: nn.Module) -> None:
             return
         given = signature.bind_partial(*args, **kwargs).arguments
         given = {**given, **given.pop("kwargs", {})}
-        ids = given.get("input_ids") if given.get("inputs_embeds") is None else given["inputs_embeds"]
+        ids: Tensor = given["input_ids"] if given.get("inputs_embeds") is None else given["inputs_embeds"]
         cache = given.get("past_key_values")
         now.step += 1
         now.roles.advance(ids.shape[0], 0 if cache is None else int(cache.get_seq_length()), ids.shape[1], ids.device)
@@ -269,11 +297,12 @@ def _take_pass(model: nn.Module) -> None:
         opened.append((now, running.set(now)))
         return args, kwargs
 
-    def after(*_: Any) -> None:
+    def after(_: nn.Module, __: tuple, output: Any) -> None:
         if opened and opened[-1][0] is running.get():
             now, token = opened.pop()
             running.reset(token)
-            now.close()
+            if output is not None:  # a call that failed says so itself
+                now.close()
 
     model.register_forward_pre_hook(before, with_kwargs=True)
     model.register_forward_hook(after, always_call=True)

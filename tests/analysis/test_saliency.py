@@ -14,6 +14,7 @@ from interp.analysis.saliency import (
     saliency,
     token_scores,
 )
+from interp.analysis.sinks import Sinks
 from interp.data import PREDICTING, Layout, Segment
 from interp.interventions.function import Apply
 from interp.running import run
@@ -142,6 +143,15 @@ def test_the_reply_of_a_model_is_scored_token_by_token(model_of, picture):
     torch.testing.assert_close(found.source.sum(-1), found.saliency.sum(-1).mean(1))
     torch.testing.assert_close(found.score(layers=1), found.own[1])
     assert list(found.frame()["token"].unique()) == list(found.positions)
+
+
+def test_it_shares_a_pass_with_an_analysis_that_needs_every_row(model_of, picture):
+    model = model_of("llava")
+    prompt = prompt_of(model, picture)
+    sinks, found = interp.measure(model, prompt, Sinks(), ResponseSaliency())
+    alone = interp.measure(model, prompt, ResponseSaliency())
+    torch.testing.assert_close(found.saliency, alone.saliency, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(sinks.received, interp.measure(model, prompt, Sinks()).received)
 
 
 @pytest.mark.usefixtures("unchecked")
