@@ -13,7 +13,7 @@ from interp.data import EVERY, PREDICTING, Segment, Selector, Tokens, tokens
 from interp.interventions import SITES, Intervention
 from interp.model import Model
 from interp.prompt import Prompt
-from interp.running import run
+from interp.running import ATTENTION_SITES, Pass, run
 from interp.taps import OTHER_PARTS, tap_path
 from interp.trace import forward, forward_and_backward
 
@@ -111,7 +111,9 @@ class Plan:
         inputs, paths = self.model.inputs([self.prompt]), self.paths
 
         def hand_over(path: str, value: Tensor, gradient: Tensor | None) -> None:
-            visit(*paths[path], value[0], None if gradient is None else gradient[0])
+            site, layer = paths[path]
+            value, gradient = (None if x is None else self._own_rows(now, site, layer, x[0]) for x in (value, gradient))
+            visit(site, layer, value, gradient)
 
         with run(now):
             if self.loss is None:
@@ -122,6 +124,14 @@ class Plan:
                     self.model.seen, inputs, list(paths), graded, lambda x: loss(x[0]), hand_over
                 )
         return logits[0], now.kept
+
+    def _own_rows(self, now: Pass, site: str, layer: int, value: Tensor) -> Tensor:
+        """Return the rows this plan reads: an edit may have made the layer compute more of them."""
+        if site not in ATTENTION_SITES or value.shape[1] == len(self.queries):
+            return value
+        computed = now.explicit_rows("decoder", layer, len(self.prompt))
+        have = range(len(self.prompt)) if computed is None or value.shape[1] == len(self.prompt) else computed.tolist()
+        return value[:, [have.index(q) for q in self.queries]]
 
     def estimate(self, itemsize: int | None = None) -> Estimate:
         """Return how much memory this takes."""
