@@ -1,5 +1,6 @@
 """What one pass is to read and differentiate, settled before it runs: targets, memory, and the plan itself."""
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Estimate:
     """How much memory a capture takes, in bytes.
 
     Args:
-        kept: what is returned.
+        kept: what is returned, but for the attention of the vision tower and the Q-Former, whose tokens nobody has counted yet.
         during: what the pass holds beyond the weights at its fullest, roughly.
         available: what is free where the model is.
     """
@@ -112,8 +113,8 @@ class Plan:
 
         def hand_over(path: str, value: Tensor, gradient: Tensor | None) -> None:
             site, layer = paths[path]
-            value, gradient = (None if x is None else self._own_rows(now, site, layer, x[0]) for x in (value, gradient))
-            visit(site, layer, value, gradient)
+            own = functools.partial(self._own_rows, now, site, layer)
+            visit(site, layer, own(value[0]), None if gradient is None else own(gradient[0]))
 
         with run(now):
             if self.loss is None:
@@ -144,7 +145,8 @@ class Plan:
         }
         size = torch.empty((), dtype=m.dtype).element_size()
         counted = [s for s in (*self.want, *self.grad) if s in sizes]
-        kept = len(self.layers) * sum(sizes[s] for s in counted) * (itemsize or size)
+        logits = tokens_ * m.module.get_output_embeddings().weight.shape[0] if "logits" in self.want else 0
+        kept = (len(self.layers) * sum(sizes[s] for s in counted) + logits) * (itemsize or size)
         attention = m.heads * rows * tokens_ * size * 4
         stream = tokens_ * m.dim * size * 12
         during = kept + (m.layers if self.loss is not None else 1) * (attention + stream)

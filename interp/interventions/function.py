@@ -19,7 +19,8 @@ class Apply(Intervention):
         site: one of `interp.interventions.SITES`.
         function: from the value and `Here` to the new value; it leaves the value that came in alone.
         layers: in which layers; all by default.
-        queries: at scores and pattern, the rows it touches: the function sees no others.
+        queries: at scores and pattern, the rows it needs; the function may be given more of them, and asks
+            `here.queries(...)` which are which.
         part: one of `interp.interventions.PARTS`.
     """
 
