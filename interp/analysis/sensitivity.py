@@ -226,14 +226,14 @@ def sensitivity(
             )
     shape, counts = hallucinated.shape[:2], (hallucinated.shape[-1], correct.shape[-1])
     if min(counts) < 2:
-        nothing, certain = torch.zeros(shape), torch.ones(shape)
-        return Sensitivity(nothing, nothing, nothing, nothing, certain, certain, *counts, unit)
-    score = hallucinated.float().mean(-1) - correct.float().mean(-1)
-    spread = (hallucinated.float().var(-1) + correct.float().var(-1)).sqrt()
+        a, b, c, d = (torch.zeros(shape) for _ in range(4))
+        return Sensitivity(a, b, c, d, torch.ones(shape), torch.ones(shape), *counts, unit)
+    score = hallucinated.double().mean(-1) - correct.double().mean(-1)
+    spread = (hallucinated.double().var(-1) + correct.double().var(-1)).sqrt()
     effect = torch.where(score == 0, 0.0, score / spread)
     low, high = bootstrap_difference(hallucinated, correct, level=level, resamples=resamples, seed=seed)
     p = welch(hallucinated, correct)[1]
-    return Sensitivity(score, effect, low, high, p, false_discovery(p), *counts, unit)
+    return Sensitivity(score.float(), effect.float(), low, high, p, false_discovery(p), *counts, unit)
 
 
 def pooled(

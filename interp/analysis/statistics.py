@@ -264,10 +264,11 @@ def bootstrap_difference(
     for group in (one, other):
         n = group.shape[-1]
         drawn = torch.randint(n, (resamples, n), generator=generator)
-        counts = torch.zeros(resamples, n).scatter_add_(1, drawn, torch.ones(resamples, n))
-        means.append(group.float() @ (counts / n).T)
+        counts = torch.zeros(resamples, n, dtype=torch.float64)
+        counts.scatter_add_(1, drawn, torch.ones_like(counts))
+        means.append(group.double() @ counts.T / n)
     apart = means[0] - means[1]
-    low, high = (apart.quantile(q, dim=-1) for q in ((1 - level) / 2, (1 + level) / 2))
+    low, high = (apart.quantile(q, dim=-1).float() for q in ((1 - level) / 2, (1 + level) / 2))
     return low, high
 
 
