@@ -94,7 +94,7 @@ class Prompt:
         kept = (
             None
             if self.request.inputs is None
-            else {"input_ids": self.inputs["input_ids"][:, ~self.layout.mask(segment)]}
+            else {"input_ids": self.inputs["input_ids"][:, ~self.layout.mask(segment | Segment.RESPONSE)]}
         )
         return self.again(replace(self.request, images=(), inputs=kept))
 
