@@ -42,7 +42,7 @@ def capture(  # noqa: PLR0913  # a verb: every setting has a default and is name
         model: the model.
         prompt: the conversation, with a reply where the target is a response token.
         want: sites to keep (`AXES` lists them with their axes), `logits`, or attention of the other parts as
-            `vision.pattern`, `qformer.pattern`, `cross.pattern` (query, key: the Q-Former's look at the patches).
+            `vision.pattern`, `qformer.pattern`, `cross.pattern` (query, key: the Q-Former's look at the patches), all of its layers.
         grad: sites whose gradient of the loss to keep.
         target: what the gradients are of.
         queries: the query rows of scores and pattern to keep; the others stay on the fast path.
@@ -88,7 +88,7 @@ def capture(  # noqa: PLR0913  # a verb: every setting has a default and is name
     arrays = {name: torch.stack([by_layer[i] for i in what.layers]) for name, by_layer in kept.items()}
     if "logits" in what.want:
         arrays["logits"] = logits.to(device=device, dtype=dtype or logits.dtype)
-    arrays.update(_other_parts(others, device))
+    arrays.update({n: a.to(device=device, dtype=dtype or a.dtype) for n, a in _other_parts(others).items()})
     said = "" if what.loss is None else "every response token, each in its own row" if what.local else str(target)
     sizes = {"heads": model.heads, "kv_heads": model.kv_heads, "head_dim": model.head_dim, "dim": model.dim}
     return Capture(arrays, prompt.layout, prompt.tokens, prompt.ids, what.layers, what.queries, said, model.name, sizes)
@@ -152,7 +152,9 @@ def _measured(
     selections = list(dict.fromkeys(tokens(a.rows) for a in analyses))
     every = EVERY if EVERY in selections else functools.reduce(operator.or_, selections)
     if "position" in kinds:
-        every = every | PREDICTING  # every row where some analysis asks for it; `capture` means these rows alone by EVERY
+        every = (
+            every | PREDICTING
+        )  # every row where some analysis asks for it; `capture` means these rows alone by EVERY
     what = plan(model, prompt, Wanted(want, grad, target, every, None, kinds.pop() if kinds else "full"), edits)
     afford(what.estimate())
     known = replace(model.view(prompt), queries=what.queries)
@@ -179,11 +181,28 @@ def _measured(
     )
 
 
-def _other_parts(kept: Mapping[tuple[str, str, int], list[Tensor]], device: Any) -> dict[str, Tensor]:
-    """Return the vision tower's and the Q-Former's arrays: layer head query key, or layer chunk head query key for several images."""
-    layered: dict[str, list[Tensor]] = {}
-    for (part, site, _), chunks in sorted(kept.items(), key=lambda item: item[0][2]):
-        same = len({c.shape for c in chunks}) == 1
-        whole = torch.cat(chunks) if same else chunks[0]
-        layered.setdefault(f"{part}.{site}", []).append(whole[0] if whole.shape[0] == 1 else whole)
-    return {n: torch.stack(v).to(device) for n, v in layered.items() if len({x.shape for x in v}) == 1}
+def _other_parts(kept: Mapping[tuple[str, str, int], list[Tensor]]) -> dict[str, Tensor]:
+    """Return the vision tower's and the Q-Former's arrays: layer head query key, or layer chunk head query key for several images.
+
+    Where the shapes differ from layer to layer or chunk to chunk, as in windows, each is kept by itself: `vision.pattern.3.0` is the
+    first chunk of layer 3.
+    """
+    sites: dict[str, dict[int, list[Tensor]]] = {}
+    for (part, site, layer), chunks in sorted(kept.items(), key=lambda item: item[0][2]):
+        sites.setdefault(f"{part}.{site}", {})[layer] = chunks
+    arrays = {}
+    for name, layers in sites.items():
+        if (
+            len({tuple(c.shape for c in chunks) for chunks in layers.values()})
+            == 1
+            == len({c.shape for c in layers[0]})
+        ):
+            whole = torch.stack([torch.cat(chunks) for chunks in layers.values()])
+            arrays[name] = whole[:, 0] if whole.shape[1] == 1 else whole
+        else:
+            arrays |= {
+                f"{name}.{i}.{n}": c[0] if len(c) == 1 else c
+                for i, chunks in layers.items()
+                for n, c in enumerate(chunks)
+            }
+    return arrays

@@ -158,7 +158,7 @@ def plan(model: Model, prompt: Prompt, wanted: Wanted, changes: tuple[Interventi
 
     Raises:
         ValueError: an unknown site, a layer that is not there, rows that take nothing, gradients without a target or a
-            target without gradients.
+            target without gradients, the gradient of every token of a model whose prompt tokens see ahead.
         IndexError: a target outside the reply.
     """
     _check_sites(model, wanted)
@@ -170,6 +170,11 @@ def plan(model: Model, prompt: Prompt, wanted: Wanted, changes: tuple[Interventi
     if wanted.target is not None and not wanted.gradients:
         raise ValueError("a target was given but no gradient asked for; add grad={'pattern'}, or leave the target out")
     local = wanted.gradient == "position"
+    if local and model.family.response_type:  # such models read their prompt in both directions
+        raise ValueError(
+            f"{model.name} lets earlier tokens of the prompt see its last one, so the gradient of the first response token does not stay "
+            "at its own position; ask for one token at a time: gradient='full' with target=0, 1, ..."
+        )
     loss = _loss(prompt, wanted.target, local) if wanted.gradients else None
     queries = tokens(wanted.queries)
     rows = queries if not local else PREDICTING if queries == EVERY else PREDICTING | queries

@@ -109,7 +109,7 @@ class Pass:
         roles: the tokens' roles, growing with the reply.
         changes: interventions, applied in this order at each site.
         wanted: (part, site) pairs whose values the verb reads.
-        layers: the layers in which it reads them; all by default.
+        layers: the decoder layers in which it reads them; all by default.
         rows: the query rows of scores and pattern that it reads.
         gradient: whether gradients flow, from the first decoder layer on.
         local: whether gradients stay within one position (see `interp.taps`).
@@ -139,7 +139,7 @@ class Pass:
 
     def reads(self, part: str, site: str, layer: int) -> bool:
         """Say whether the verb reads a site of a layer."""
-        return (part, site) in self.wanted and (self.layers is None or layer in self.layers)
+        return (part, site) in self.wanted and (self.layers is None or layer in self.layers or part != "decoder")
 
     def looks(self, part: str, site: str, layer: int) -> bool:
         """Say whether anything reads or changes a site of a layer."""

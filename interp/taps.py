@@ -219,7 +219,9 @@ def _by_token(tap: Tap, value: Tensor) -> Tensor:
         return tap(value)
     apart = value.view(now.roles.batch, -1, value.shape[-1])
     changed = tap(apart)
-    return value if changed is apart else changed.reshape(value.shape)
+    return (
+        value if changed is apart and not now.gradient else changed.reshape(value.shape)
+    )  # gradients reach what is used
 
 
 def _tap_output(module: nn.Module, tap: Tap) -> None:
@@ -261,7 +263,8 @@ def _tap_middle(module: nn.Module, tap: Tap) -> None:
             value = args[0]
             now = running.get()
             edited = now is not None and any(c.takes("decoder", "resid_mid", tap.layer) for c in now.changes)
-            changed = _by_token(tap, value.clone() if edited else value)
+            flat = value.ndim == 2 and now is not None and now.gradient
+            changed = _by_token(tap, value.clone() if edited or flat else value)
             if changed is not value:
                 value.copy_(changed)
 

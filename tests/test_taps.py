@@ -243,7 +243,9 @@ def test_query_head_h_reads_key_value_head_h_over_group(model_of, picture, kind)
 # --------------------------------------------------------------------------------------------------- position-local gradient
 
 
-@pytest.mark.parametrize("kind", ["llava", "qwen2_vl", "gpt2", "gpt_neox", "mistral", "qwen3"])
+@pytest.mark.parametrize(
+    "kind", ["llava", "qwen2_vl", "gpt2", "gpt_neox", "mistral", "qwen3", "gemma3", "instructblip", "blip_2"]
+)
 def test_one_local_backward_is_one_backward_for_every_token(model_of, picture, kind):
     model = model_of(kind)
     prompt = question(model, picture, response="A red chair")
@@ -263,6 +265,15 @@ def test_one_local_backward_is_one_backward_for_every_token(model_of, picture, k
             torch.testing.assert_close(
                 many, one, rtol=1e-3, atol=1e-5 * float(one.abs().max()) + 1e-9, msg=lambda m, s=site: f"{s}: {m}"
             )
+
+
+def test_a_prompt_read_in_both_directions_has_no_local_gradient(model_of, picture):
+    model = model_of("paligemma")
+    prompt = question(model, picture, response="A red chair")
+    with pytest.raises(
+        ValueError, match=r"lets earlier tokens of the prompt see its last one, .*gradient='full' with target=0, 1"
+    ):
+        capture(model, prompt, grad={"pattern"}, gradient="position")
 
 
 def test_the_local_pass_computes_what_the_ordinary_one_does(model_of, picture):
