@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, cast, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from interp.interventions.function import Apply
 from interp.model import Model
 from interp.passes import capture
 from interp.plan import Position
-from interp.prompt import Capture, Prompt
+from interp.prompt import Prompt
 from interp.running import run, running
 from interp.taps import IMPLEMENTATION, OTHER_PARTS
 
@@ -73,7 +73,7 @@ def pattern_and_gradient(model: Model, prompts: Sequence[Prompt]) -> None:
     """Patterns sum to one, look at nothing behind, and equal, with their gradients, plain eager attention and autograd."""
     prompt = prompts[0]
     target = Position(len(prompt), 1)
-    got = cast("Capture", capture(model, prompt, want={"pattern"}, grad={"pattern"}, target=target))
+    got = capture(model, prompt, want={"pattern"}, grad={"pattern"}, target=target)
     patterns, gradients = _plain_gradients(model, prompt, target)
     assert_close(
         got.pattern.float().sum(-1),

@@ -4,7 +4,7 @@ import functools
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -21,7 +21,13 @@ from interp.result import Result, check_finite
 from interp.samples import Failure, Samples
 
 
-def capture(  # noqa: PLR0913  # a verb: every setting has a default and is named
+@overload
+def capture(model: Model, prompt: Prompt, *, estimate: Literal[True], **wanted: Any) -> Estimate: ...
+@overload
+def capture(model: Model, prompt: Prompt, *, estimate: Literal[False] = False, **wanted: Any) -> Capture: ...
+@overload
+def capture(model: Model, prompt: Prompt, *, estimate: bool, **wanted: Any) -> Capture | Estimate: ...
+def capture(  # type: ignore[misc]  # noqa: PLR0913  # a verb: every setting has a default and is named
     model: Model,
     prompt: Prompt,
     *,

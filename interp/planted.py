@@ -67,6 +67,8 @@ def planted_sink(*, image: bool = False, layers: int = 4, seed: int = 0) -> Plan
         raise ValueError(f"a planted model needs at least 2 layers, got {layers}")
     module, processor = family("llava" if image else "llama").tiny()  # type: ignore[misc]
     tokenizer = getattr(processor, "tokenizer", processor)
+    if not image:
+        tokenizer.chat_template = None  # the letters alone
     text = _text_config(module.config.get_text_config(), layers)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

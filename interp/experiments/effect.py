@@ -1,0 +1,189 @@
+"""`effect`: what a change does to one quantity, with it and without."""
+
+import abc
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+import torch
+from torch import Tensor
+
+from interp.generation import generate
+from interp.interventions import Intervention
+from interp.method import Method, resolved
+from interp.model import Model
+from interp.passes import capture
+from interp.prompt import Prompt, Reply
+from interp.running import Fired, run
+
+Change = Intervention | Method
+
+
+class Quantity(abc.ABC):
+    """The base of what `effect` can follow. Final subclasses are frozen dataclasses."""
+
+    unit: str = ""
+
+    @abc.abstractmethod
+    def __call__(self, model: Model, prompt: Prompt, changes: Sequence[Change]) -> float:
+        """Return the quantity under some changes."""
+
+
+def _next_logits(model: Model, prompt: Prompt, changes: Sequence[Change]) -> Tensor:
+    return capture(model, prompt, want={"logits"}, changes=changes).logits[-1].float()
+
+
+def _token_id(model: Model, token: str | int) -> int:
+    """Return the id of a token given by id or as text.
+
+    Raises:
+        ValueError: the text is not one token; says which tokens it is.
+    """
+    if isinstance(token, int):
+        return token
+    ids = model.tokenizer(token, add_special_tokens=False)["input_ids"]
+    if len(ids) != 1 or ids[0] == getattr(model.tokenizer, "unk_token_id", None):
+        pieces = [model.tokenizer.decode([i]) for i in ids]
+        raise ValueError(f"{token!r} is not one token of {model.name} but {pieces}; give one of them, or a token id")
+    return int(ids[0])
+
+
+@final
+@dataclass(frozen=True)
+class Logit(Quantity):
+    """The logit of a token (text or id) as the next one."""
+
+    token: str | int
+    unit: str = field(default="logit", init=False)
+
+    def __call__(self, model: Model, prompt: Prompt, changes: Sequence[Change]) -> float:
+        """Return the logit."""
+        return float(_next_logits(model, prompt, changes)[_token_id(model, self.token)])
+
+
+@final
+@dataclass(frozen=True)
+class Probability(Quantity):
+    """The probability of a token (text or id) as the next one, in [0, 1]."""
+
+    token: str | int
+    unit: str = field(default="probability", init=False)
+
+    def __call__(self, model: Model, prompt: Prompt, changes: Sequence[Change]) -> float:
+        """Return the probability."""
+        return float(_next_logits(model, prompt, changes).softmax(-1)[_token_id(model, self.token)])
+
+
+@final
+@dataclass(frozen=True)
+class Loss(Quantity):
+    """The mean -ln p of the tokens of the prompt's teacher-forced reply, in nats.
+
+    Raises (when called):
+        ValueError: the prompt has no reply.
+    """
+
+    unit: str = field(default="nats per token", init=False)
+
+    def __call__(self, model: Model, prompt: Prompt, changes: Sequence[Change]) -> float:
+        """Return the loss."""
+        ids = torch.tensor(prompt.response_ids)
+        if not len(ids):
+            raise ValueError("the loss is of a reply, and this prompt has none; prompt.with_response(reply) adds one")
+        logits = capture(model, prompt, want={"logits"}, changes=changes).logits[-len(ids) - 1 : -1].float()
+        return float(-logits.log_softmax(-1).gather(-1, ids[:, None]).mean())
+
+
+@final
+@dataclass(frozen=True)
+class Length(Quantity):
+    """The number of tokens of the greedy reply, its end token included."""
+
+    max_new_tokens: int = 128
+    unit: str = field(default="tokens", init=False)
+
+    def __call__(self, model: Model, prompt: Prompt, changes: Sequence[Change]) -> float:
+        """Return the length."""
+        return float(len(generate(model, prompt, *changes, max_new_tokens=self.max_new_tokens).ids))
+
+
+@final
+@dataclass(frozen=True)
+class Ends(Quantity):
+    """Whether the greedy reply ends by itself: 1 or 0."""
+
+    max_new_tokens: int = 128
+    unit: str = field(default="1 if it ends by itself", init=False)
+
+    def __call__(self, model: Model, prompt: Prompt, changes: Sequence[Change]) -> float:
+        """Return 1 when the model ended it."""
+        return float(generate(model, prompt, *changes, max_new_tokens=self.max_new_tokens).stop == "end")
+
+
+@final
+@dataclass(frozen=True)
+class Answers(Quantity):
+    """Whether the greedy reply begins with a given answer, whatever the case: 1 or 0."""
+
+    answer: str
+    max_new_tokens: int = 16
+    unit: str = field(default="1 if it gives the answer", init=False)
+
+    def __call__(self, model: Model, prompt: Prompt, changes: Sequence[Change]) -> float:
+        """Return 1 when the reply begins with the answer."""
+        reply: Reply = generate(model, prompt, *changes, max_new_tokens=self.max_new_tokens)
+        return float(reply.text.strip().lower().startswith(self.answer.strip().lower()))
+
+
+@final
+@dataclass(frozen=True)
+class Effect:
+    """A quantity without and with some changes.
+
+    Args:
+        of: the quantity.
+        without: its value without them.
+        under: its value under them.
+        audit: what each intervention did, in a forward pass over the prompt.
+    """
+
+    of: Quantity
+    without: float
+    under: float
+    audit: tuple[Fired, ...] = field(default=(), repr=False)
+
+    @property
+    def change(self) -> float:
+        """The value under the changes minus the value without."""
+        return self.under - self.without
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return f"{self.of}: {self.without:.4g} → {self.under:.4g} ({self.change:+.4g} {self.of.unit})"
+
+
+def effect(model: Model, prompt: Prompt, changes: Change | Sequence[Change], *, of: Quantity) -> Effect:
+    """Return what some changes do to a quantity.
+
+    Args:
+        model: the model.
+        prompt: the conversation.
+        changes: an intervention, a method, or several.
+        of: what to follow: `Logit`, `Probability`, `Loss`, `Length`, `Ends`, `Answers`, or a `Quantity` of your own.
+
+    Raises:
+        ValueError: what the quantity or a change cannot be asked of this prompt.
+    """
+    several = [changes] if isinstance(changes, Change) else list(changes)
+    settled = resolved(model, [prompt], several)
+    ready = settled.prompts[0]  # a method's sinks are found once, not again for every quantity
+    return Effect(of, of(model, prompt, ()), of(model, ready, several), _audited(model, ready, settled.interventions))
+
+
+def _audited(model: Model, prompt: Prompt, changes: Sequence[Intervention]) -> tuple[Fired, ...]:
+    now = model.running([prompt], changes)
+    with warnings.catch_warnings(), torch.no_grad(), run(now):
+        warnings.simplefilter("ignore")  # the quantity's own pass has warned already
+        model.module(**model.inputs([prompt]), use_cache=False)
+    return tuple(now.audit)

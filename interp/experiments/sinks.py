@@ -1,0 +1,154 @@
+"""The causal study of attention sinks: mask them, empty them, fill them with the mean, and see which tasks break."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import pandas as pd
+from tqdm import tqdm
+
+from interp.analysis.sinks import Sinks
+from interp.data import SINKS, Segment, Tokens, marked, tokens
+from interp.generation import generate
+from interp.interventions import Intervention
+from interp.interventions.attention import MaskAttention
+from interp.interventions.values import MeanValues, ZeroValues
+from interp.model import Model
+from interp.passes import measure
+from interp.prompt import Prompt, Reply
+
+
+HOW = ("mask", "zero", "mean")
+AFTER_IMAGE = Segment.USER | Segment.RESPONSE
+
+
+def sink_ablation(how: str, sinks: Tokens = SINKS) -> Intervention:
+    """Return one of SPEAR's causal interventions on the sinks.
+
+    `mask`: the rows of the question and the reply cannot see them, and the softmax gives their share to the others. `zero`: they are
+    attended to as before and carry nothing. `mean`: they carry the mean value of the prompt's other tokens. All layers and heads.
+
+    Args:
+        how: which intervention.
+        sinks: which tokens; those that each prompt has marked by default.
+
+    Raises:
+        ValueError: an unknown intervention.
+
+    References: SPEAR, the causal interventions (methods section 4.3). Differs: the mean is over the prompt, once (decision 9).
+    """
+    if how not in HOW:
+        raise ValueError(f"how is one of {', '.join(HOW)}, got {how!r}")
+    if how == "mask":
+        return MaskAttention(sinks, queries=AFTER_IMAGE)
+    return ZeroValues(sinks) if how == "zero" else MeanValues(sinks)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Something to ask, and how well a reply does it.
+
+    Args:
+        name: what it is called in tables.
+        prompts: the conversations.
+        score: from the index of a prompt and the reply to figures by name, such as `quality` and `hallucinated`.
+        max_new_tokens: the longest reply.
+    """
+
+    name: str
+    prompts: Sequence[Prompt]
+    score: Callable[[int, Reply], Mapping[str, float]]
+    max_new_tokens: int = 96
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class SinkStudy:
+    """One line per task, intervention, set of tokens and prompt: the scores, the reply, its length and whether it ended by itself."""
+
+    lines: tuple[Mapping[str, object], ...]
+
+    def frame(self) -> pd.DataFrame:
+        """Return every line as a table."""
+        return pd.DataFrame(list(self.lines))
+
+    def table(self) -> pd.DataFrame:
+        """Return the means by task, tokens and intervention."""
+        lines = self.frame()
+        numbers = [c for c in lines.columns if pd.api.types.is_numeric_dtype(lines[c]) and c != "prompt"]
+        return lines.groupby(["task", "tokens", "how"], sort=False)[numbers].mean().reset_index()
+
+
+def sink_study(
+    model: Model,
+    tasks: Sequence[Task],
+    *,
+    how: Sequence[str] = HOW,
+    detector: Sinks | None = None,
+    batch_size: int = 16,
+    progress: bool = True,
+) -> SinkStudy:
+    """Run SPEAR's causal study: every task without a change, and under every intervention on all sinks, each sink alone, and two controls.
+
+    The controls are the image tokens that get the most attention (`visual`) and as many other text tokens of the system prompt
+    or question as there are sinks (`other`).
+
+    Args:
+        model: the model.
+        tasks: what to ask.
+        how: which interventions.
+        detector: what decides which tokens are sinks.
+        batch_size: how many prompts run together.
+        progress: whether to show a bar.
+
+    Raises:
+        ValueError: no prompt has a sink; says how much attention the most attended text token gets.
+    """
+    ready = [
+        Task(t.name, [_marked(model, p, detector or Sinks()) for p in t.prompts], t.score, t.max_new_tokens)
+        for t in tasks
+    ]
+    conditions: list[tuple[str, str, tuple[Intervention, ...]]] = [("none", "nothing", ())]
+    for name in _sets([p for t in ready for p in t.prompts]):
+        conditions += [(h, name, (sink_ablation(h, marked(name)),)) for h in how]
+    lines: list[Mapping[str, object]] = []
+    for task, (way, name, changes) in tqdm(
+        [(t, c) for t in ready for c in conditions], desc="sinks", disable=not progress
+    ):
+        for start in range(0, len(task.prompts), batch_size):
+            batch = task.prompts[start : start + batch_size]
+            replies = generate(model, batch, *changes, max_new_tokens=task.max_new_tokens)
+            for index, reply in enumerate(replies, start):
+                said = {"tokens_generated": len(reply.ids), "ended": float(reply.stop == "end"), "reply": reply.text}
+                lines.append(
+                    {"task": task.name, "tokens": name, "how": way, "prompt": index, **task.score(index, reply), **said}
+                )
+    return SinkStudy(tuple(lines))
+
+
+def _marked(model: Model, prompt: Prompt, detector: Sinks) -> Prompt:
+    """Return a prompt with its sinks, each sink, and both controls marked."""
+    found = measure(model, prompt, detector, progress=False)
+    if not found.positions:
+        best = int(found.occupancy.mean(0).argmax())
+        raise ValueError(
+            f"{model.name} has no attention sink in this prompt: "
+            f"the most attended token is {prompt.tokens[best]!r} at {best} with "
+            f"{float(found.received.mean((0, 1))[best]):.2f} of the attention (ε = {detector.epsilon}); "
+            "give a detector with a lower epsilon"
+        )
+    layout, wanted = prompt.layout, len(found.positions)
+    occupancy = found.occupancy.mean(0)
+    visual = sorted(layout.positions(Segment.IMAGE), key=lambda i: -float(occupancy[i]))[:wanted]
+    text = tokens(Segment.SYSTEM | Segment.USER) - found.positions
+    other = layout.positions(text)[len(layout.positions(text)) // 2 :][:wanted]
+    each = {f"sink_{i}": (p,) for i, p in enumerate(found.positions)} if wanted > 1 else {}
+    controls = {"visual": visual, "other": other} if visual else {"other": other}
+    return prompt.marked(sink=found.positions, **each, **controls)
+
+
+def _sets(prompts: Sequence[Prompt]) -> list[str]:
+    """Return the names of the marks that every prompt has."""
+    names = [n for n in prompts[0].layout.marks if n == "sink" or n.startswith("sink_") or n in ("visual", "other")]
+    return [n for n in names if all(n in p.layout.marks for p in prompts)]
