@@ -141,8 +141,10 @@ class Intervention(abc.ABC):
         """Return the changed value; the value that came in is left alone."""
 
     def takes(self, part: str, site: str, layer: int) -> bool:
-        """Say whether this acts at a site of a layer."""
-        return self.part == part and self.site == site and (self.layers is None or layer in self.layers)
+        """Say whether this acts at a site of a layer: one of its layers, and where it has heads, one that holds any of them."""
+        if self.part != part or self.site != site or (self.layers is not None and layer not in self.layers):
+            return False
+        return self.heads is None or layer in self.heads.layers
 
     def selections(self) -> tuple[Tokens, ...]:
         """Return every selection of tokens this was given."""

@@ -46,7 +46,8 @@ class ScaleScores(Intervention):
     """Multiply the scores from some queries to some keys.
 
     `signed` multiplies as VAF and SPEAR publish it, which lowers the probability of a negative score when `by` > 1;
-    `abs` adds (by - 1)·|score|, which always raises it. Neutral at `by=1`.
+    `abs` adds (by - 1)·|score|, which always raises it. `near` keeps to keys 1 to `near` tokens before the row. Neutral at
+    `by=1`.
     """
 
     keys: Selector
@@ -55,15 +56,17 @@ class ScaleScores(Intervention):
     layers: Sequence[int] | None = None
     heads: Heads | None = None
     mode: Literal["signed", "abs"] = "signed"
+    near: int | None = None
     site: ClassVar[str] = "attn_scores"
 
     def __post_init__(self) -> None:
         """Settle selectors, layers and heads.
 
         Raises:
-            ValueError: an unknown mode.
+            ValueError: an unknown mode, or a distance below 1.
         """
         settled(self, "keys", "queries")
+        _check_near(self.near)
         if self.mode not in ("signed", "abs"):
             raise ValueError(f"mode is 'signed' or 'abs', got {self.mode!r}")
 
@@ -87,6 +90,7 @@ class ScalePattern(Intervention):
         renormalize: `none` leaves the row sums as they become, `row` divides every touched row by its sum, `segment` gives
             every segment of the conversation the share it had before.
         above: touch only the rows (per head) that give the keys at least this share together.
+        near: touch only keys 1 to `near` tokens before the row; any distance by default.
     """
 
     keys: Selector
@@ -96,19 +100,20 @@ class ScalePattern(Intervention):
     heads: Heads | None = None
     renormalize: Literal["none", "row", "segment"] = "none"
     above: float = 0.0
+    near: int | None = None
     site: ClassVar[str] = "pattern"
 
     def __post_init__(self) -> None:
         """Settle selectors, layers and heads.
 
         Raises:
-            ValueError: a negative factor or an unknown way to renormalise.
+            ValueError: a negative factor, an unknown way to renormalise, or a distance below 1.
         """
         settled(self, "keys", "queries")
+        _check_near(self.near)
         if self.by < 0:
             raise ValueError(f"a probability cannot be scaled by {self.by}; give a factor of 0 or more")
-        if self.renormalize not in ("none", "row", "segment"):
-            raise ValueError(f"renormalize is 'none', 'row' or 'segment', got {self.renormalize!r}")
+        check_renormalize(self.renormalize)
 
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the scaled pattern."""
@@ -224,4 +229,26 @@ def renormalized(changed: Scores, before: Scores, here: Here, how: str) -> Score
 
 
 def _touched(change: "MaskAttention | ScaleScores | ScalePattern", here: Here) -> Bool[Tensor, "..."]:
-    return here.queries(change.queries) & here.keys(change.keys) & here.heads(change.heads)
+    chosen = here.queries(change.queries) & here.keys(change.keys) & here.heads(change.heads)
+    return chosen if isinstance(change, MaskAttention) or change.near is None else chosen & near(here, change.near)
+
+
+def near(here: Here, distance: int) -> Bool[Tensor, "query key"]:
+    """Return which keys stand 1 to `distance` tokens before each row."""
+    back = here.rows[:, None] - torch.arange(*here.key_span)
+    return ((back >= 1) & (back <= distance)).to(here.keys(EVERY).device)
+
+
+def _check_near(distance: int | None) -> None:
+    if distance is not None and distance < 1:
+        raise ValueError(f"near is a distance of at least 1 token, or None for any distance, got {distance}")
+
+
+def check_renormalize(how: str) -> None:
+    """Refuse an unknown way to restore the sums of a changed pattern.
+
+    Raises:
+        ValueError: `how` is none of those that `renormalized` knows.
+    """
+    if how not in ("none", "row", "segment"):
+        raise ValueError(f"renormalize is 'none', 'row' or 'segment', got {how!r}")

@@ -50,10 +50,6 @@ class AblateHeads(Intervention):
                 f"mode is zero, mean or resample and at is all, response or last, got {self.mode!r} and {self.at!r}"
             )
 
-    def takes(self, part: str, site: str, layer: int) -> bool:
-        """Say whether this acts at a site of a layer: only where it has heads."""
-        return part == self.part and site == self.site and layer in self.heads.layers
-
     def __call__(self, value: Z, here: Here) -> Z:
         """Return z without what the heads wrote."""
         touched = here.queries(ROWS[self.at]) & here.heads(self.heads)
@@ -93,10 +89,6 @@ class ScaleHeads(Intervention):
     def __post_init__(self) -> None:
         """Settle heads and selector."""
         settled(self, "queries")
-
-    def takes(self, part: str, site: str, layer: int) -> bool:
-        """Say whether this acts at a site of a layer: only where it has heads."""
-        return part == self.part and site == self.site and layer in self.heads.layers
 
     def __call__(self, value: Z, here: Here) -> Z:
         """Return the scaled z."""

@@ -175,7 +175,7 @@ def test_settings_are_settled():
         (lambda: ScalePattern(USER, -0.5), "a probability cannot be scaled by -0.5; give a factor of 0 or more"),
         (lambda: ScalePattern(USER, 1.0, renormalize="all"), "renormalize is 'none', .*got 'all'"),
         (lambda: MaskAttention(USER, layers=(-1,)), r"layers are counted from 0, got \(-1,\)"),
-        (lambda: intervention({"kind": "Explode"}), "unknown intervention 'Explode'; known: Apply, "),
+        (lambda: intervention({"kind": "Explode"}), "unknown intervention 'Explode'; known: .*Apply, "),
         (
             lambda: intervention({"kind": "MaskAttention", "key": 1}),
             "MaskAttention has no setting key; it has .*keys, layers, queries",
@@ -207,3 +207,22 @@ def test_here_refuses_what_a_site_does_not_have():
         place("v", HEADS).queries(USER)
     with pytest.raises(ValueError, match="the vision has no conversation: tokens cannot be selected by role there"):
         place("pattern", ATTENTION, part="vision").keys(USER)
+
+
+# -------------------------------------------------------------------------------------------------------------- distance
+
+
+@pytest.mark.parametrize("cached", [0, 3])
+def test_near_keeps_to_the_keys_just_before_the_row(cached):
+    whole = act(ScalePattern([0, 1, 2, 3], 3.0, near=2), torch.full((1, 1, 4, 4), 0.25))
+    expected = [[1, 1, 1, 1], [3, 1, 1, 1], [3, 3, 1, 1], [1, 3, 3, 1]]
+    torch.testing.assert_close(whole[0, 0] * 4, torch.tensor(expected, dtype=torch.float32))
+    if cached:
+        last = act(ScaleScores([0, 1, 2, 3], 3.0, near=2), torch.ones(1, 1, 1, 4), cached=cached)
+        assert last.flatten().tolist() == expected[-1]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_near_is_at_least_one_token():
+    with pytest.raises(ValueError, match="near is a distance of at least 1 token, or None for any distance, got 0"):
+        ScaleScores(USER, 2.0, near=0)

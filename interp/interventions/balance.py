@@ -1,0 +1,87 @@
+"""Changes that weigh parts of the attention against each other, or heads against heads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+import torch
+
+from interp.data import EVERY, Selector
+from interp.heads import Heads
+from interp.interventions import Here, Intervention, settled
+from interp.interventions.attention import Scores, check_renormalize, renormalized, share
+
+
+@final
+@dataclass(frozen=True)
+class ReweightPattern(Intervention):
+    """Multiply the attention on some keys and on others at once, in the rows that give the first ones too much.
+
+    Neutral when both factors are 1.
+
+    Args:
+        source: whose share decides, and is multiplied by `source_by`.
+        target: whose share is multiplied by `target_by`.
+        source_by: a factor of at least 0.
+        target_by: a factor of at least 0.
+        above: touch only the rows (per head) that give the source more than this share.
+        queries: in which rows.
+        layers: in which layers.
+        heads: in which heads.
+        renormalize: as in `ScalePattern`.
+    """
+
+    source: Selector
+    target: Selector
+    source_by: float
+    target_by: float
+    above: float = 0.0
+    queries: Selector = EVERY
+    layers: Sequence[int] | None = None
+    heads: Heads | None = None
+    renormalize: Literal["none", "row", "segment"] = "none"
+    site: ClassVar[str] = "pattern"
+
+    def __post_init__(self) -> None:
+        """Settle selectors, layers and heads.
+
+        Raises:
+            ValueError: a negative factor or an unknown way to renormalise.
+        """
+        settled(self, "source", "target", "queries")
+        if self.source_by < 0 or self.target_by < 0:
+            raise ValueError(
+                f"a probability cannot be scaled by {min(self.source_by, self.target_by)}; give factors of 0 or more"
+            )
+        check_renormalize(self.renormalize)
+
+    def __call__(self, value: Scores, here: Here) -> Scores:
+        """Return the reweighted pattern."""
+        source, target = here.keys(self.source), here.keys(self.target)
+        rows = here.queries(self.queries) & here.heads(self.heads) & (share(value, source) > self.above)
+        changed = torch.where(source, value * self.source_by, torch.where(target, value * self.target_by, value))
+        return renormalized(torch.where(rows, changed, value), value, here, self.renormalize)
+
+
+@final
+@dataclass(frozen=True)
+class RaiseScores(Intervention):
+    """Add to the scores of some keys a share of how large they are: z_h,ij + by · mean over heads of |z_ij|. Neutral at `by=0`.
+
+    References: the "cross-head lens" of AIR's released code (methods section 6.3). Differs: no.
+    """
+
+    keys: Selector
+    by: float
+    queries: Selector = EVERY
+    layers: Sequence[int] | None = None
+    site: ClassVar[str] = "attn_scores"
+
+    def __post_init__(self) -> None:
+        """Settle selectors and layers."""
+        settled(self, "keys", "queries")
+
+    def __call__(self, value: Scores, here: Here) -> Scores:
+        """Return the raised scores."""
+        touched = here.queries(self.queries) & here.keys(self.keys)
+        return torch.where(touched, value + self.by * value.abs().mean(1, keepdim=True), value)
