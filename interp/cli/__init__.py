@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             if not debug:
+                warnings.simplefilter("default", UserWarning)
                 warnings.showwarning = _shown
             return _code(app(given, prog_name="interp", standalone_mode=False))
     except (KeyboardInterrupt, typer.Abort):

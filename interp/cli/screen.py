@@ -27,12 +27,12 @@ def err() -> Console:
 
 def say(text: str) -> None:
     """Print a line of results as it is: nothing in it is taken for markup."""
-    out().print(text, markup=False)
+    out().print(text, markup=False, emoji=False)
 
 
 def as_json(data: Any) -> None:
     """Print plain data as JSON."""
-    out().print(json.dumps(data, indent=1, ensure_ascii=False), markup=False)
+    out().print(json.dumps(data, indent=1, ensure_ascii=False), markup=False, emoji=False)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:

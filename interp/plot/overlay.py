@@ -3,12 +3,11 @@
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from interp.data import Layout, Place, Segment
+from interp.data import Layout, Place
 from interp.images import read_image
 from interp.plot.style import SEQUENTIAL, axes_or_new, style
 
@@ -55,16 +54,14 @@ def overlay(
     picture = read_image(image)
     with style():
         ax = axes_or_new(ax, (4.2, 3.6))
-        limits: dict[str, Any] = {
-            "vmin": min(0.0, *(v for _, v in mine)),
-            "vmax": max(v for _, v in mine) or 1.0,
-            "cmap": SEQUENTIAL,
-        }
         width, height = picture.size
-        ax.imshow(picture.convert("L"), cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
-        drawn = ax.imshow(_seen(mine, width, height), alpha=0.62, extent=(0, width, height, 0), **limits)
-        bottom = float(height)
+        seen = _seen(mine, width, height)
         unplaced = [v for p, v in mine if p.box is None]
+        every = np.concatenate([seen.compressed(), unplaced])
+        limits: dict[str, Any] = {"vmin": min(0.0, every.min()), "vmax": every.max() or 1.0, "cmap": SEQUENTIAL}
+        ax.imshow(picture.convert("L"), cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+        drawn = ax.imshow(seen, alpha=0.62, extent=(0, width, height, 0), **limits)
+        bottom = float(height)
         if unplaced:
             bottom = height * (1 + 1.5 * STRIP)
             ax.imshow([unplaced], aspect="auto", extent=(0, width, bottom, height * (1 + 0.5 * STRIP)), **limits)
@@ -74,12 +71,7 @@ def overlay(
     return ax
 
 
-def image_values(values: Float[Tensor, " token"], layout: Layout) -> Float[Tensor, " token"]:
-    """Return the values of the image tokens among those of all tokens."""
-    return values[torch.as_tensor(layout.positions(Segment.IMAGE), dtype=torch.long)]
-
-
-def _seen(placed: list[tuple[Place, float]], width: int, height: int) -> np.ndarray:
+def _seen(placed: list[tuple[Place, float]], width: int, height: int) -> np.ma.MaskedArray:
     """Return the mean value of the tokens that saw each pixel (row, col); a pixel that none saw is masked."""
     total, count = np.zeros((height, width)), np.zeros((height, width))
     for place, value in placed:

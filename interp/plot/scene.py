@@ -1,7 +1,7 @@
 """A drawn scene with the boxes of its objects."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
@@ -11,6 +11,7 @@ from interp.images import read_image
 from interp.plot.style import ORANGE, RED, axes_or_new, style
 
 
+@runtime_checkable
 class Boxed(Protocol):
     """An object that is somewhere: its name and its box (left, top, right, bottom) in pixels."""
 

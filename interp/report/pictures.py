@@ -125,7 +125,9 @@ def _resting(study: Study) -> list[Picture]:
             f"Which heads rest on {said}",
             "Attention that every head of every layer gives it, mean over the tokens of the conversation shown.",
             (5.0, 3.4),
-            lambda ax: plot.heatmap(heads, "attention received, α (0 to 1)", layers=table.layers, limits=(0, 1), ax=ax),
+            lambda ax: plot.heatmap(
+                heads, "attention received, α (0 to 1)", layers=table.layers, limits=(0.0, 1.0), ax=ax
+            ),
         ),
         _drawn(
             "massive",

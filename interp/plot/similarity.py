@@ -1,0 +1,11 @@
+"""How alike a model attends within a reply with its image and without."""
+
+from matplotlib.axes import Axes
+
+from interp.analysis.similarity import HeadSimilarity
+from interp.plot.heatmap import heatmap
+
+
+def similarity(result: HeadSimilarity, ax: Axes | None = None) -> Axes:
+    """Draw the cosine of every head, from 0 to 1."""
+    return heatmap(result.similarity, "cosine of attention", layers=result.layers, limits=(0, 1), ax=ax)
