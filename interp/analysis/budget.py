@@ -1,6 +1,6 @@
-"""Attention budget: how the rows that emit the reply share their attention among the segments."""
+"""Attention budget: how rows share their attention among the segments, or among image, text and sinks; and what a change does to it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.analysis import Analysis, View
-from interp.data import EMITTING, Layout, Segment, Selector
+from interp.data import EMITTING, EVERY, SINKS, Layout, Segment, Selector, tokens
 from interp.result import Result
 
 SEGMENTS = (Segment.SYSTEM, Segment.IMAGE, Segment.USER, Segment.RESPONSE)
+SEPARATED = ("IMAGE", "TEXT", "SINK")
 
 
 def segment_shares(pattern: Float[Tensor, "*batch query key"], layout: Layout) -> Float[Tensor, "*batch segment"]:
@@ -23,7 +24,17 @@ def segment_shares(pattern: Float[Tensor, "*batch query key"], layout: Layout) -
 
     References: the allocation α_i(T) of SPEAR (methods section 4.4) for T the segments. Differs: no.
     """
-    masks = torch.stack([layout.mask(s) for s in SEGMENTS]).to(pattern.device, torch.float32)
+    return shares_of(pattern, layout, SEGMENTS)
+
+
+def shares_of(
+    pattern: Float[Tensor, "*batch query key"], layout: Layout, parts: Sequence[Selector]
+) -> Float[Tensor, "*batch segment"]:
+    """Return the share of attention that each of several selections gets, averaged over the query rows; in [0, 1].
+
+    Selections may overlap, or leave tokens out; only where they do neither do the shares sum to 1 when the rows do.
+    """
+    masks = torch.stack([layout.mask(s) for s in parts]).to(pattern.device, torch.float32)
     return (pattern.float() @ masks.T).mean(-2)
 
 
@@ -70,3 +81,107 @@ class Budget(Analysis):
     def finish(self, partials: Mapping[int, Tensor], view: View) -> SegmentShares:
         """Stack the layers."""
         return SegmentShares(torch.stack(list(partials.values())), tuple(partials))
+
+
+@final
+@dataclass(frozen=True)
+class SinkShares(Result):
+    """The share of IMAGE, TEXT and SINK per layer and head, the sinks taken out of the segment they lie in; probability mass in [0, 1]."""
+
+    share: Float[Tensor, "layer head segment"]
+    layers: tuple[int, ...]
+    sinks: tuple[int, ...]
+
+    @classmethod
+    def summary_field(cls) -> str:
+        """Return `share`."""
+        return "share"
+
+    @property
+    def labels(self) -> dict[str, list]:
+        """The names of the layers and parts."""
+        return {"layer": list(self.layers), "segment": list(SEPARATED)}
+
+
+@final
+@dataclass(frozen=True)
+class SinkBudget(Analysis):
+    """The share of attention of image, text and sinks, the sinks apart.
+
+    IMAGE is the image without sinks, TEXT all other tokens (system, question and reply) without sinks, SINK the sinks wherever they lie.
+
+    Args:
+        sinks: which tokens are sinks; those marked in the prompt by default: `prompt.marked(sink=table.positions)` with the table that
+            `Sinks` gives. None at all is allowed.
+        queries: over which rows the mean is taken; those that emit the reply by default.
+
+    References: SPEAR, the separated-sink view of the attention-budget hypothesis. Differs: sinks on the image count as sinks.
+    """
+
+    sinks: Selector = SINKS
+    queries: Selector = EMITTING
+    want: ClassVar[frozenset[str]] = frozenset({"pattern"})
+
+    @property
+    def rows(self) -> Selector:
+        """The rows the mean is taken over."""
+        return self.queries
+
+    def reduce(self, values: Mapping[str, Tensor], view: View) -> Float[Tensor, "head segment"]:
+        """Return one layer's shares.
+
+        Raises:
+            IndexError: no token is marked as a sink, or a position that is not there.
+        """
+        sinks = tokens(self.sinks)
+        parts = (Segment.IMAGE - sinks, EVERY - Segment.IMAGE - sinks, sinks)
+        return shares_of(values["pattern"], view.layout, parts).cpu()
+
+    def finish(self, partials: Mapping[int, Tensor], view: View) -> SinkShares:
+        """Stack the layers."""
+        return SinkShares(torch.stack(list(partials.values())), tuple(partials), view.layout.positions(self.sinks))
+
+
+@final
+@dataclass(frozen=True)
+class ShareChange(Result):
+    """What a change of the model does to the shares: after minus before, in [-1, 1].
+
+    `total` is the sum over the parts: what is given to one is taken from another, so it is 0 wherever the rows still sum
+    to 1. An edit behind the softmax without renormalisation shows here as mass that was made or lost.
+    """
+
+    change: Float[Tensor, "layer head segment"]
+    total: Float[Tensor, "layer head"]
+    layers: tuple[int, ...]
+    parts: tuple[str, ...]
+
+    @classmethod
+    def summary_field(cls) -> str:
+        """Return `change`."""
+        return "change"
+
+    @property
+    def labels(self) -> dict[str, list]:
+        """The names of the layers and parts."""
+        return {"layer": list(self.layers), "segment": list(self.parts)}
+
+
+def share_change(before: SegmentShares | SinkShares, after: SegmentShares | SinkShares) -> ShareChange:
+    """Return how every share changed between two measurements of the same kind, without and with an intervention.
+
+    Example: `share_change(measure(model, prompt, Budget()), measure(model, prompt, Budget(), changes=changes))`.
+
+    Raises:
+        ValueError: measurements of different kinds, layers, heads or sinks.
+
+    References: SPEAR, attention-budget hypothesis: Σ_T δα(T) = 0. Differs: no.
+    """
+    alike = type(before) is type(after) and before.layers == after.layers and before.share.shape == after.share.shape
+    if not alike or getattr(before, "sinks", None) != getattr(after, "sinks", None):
+        what = [
+            f"{type(x).__name__} of layers {list(x.layers)}, sinks {getattr(x, 'sinks', None)}" for x in (before, after)
+        ]
+        raise ValueError(f"only two measurements of the same kind can be compared, got {what[0]} and {what[1]}")
+    change = after.share - before.share
+    return ShareChange(change, change.sum(-1), before.layers, tuple(before.labels["segment"]))
