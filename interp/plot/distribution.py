@@ -12,7 +12,7 @@ def distribution(result: AttentionDistribution, ax: Axes | None = None) -> Axes:
     return heatmap(result.entropy, "entropy (nats)", layers=result.layers, ax=ax)
 
 
-def variance_against_entropy(result: AttentionDistribution, ax: Axes | None = None) -> Axes:
+def distribution_variance(result: AttentionDistribution, ax: Axes | None = None) -> Axes:
     """Draw every head at its entropy and variance, coloured by layer: how well the one stands for the other."""
     with style():
         ax = axes_or_new(ax, (4.6, 3.4))
@@ -30,7 +30,7 @@ def variance_against_entropy(result: AttentionDistribution, ax: Axes | None = No
     return ax
 
 
-def correlation(result: AttentionDistribution, ax: Axes | None = None) -> Axes:
+def distribution_correlation(result: AttentionDistribution, ax: Axes | None = None) -> Axes:
     """Draw by layer the rank correlation of variance and entropy over rows, the mean over heads, and over heads."""
     with style():
         ax = axes_or_new(ax)

@@ -47,10 +47,10 @@ def curves(
 
 def observed(result: ObservedPropagation, ax: Axes | None = None) -> Axes:
     """Draw the share of tokens that each head's actual scores put in the linear part of the softmax."""
-    return heatmap(result.share, "share of tokens in the linear part", layers=result.layers, limits=(0, 1), ax=ax)
+    return heatmap(result.share, "share of tokens in the linear part", layers=result.layers, limits=(0.0, 1.0), ax=ax)
 
 
-def by_token(result: ObservedPropagation, most: int = 30, ax: Axes | None = None) -> Axes:
+def observed_by_token(result: ObservedPropagation, most: int = 30, ax: Axes | None = None) -> Axes:
     """Draw, for the last `most` tokens, in how many of all heads each is in the linear part of the softmax."""
     first = max(len(result.words) - most, 0)
     values = result.by_token[first:].tolist()

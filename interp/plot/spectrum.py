@@ -15,12 +15,18 @@ def spectrum(result: HeadSpectra, ax: Axes | None = None) -> Axes:
     return heatmap(result.xi, "ξ = tr W / √tr W²", layers=result.layers, limits=(-limit, limit), ax=ax)
 
 
-def eigenvalues(result: HeadSpectra, layer: int, ax: Axes | None = None) -> Axes:
+def spectrum_of_layer(result: HeadSpectra, layer: int | None = None, ax: Axes | None = None) -> Axes:
     """Draw the eigenvalues of W = W_QK Σ of one layer's heads in the complex plane, without the structural zeros.
+
+    Args:
+        result: the spectra.
+        layer: which layer; the middle one of those measured by default.
+        ax: where to draw; a new figure by default.
 
     Raises:
         ValueError: the layer was not measured.
     """
+    layer = result.layers[len(result.layers) // 2] if layer is None else layer
     if layer not in result.layers:
         raise ValueError(f"layer {layer} was not measured; there are {list(result.layers)}")
     values = result.eigenvalues[result.layers.index(layer)]
@@ -37,7 +43,7 @@ def eigenvalues(result: HeadSpectra, layer: int, ax: Axes | None = None) -> Axes
     return ax
 
 
-def regimes(result: HeadSpectra, ax: Axes | None = None) -> Axes:
+def spectrum_regimes(result: HeadSpectra, ax: Axes | None = None) -> Axes:
     """Draw every head at its ξ and η, coloured by its regime; on the dashed curves |ξ η| = 1."""
     with style():
         ax = axes_or_new(ax, (4.8, 3.6))

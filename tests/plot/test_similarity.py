@@ -1,0 +1,14 @@
+"""Similarity in pictures."""
+
+import numpy as np
+import torch
+
+from interp.analysis.similarity import HeadSimilarity
+from interp.plot.similarity import similarity
+
+
+def test_cosines_are_a_map_from_zero_to_one(ax) -> None:
+    result = HeadSimilarity(torch.tensor([[0.9, 0.95]]), (2,), ("a", "b"), "as_they_are")
+    image = similarity(result, ax=ax).images[0]
+    np.testing.assert_allclose(image.get_array(), [[0.9, 0.95]], rtol=1e-6)
+    assert image.get_clim() == (0, 1)
