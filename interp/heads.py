@@ -140,3 +140,29 @@ def _turned(rows: Tensor, rotary: Tensor, offset: int) -> Tensor:
     first, second, rest = rows.split([pairs, pairs, rows.shape[1] - 2 * pairs], 1)
     cos, sin = angle.cos(), angle.sin()
     return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], 1)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class LogitDirections:
+    """What a stream is multiplied by for the logits of some tokens, in float32.
+
+    The logit of token n is (vectors[n] · x) / scale(x) + bias[n], for x the stream after the last layer.
+
+    Args:
+        vectors: rows of the output head with the final norm's gain folded in, and for a LayerNorm their mean taken out.
+        bias: what the final norm's bias and the head's add.
+        centred: whether the norm subtracts the mean (LayerNorm).
+        epsilon: what the norm adds to the variance.
+    """
+
+    vectors: Float[Tensor, "token dim"]
+    bias: Float[Tensor, " token"]
+    centred: bool
+    epsilon: float
+
+    def scale(self, stream: Float[Tensor, "*layer dim"]) -> Float[Tensor, "*layer"]:
+        """Return what the final norm divides a stream by."""
+        x = stream.float()
+        x = x - x.mean(-1, keepdim=True) if self.centred else x
+        return (x.square().mean(-1) + self.epsilon).sqrt()

@@ -1,7 +1,7 @@
 """The one class with state: a Hugging Face model with its processor, its family and its taps."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import torch
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from interp.analysis import View
 from interp.families import Family
-from interp.heads import HeadWeights
+from interp.heads import HeadWeights, LogitDirections
 from interp.interventions import SITES, Intervention
 from interp.preparation import Preparation, batched
-from interp.projections import head_weights
+from interp.projections import head_weights, logit_directions
 from interp.prompt import Prompt, Request
 from interp.running import Conversations, Pass
 from interp.taps import RUNNING, install
@@ -52,6 +52,7 @@ class Model:
         context = getattr(self.text_config, "max_position_embeddings", None)
         self._again = Preparation(processor, family, self.config, context, needs_image)
         self._seen = None
+        self._derived: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         """Say what it is and how large."""
@@ -181,6 +182,11 @@ class Model:
             beyond = [i for i in change.layers or () if i >= self.layers] if change.part == "decoder" else []
             if beyond:
                 raise ValueError(f"{change} names layers {beyond}, but {self.name} has layers 0..{self.layers - 1}")
+            lacking = [p for p in change.heads or () if p[0] >= self.layers or p[1] >= self.heads]
+            if lacking and change.part == "decoder":
+                raise ValueError(
+                    f"{change} names heads {lacking}, but {self.name} has layers 0..{self.layers - 1} with heads 0..{self.heads - 1}"
+                )
             if change.site not in self.sites:
                 raise ValueError(f"{change} acts at {change.site}, but {self.name} has only {', '.join(self.sites)}")
             for selection in change.selections():
@@ -201,15 +207,30 @@ class Model:
             raise IndexError(f"layer {layer} is not there: {self.name} has layers 0..{self.layers - 1}")
         return head_weights(self.blocks[layer], self.family, self.text_config, self.decoder)
 
+    def derived(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what is worked out from the weights under a name, made once: the weights are frozen, so it stays true."""
+        if name not in self._derived:
+            self._derived[name] = make()
+        return self._derived[name]
+
     def unembed(self, stream: Tensor) -> Tensor:
         """Return the logits (..., vocab) that the final norm and the head make of a residual stream (..., dim)."""
         norm = self.decoder.get_submodule(self.family.final_norm)
         with torch.no_grad():
             return self.module.get_output_embeddings()(norm(stream.to(self.device, self.dtype)))
 
+    def directions(self, ids: Sequence[int]) -> LogitDirections:
+        """Return what the stream after the last layer is multiplied by for the logits of some tokens.
+
+        Raises:
+            TypeError: packed (quantised) weights.
+        """
+        norm = self.decoder.get_submodule(self.family.final_norm)
+        return logit_directions(self.module.get_output_embeddings(), norm, torch.tensor(list(ids)))
+
     def view(self, prompt: Prompt) -> View:
         """Return what an analysis may know about a prompt and this model beside the arrays of a pass."""
-        return View(prompt.layout, prompt.tokens, prompt.ids, weights=self.weights, unembed=self.unembed)
+        return View(prompt.layout, prompt.tokens, prompt.ids, weights=self.weights, unembed=self.unembed, directions=self.directions)
 
     @property
     def seen(self) -> Any:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from interp.families import Family
-from interp.heads import HeadWeights
+from interp.heads import HeadWeights, LogitDirections
 
 FUSED = ("c_attn", "query_key_value", "qkv_proj", "W_pack")
 OUTPUTS = ("o_proj", "c_proj", "dense", "out_proj")
@@ -46,6 +46,21 @@ def head_weights(layer: nn.Module, family: Family, config: Any, decoder: nn.Modu
         centred=isinstance(norm, nn.LayerNorm),
         epsilon=epsilon,
     )
+
+
+def logit_directions(head: nn.Module, norm: nn.Module, ids: Tensor) -> LogitDirections:
+    """Return what the stream is multiplied by for the logits of some tokens; the final norm's gain folded in.
+
+    Raises:
+        TypeError: packed (quantised) weights.
+    """
+    weight, bias = _plain(head)
+    rows, gain = weight[ids.to(weight.device)], _gain(norm)
+    vectors, centred = rows * gain, isinstance(norm, nn.LayerNorm)
+    shift = getattr(norm, "bias", None)
+    added = bias[ids.to(bias.device)] + (0 if shift is None else rows @ shift.detach().float())
+    epsilon = float(getattr(norm, "variance_epsilon", getattr(norm, "eps", 0.0)) or 0.0)
+    return LogitDirections(vectors - vectors.mean(-1, keepdim=True) if centred else vectors, added, centred, epsilon)
 
 
 def _rotary(decoder: nn.Module, attention: nn.Module) -> Tensor | None:

@@ -1,14 +1,14 @@
 """Analyses: frozen values with settings that reduce each layer to a small partial, and the partials to a Result."""
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, final
 
 from torch import Tensor
 
 from interp.data import EVERY, Layout, Selector, tokens
-from interp.heads import HeadWeights
+from interp.heads import HeadWeights, LogitDirections
 from interp.prompt import Capture
 from interp.result import Result
 
@@ -36,6 +36,7 @@ class View:
     layer: int = -1
     weights: Callable[[int], HeadWeights] | None = field(default=None, repr=False)
     unembed: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
+    directions: Callable[[Sequence[int]], LogitDirections] | None = field(default=None, repr=False)
 
     def restricted_to(self, rows: Selector) -> tuple[list[int] | None, "View"]:
         """Return which of the query rows a selection takes (None for all), and the view of them.

@@ -1,0 +1,221 @@
+"""What the residual stream already says: the logit lens, and what every head and MLP adds to a logit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.analysis import Analysis, View
+from interp.data import EMITTING, EVERY, PREDICTING, Selector, tokens
+from interp.heads import LogitDirections
+from interp.result import Result
+
+_NO_MODEL = "needs the model's output head, which a capture does not hold: on_capture(analysis, capture, view=model.view(prompt))"
+
+
+@final
+@dataclass(frozen=True)
+class LensTable(Result):
+    """What the model would say if it stopped after each layer, at every position.
+
+    `top` are the ids of the most probable next tokens after each layer, best first, `top_log_probability` their log-probability
+    (nats); `following` is the log-probability of the token that does come next and `rank` its rank, 0 for the most probable; NaN and
+    -1 at the last token of the conversation, which nothing follows. `entropy` is that of the distribution, in nats.
+    """
+
+    top: Int[Tensor, "layer token candidate"]
+    top_log_probability: Float[Tensor, "layer token candidate"]
+    following: Float[Tensor, "layer token"]
+    rank: Int[Tensor, "layer token"]
+    entropy: Float[Tensor, "layer token"]
+    layers: tuple[int, ...]
+    positions: tuple[int, ...]
+    words: tuple[str, ...]
+
+    @classmethod
+    def summary_field(cls) -> str:
+        """Return `following`."""
+        return "following"
+
+    @property
+    def labels(self) -> dict[str, list]:
+        """The layers and the positions."""
+        return {"layer": list(self.layers), "token": list(self.positions)}
+
+
+@final
+@dataclass(frozen=True)
+class LogitLens(Analysis):
+    """Read the stream after every layer through the final norm and the output head.
+
+    After the last layer this is what the model says.
+
+    Args:
+        top: how many of the most probable tokens to keep.
+        positions: where to read.
+
+    Raises:
+        ValueError: fewer than one token to keep.
+
+    References: nostalgebraist, interpreting GPT: the logit lens (2020). Differs: no.
+    """
+
+    top: int = 5
+    positions: Selector = EVERY
+    want: ClassVar[frozenset[str]] = frozenset({"resid_post"})
+
+    def __post_init__(self) -> None:
+        """Refuse to keep nothing."""
+        if self.top < 1:
+            raise ValueError(f"top is how many tokens to keep, at least 1; got {self.top}")
+
+    @property
+    def rows(self) -> Selector:
+        """It reads no scores and no pattern; the fewest rows there always are."""
+        return EMITTING
+
+    def reduce(self, values: Mapping[str, Tensor], view: View) -> dict[str, Tensor]:
+        """Return what one layer's stream says."""
+        if view.unembed is None:
+            raise ValueError(f"the logit lens {_NO_MODEL}")
+        where = list(_positions(view, self.positions))
+        says = view.unembed(values["resid_post"][where]).float().log_softmax(-1).cpu()
+        told = torch.tensor([view.ids[p + 1] if p + 1 < len(view.ids) else -1 for p in where])
+        following = says.gather(-1, told.clamp_min(0)[:, None])
+        best, top = says.topk(min(self.top, says.shape[-1]), -1)
+        return {
+            "top": top,
+            "top_log_probability": best,
+            "following": torch.where(told >= 0, following[:, 0], torch.nan),
+            "rank": torch.where(told >= 0, (says > following).sum(-1), -1),
+            "entropy": -(says.exp() * says).nan_to_num().sum(-1),
+        }
+
+    def finish(self, partials: Mapping[int, dict[str, Tensor]], view: View) -> LensTable:
+        """Stack the layers."""
+        names = next(iter(partials.values()))
+        found = {n: torch.stack([p[n] for p in partials.values()]) for n in names}
+        where = _positions(view, self.positions)
+        return LensTable(**found, layers=tuple(partials), positions=where, words=tuple(view.words[p] for p in where))
+
+
+@final
+@dataclass(frozen=True)
+class LogitParts(Result):
+    """What every part of the model adds to the logit of a token, with the final norm's scale held fixed.
+
+    `embedding + head + mlp + rest`, summed over layers and heads, and `bias` is `logit`. `rest` is what a layer adds beside its heads
+    and its MLP: biases of the attention output, features put in between layers, and in models with a norm behind the
+    attention (Gemma) the difference that norm makes to the heads' output.
+    """
+
+    head: Float[Tensor, "layer head token"]
+    mlp: Float[Tensor, "layer token"]
+    rest: Float[Tensor, "layer token"]
+    embedding: Float[Tensor, " token"]
+    bias: Float[Tensor, " token"]
+    logit: Float[Tensor, " token"]
+    layers: tuple[int, ...]
+    positions: tuple[int, ...]
+    ids: tuple[int, ...]
+
+    @classmethod
+    def summary_field(cls) -> str:
+        """Return `head`."""
+        return "head"
+
+    @property
+    def labels(self) -> dict[str, list]:
+        """The layers, and the positions of the rows that say the tokens."""
+        return {"layer": list(self.layers), "token": list(self.positions)}
+
+
+@final
+@dataclass(frozen=True)
+class LogitAttribution(Analysis):
+    """Split the logit of a token into what every head and every MLP writes towards it.
+
+    A part that writes c at a row whose last stream is x adds (c · g ⊙ W_U[token]) / scale(x): the norm's gain g and scale are those
+    of the actual pass.
+
+    Args:
+        token: the id of the token; by default every token of the reply, at the row that predicts it. Given, it is read at every
+            row that emits a token.
+        against: the id of a token whose logit is subtracted.
+
+    References: Elhage et al., A Mathematical Framework for Transformer Circuits (2021), direct path terms; Nanda and Bloom,
+    TransformerLens, `ActivationCache.logit_attrs`. Differs: no.
+    """
+
+    token: int | None = None
+    against: int | None = None
+    want: ClassVar[frozenset[str]] = frozenset({"z", "mlp_out", "resid_pre", "resid_post"})
+
+    @property
+    def rows(self) -> Selector:
+        """It reads no scores and no pattern; the fewest rows there always are."""
+        return EMITTING
+
+    def reduce(self, values: Mapping[str, Tensor], view: View) -> dict[str, Tensor]:
+        """Return what one layer's parts add, before the division by the scale."""
+        if view.weights is None:
+            raise ValueError(f"direct logit attribution {_NO_MODEL}")
+        where = list(self._where(view))
+        along, _ = self._directions(view)
+        z, mlp, pre, post = (values[n][where].float() for n in ("z", "mlp_out", "resid_pre", "resid_post"))
+        seen_by_head = torch.einsum("nd,hdk->nhk", along.vectors, view.weights(view.layer).W_O)
+        parts = {
+            "head": (seen_by_head.to(z.device) * z).sum(-1).T,
+            **{n: (x * along.vectors.to(x.device)).sum(-1) for n, x in (("mlp", mlp), ("pre", pre), ("post", post))},
+            "scale": along.scale(post),
+        }
+        return {n: x.cpu() for n, x in parts.items()}
+
+    def finish(self, partials: Mapping[int, dict[str, Tensor]], view: View) -> LogitParts:
+        """Divide by the scale of the last layer's stream, and account for what is neither head nor MLP."""
+        if tuple(partials) != tuple(range(len(partials))):
+            raise ValueError(f"direct logit attribution needs every layer from 0 on, got {list(partials)}")
+        found = {n: torch.stack([p[n] for p in partials.values()]) for n in next(iter(partials.values()))}
+        scale, bias = found["scale"][-1], self._directions(view)[0].bias.cpu()
+        after = torch.cat([found["pre"][1:], found["post"][-1:]])
+        rest = after - found["pre"] - found["head"].sum(1) - found["mlp"]
+        return LogitParts(
+            found["head"] / scale,
+            found["mlp"] / scale,
+            rest / scale,
+            found["pre"][0] / scale,
+            bias,
+            found["post"][-1] / scale + bias,
+            tuple(partials),
+            self._where(view),
+            self._directions(view)[1],
+        )
+
+    def _where(self, view: View) -> tuple[int, ...]:
+        return _positions(view, PREDICTING if self.token is None else EMITTING)
+
+    def _directions(self, view: View) -> tuple[LogitDirections, tuple[int, ...]]:
+        if view.directions is None:
+            raise ValueError(f"direct logit attribution {_NO_MODEL}")
+        where = self._where(view)
+        told = tuple(view.ids[p + 1] if self.token is None else self.token for p in where)
+        found = view.directions(told)
+        if self.against is None:
+            return found, told
+        other = view.directions([self.against])
+        difference = LogitDirections(
+            found.vectors - other.vectors, found.bias - other.bias, found.centred, found.epsilon
+        )
+        return difference, told
+
+
+def _positions(view: View, which: Selector) -> tuple[int, ...]:
+    found: Any = view.layout.positions(which)
+    if not found:
+        raise ValueError(
+            f"the positions {tokens(which)} take no token of this conversation; does it need a reply? prompt.with_response(reply)"
+        )
+    return tuple(found)

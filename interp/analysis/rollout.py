@@ -1,0 +1,192 @@
+"""Where attention leads over all layers together: attention rollout, and relevance weighted by gradients."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.analysis import Analysis, View
+from interp.data import EMITTING, Segment, Selector
+from interp.result import Result
+
+
+def rollout(patterns: Float[Tensor, "layer query key"], residual: float = 0.5) -> Float[Tensor, "layer query key"]:
+    """Return how much of each token, followed through the layers so far, comes from each token of the input.
+
+    R_l = (ρ I + (1 - ρ) A_l) R_{l-1}, R before the first layer the identity. Rows sum to 1 where those of A do.
+
+    Args:
+        patterns: one head-reduced pattern a layer, rows over all tokens.
+        residual: ρ, how much of a token stays where it is.
+
+    References: Abnar and Zuidema, Quantifying Attention Flow in Transformers (2020), section 3. Differs: no.
+    """
+    identity = torch.eye(patterns.shape[-1])
+    through, found = identity, []
+    for pattern in patterns.float():
+        through = (residual * identity + (1 - residual) * pattern) @ through
+        found.append(through)
+    return torch.stack(found)
+
+
+def relevance(updates: Float[Tensor, "layer query key"]) -> Float[Tensor, "layer query key"]:
+    """Return how relevant each token of the input is to each row after every layer: R ← R + Ā R from the identity.
+
+    Args:
+        updates: Ā of every layer, non-negative.
+
+    References: Chefer et al., Generic Attention-model Explainability (2021), equation 6. Differs: no.
+    """
+    through, found = torch.eye(updates.shape[-1]), []
+    for update in updates.float():
+        through = through + update @ through
+        found.append(through)
+    return torch.stack(found)
+
+
+def relevance_update(
+    pattern: Float[Tensor, "head query key"], gradient: Float[Tensor, "head query key"]
+) -> Float[Tensor, "query key"]:
+    """Return Ā, the mean over heads of what in A ⊙ ∂ ln p/∂A speaks for the target; in nats, at least 0.
+
+    Args:
+        pattern: A.
+        gradient: of the loss -ln p, hence the sign.
+
+    References: Chefer et al. (2021), equation 5. Differs: the gradient is that of ln p, not of the logit.
+    """
+    return (-pattern.float() * gradient.float()).clamp_min(0).mean(0)
+
+
+@final
+@dataclass(frozen=True)
+class Roots(Result):
+    """Where what is in each row comes from, after every layer: over all tokens of the conversation (`key`).
+
+    For attention rollout a share that sums to 1; for gradient-weighted relevance without unit, 1 for the row itself before the first
+    layer. `image` are the positions of the image tokens.
+    """
+
+    share: Float[Tensor, "layer query key"]
+    layers: tuple[int, ...]
+    queries: tuple[int, ...]
+    image: tuple[int, ...]
+    words: tuple[str, ...]
+    kind: str
+
+    @classmethod
+    def summary_field(cls) -> str:
+        """Return `share`."""
+        return "share"
+
+    @property
+    def labels(self) -> dict[str, list]:
+        """The layers and the positions of the rows."""
+        return {"layer": list(self.layers), "query": list(self.queries)}
+
+    def on_image(self, query: int | None = None, layer: int | None = None) -> Float[Tensor, " token"]:
+        """Return the values of the image tokens for one row.
+
+        Args:
+            query: the position of the row; by default the last one, and for gradients the row that predicts the target.
+            layer: after which layer; the last by default.
+
+        Raises:
+            ValueError: a row or layer that is not there, or no image.
+        """
+        if not self.image:
+            raise ValueError("this conversation has no image")
+        layer = self.layers[-1] if layer is None else layer
+        query = self.target_row if query is None else query
+        if layer not in self.layers or query not in self.queries:
+            raise ValueError(
+                f"row {query} of layer {layer} is not there: rows {list(self.queries)}, layers {list(self.layers)}"
+            )
+        return self.share[self.layers.index(layer), self.queries.index(query), list(self.image)]
+
+    @property
+    def target_row(self) -> int:
+        """The last row that anything but itself is relevant to."""
+        others = self.share[-1].clone()
+        others[torch.arange(len(self.queries)), list(self.queries)] = 0
+        found = others.any(-1).nonzero().flatten().tolist()
+        return self.queries[found[-1] if found else -1]
+
+
+@final
+@dataclass(frozen=True)
+class AttentionRollout(Analysis):
+    """Follow attention through the layers, the residual stream counted as attention of a token to itself.
+
+    Keeps one head-reduced pattern a layer until the end.
+
+    Args:
+        heads: how the heads of a layer are put together.
+        residual: how much of a token stays where it is, in [0, 1].
+        queries: the rows to return.
+
+    Raises:
+        ValueError: an unknown way, or a share outside [0, 1].
+
+    References: Abnar and Zuidema (2020). Differs: offers the largest head's attention beside the mean; rows are renormalised then.
+    """
+
+    heads: Literal["mean", "max"] = "mean"
+    residual: float = 0.5
+    queries: Selector = EMITTING
+    want: ClassVar[frozenset[str]] = frozenset({"pattern"})
+
+    def __post_init__(self) -> None:
+        """Refuse unknown settings."""
+        if self.heads not in ("mean", "max") or not 0 <= self.residual <= 1:
+            raise ValueError(f"heads is 'mean' or 'max' and residual in [0, 1], got {self.heads!r} and {self.residual}")
+
+    def reduce(self, values: Mapping[str, Tensor], view: View) -> Float[Tensor, "query key"]:
+        """Return one layer's pattern with its heads put together."""
+        pattern = values["pattern"].float()
+        if self.heads == "mean":
+            return pattern.mean(0).cpu()
+        largest = pattern.amax(0)
+        return (largest / largest.sum(-1, keepdim=True)).cpu()
+
+    def finish(self, partials: Mapping[int, Tensor], view: View) -> Roots:
+        """Multiply the layers."""
+        whole = rollout(torch.stack(list(partials.values())), self.residual)
+        return _roots(whole, tuple(partials), self.queries, view, "rollout")
+
+
+@final
+@dataclass(frozen=True)
+class GradientRelevance(Analysis):
+    """Find the tokens that speak for a target, following attention through the layers where it raises the target's probability.
+
+    `measure(..., GradientRelevance(), target=0)`; `on_image()` of the result is the picture.
+
+    Args:
+        queries: the rows to return.
+
+    References: Chefer et al., Generic Attention-model Explainability (2021). Differs: the gradient is that of ln p.
+    """
+
+    queries: Selector = EMITTING
+    want: ClassVar[frozenset[str]] = frozenset({"pattern"})
+    grad: ClassVar[frozenset[str]] = frozenset({"pattern"})
+
+    def reduce(self, values: Mapping[str, Tensor], view: View) -> Float[Tensor, "query key"]:
+        """Return one layer's update."""
+        return relevance_update(values["pattern"], values["pattern_grad"]).cpu()
+
+    def finish(self, partials: Mapping[int, Tensor], view: View) -> Roots:
+        """Add up the layers."""
+        return _roots(relevance(torch.stack(list(partials.values()))), tuple(partials), self.queries, view, "relevance")
+
+
+def _roots(whole: Tensor, layers: tuple[int, ...], queries: Selector, view: View, kind: str) -> Roots:
+    where = view.layout.positions(queries)
+    if not where:
+        raise ValueError(f"the rows {queries} take no token of this conversation")
+    image = view.layout.positions(Segment.IMAGE)
+    return Roots(whole[:, list(where)].contiguous(), layers, where, image, view.words, kind)
