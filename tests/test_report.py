@@ -157,10 +157,9 @@ def test_without_sinks_the_most_attended_token_is_taken_and_labelled(found) -> N
     assert not rest.found
     assert len(rest.positions) == 1
     assert rest.control not in rest.positions
-    received = torch.stack([one.table.received.mean((0, 1)) for one in found.looks], 0)[
-        :, : max(rest.positions[0], rest.control) + 1
-    ]
-    assert float(received[:, rest.positions[0]].mean()) >= float(received[:, rest.control].mean())
+    both = (*rest.positions, rest.control)
+    most, control = (sum(float(one.table.received[:, :, p].mean()) for one in found.looks) for p in both)
+    assert most >= control
     assert treatments(rest)[0].name == "most attended token (no sink) masked"
     without = replace(found, rest=rest)
     text = page(without, pictures(without), summary(without, "x", 1.0))
@@ -241,12 +240,8 @@ def test_what_a_model_says_cannot_become_part_of_the_page(found) -> None:
         for o in found.outcomes
     ]
     shown = replace(found.shown, word=EVIL)
-    evil = replace(
-        found,
-        outcomes=tuple(said),
-        looks=(shown, *found.looks[1:]),
-        rest=replace(found.rest, words=(EVIL,) * len(found.rest.words)),
-    )
+    rest = replace(found.rest, words=(EVIL,) * len(found.rest.words), control_word=EVIL)
+    evil = replace(found, outcomes=tuple(said), looks=(shown, *found.looks[1:]), rest=rest)
     text = page(evil, pictures(evil), summary(evil, EVIL, 1.0))
     assert "<script" not in text
     assert "&lt;script&gt;" in text
@@ -255,10 +250,10 @@ def test_what_a_model_says_cannot_become_part_of_the_page(found) -> None:
 
 def test_tables_are_escaped_and_invented_words_marked() -> None:
     assert "<b>" not in table(Table("<b>", ("<b>", "<b>"), (("<b>", "<b>"),)))
-    scene = next(s for s in scenes("test", 20) if "chair" not in s.present and "table" in s.present)
+    scene = next(s for s in scenes("test", 50) if "chair" not in s.present)
     assert (
-        marked("a <table> and a Chair & chairs", scene)
-        == "a &lt;table&gt; and a <mark>Chair</mark> &amp; <mark>chairs</mark>"
+        marked("a <b> and a Chair & chairs", scene)
+        == "a &lt;b&gt; and a <mark>Chair</mark> &amp; <mark>chairs</mark>"
     )
 
 

@@ -7,7 +7,7 @@ from interp.plot.rates import rates
 from interp.plot.scene import scene
 from interp.plot.shares import budget, shares
 from interp.plot.sinks import massive, received
-from interp.plot.style import SEGMENT_COLOURS, shown, style
+from interp.plot.style import SEGMENT_COLOURS, shown, style, visible
 from interp.plot.words import coloured_words
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "shares",
     "shown",
     "style",
+    "visible",
 ]

@@ -56,10 +56,14 @@ def axes_or_new(ax: Axes | None, size: tuple[float, float] = (5.0, 3.4)) -> Axes
     return pyplot.subplots(figsize=size, layout="constrained")[1]
 
 
+def visible(word: str) -> str:
+    """Return a token as it can be read: line breaks, tabs and lone spaces made visible."""
+    return word.replace("\n", "\\n").replace("\t", "\\t") if word.strip() else repr(word)[1:-1] or "''"
+
+
 def shown(word: str) -> str:
-    """Return a token as it can be read in a picture: line breaks and lone spaces made visible, nothing taken for mathematics."""
-    visible = word.replace("\n", "\\n").replace("\t", "\\t") if word.strip() else repr(word)[1:-1] or "''"
-    return visible.replace("$", r"\$")
+    """Return a token as it can be read in a picture: `visible`, and nothing taken for mathematics."""
+    return visible(word).replace("$", r"\$")
 
 
 def whole_ticks(ax: Axes, axis: str = "x") -> None:

@@ -7,7 +7,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from interp.plot import shown as readable
+from interp.plot import visible
 from interp.report.asking import Outcome
 from interp.report.pictures import Picture
 from interp.report.study import Study
@@ -102,7 +102,7 @@ def _lead(study: Study) -> str:
 
 def _facts(study: Study) -> str:
     before, rest = study.outcomes[0], study.rest
-    said = " and ".join(readable(w) for w in rest.words)
+    said = " and ".join(visible(w) for w in rest.words)
     boxes = [
         (_percent(before.yes_no.accuracy.value), "of yes/no questions right"),
         (_percent(before.captions.recall.value), "of visible objects named in captions"),
@@ -152,7 +152,7 @@ def _inside_text(study: Study) -> str:
 def _resting_text(study: Study) -> str:
     rest = study.rest
     pairs = zip(rest.words, rest.positions, strict=True)
-    said = " and ".join(f"“{escape(readable(w))}” (position {p})" for w, p in pairs)
+    said = " and ".join(f"“{escape(visible(w))}” (position {p})" for w, p in pairs)
     what = (
         "An attention sink is a token that much of the attention rests on whatever is said: a token is a sink of a layer "
         "when it gets more than 0.3 of the attention of those that see it, and a sink of the model when that holds in a "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final, final
 
-from interp.plot import shown as readable
+from interp.plot import visible
 from interp.report.asking import Outcome
 from interp.report.looking import PARTS
 from interp.report.study import Study
@@ -71,7 +71,7 @@ def _resting(study: Study) -> Table:
     rest = study.rest
     rows = [
         (
-            f"{readable(word)} at {position}",
+            f"{visible(word)} at {position}",
             f"{scenes} of {rest.looked}",
             ", ".join(map(str, layers)) or "none",
             f"{received:.2f}",
@@ -80,7 +80,7 @@ def _resting(study: Study) -> Table:
             rest.positions, rest.words, rest.scenes, rest.layers, rest.received, strict=True
         )
     ]
-    rows.append((f"{readable(rest.control_word)} at {rest.control} (control)", "", "", f"{rest.control_received:.2f}"))
+    rows.append((f"{visible(rest.control_word)} at {rest.control} (control)", "", "", f"{rest.control_received:.2f}"))
     title = "Attention sinks" if rest.found else "No sink by the default bounds; the most attended token"
     return Table(title, ("token", "a sink in replies", "in layers", "attention received, at most"), tuple(rows))
 
