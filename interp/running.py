@@ -147,6 +147,8 @@ class Pass:
 
     def explicit_rows(self, part: str, layer: int, queries: int) -> Tensor | None:
         """Return which of the new query rows need explicit scores and pattern: indices, or None for all of them."""
+        if self.clean is not None and part == "decoder":
+            return None
         stays_local = self.local and part == "decoder"
         wanted = [self.rows] if stays_local or any(self.reads(part, s, layer) for s in ATTENTION_SITES) else []
         wanted += [tokens(c.queries) for c in self.changes if any(c.takes(part, s, layer) for s in ATTENTION_SITES)]

@@ -7,8 +7,8 @@ sdpa attention; where only some query rows are looked at, those rows alone are c
 
 import functools
 import inspect
-from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -77,52 +77,58 @@ class StreamTaps(nn.Module):
             setattr(self, site, Tap("decoder", site, layer, f"blocks.{layer}.hook_{site}"))
 
 
-def _explicit(
-    taps: AttentionTaps, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float, softcap: float | None
-) -> tuple[Tensor, Tensor]:
-    """Attend the way transformers' eager attention does, through the taps on scores and pattern."""
-    scores = torch.matmul(q, k.transpose(2, 3)) * scaling
-    return _attend(taps, scores, v, mask, softcap)
+@final
+@dataclass(frozen=True)
+class _Rows:
+    """Some query rows of one attention call, and all that is needed to attend from them.
 
-
-def _attend(
-    taps: AttentionTaps, scores: Tensor, v: Tensor, mask: Tensor | None, softcap: float | None
-) -> tuple[Tensor, Tensor]:
-    if softcap is not None:
-        scores = torch.tanh(scores / softcap) * softcap
-    scores = taps.attn_scores(scores)
-    if mask is not None:
-        scores = scores + mask
-    pattern = taps.pattern(scores.softmax(-1, dtype=torch.float32).to(v.dtype))
-    return torch.matmul(pattern, v), pattern
-
-
-def _local(
-    attend: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    q: Tensor,
-    own: tuple[Tensor, Tensor],
-    still: tuple[Tensor, Tensor],
-    at: Tensor,
-    scaling: float,
-) -> tuple[Tensor, Tensor]:
-    """Attend to the keys and values `still`, but each row (at the positions `at`) to its own key and value as they are now.
-
-    Where `still` is the same without gradient: the loss of a token is read at one row, and depends on that row's pattern through
-    that row's own stream alone. So the gradient of the sum of all losses is, in each row, the gradient of that row's loss, and
-    one backward pass serves every token. Where `still` is what an undisturbed pass computed: rows that are disturbed do not
-    see each other's disturbance, as if each were a step of decoding behind a clean cache.
+    Args:
+        q: their queries (batch, head, query, head_dim).
+        k: all keys, once for every query head.
+        v: all values, likewise.
+        mask: what is added to their scores.
+        at: the position of each among the keys.
+        scaling: what scores are multiplied by.
+        softcap: what bounds the scores, where a model bounds them.
     """
-    still_k, still_v = still
-    mine = torch.zeros(len(at), still_k.shape[2], dtype=q.dtype, device=q.device)
-    mine[torch.arange(len(at), device=q.device), at] = 1
-    off_k, off_v = (
-        own[0] - still_k[:, :, at],
-        own[1] - still_v[:, :, at],
-    )  # with the same: zero in value, not in gradient
-    scores = torch.matmul(q, still_k.transpose(2, 3)) * scaling
-    scores = scores + ((q * off_k).sum(-1, keepdim=True) * scaling) * mine
-    z, pattern = attend(scores, still_v)
-    return z + (pattern * mine).sum(-1, keepdim=True) * off_v, pattern
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    mask: Tensor | None
+    at: Tensor
+    scaling: float
+    softcap: float | None
+
+    def attend(self, taps: AttentionTaps) -> tuple[Tensor, Tensor]:
+        """Return z and pattern the way transformers' eager attention computes them, through the taps on scores and pattern."""
+        return self._through(taps, torch.matmul(self.q, self.k.transpose(2, 3)) * self.scaling, self.v)
+
+    def attend_apart(self, taps: AttentionTaps, still_k: Tensor, still_v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return z and pattern where each row sees its own key and value as they are now, and every other as it `still` is.
+
+        Where `still` is the same without gradient: the loss of a token is read at one row, and depends on that row's pattern
+        through that row's own stream alone. So the gradient of the sum of all losses is, in each row, the gradient of that
+        row's loss, and one backward pass serves every token. Where `still` is what an undisturbed pass computed: rows that are
+        disturbed do not see each other's disturbance, as if each were a step of decoding behind a clean cache.
+        """
+        fresh = self.at - still_k.shape[2]  # counted from the end, where the newest keys stand in both
+        off_k, off_v = self.k[:, :, fresh] - still_k[:, :, self.at], self.v[:, :, fresh] - still_v[:, :, self.at]
+        own = torch.zeros(len(self.at), still_k.shape[2], dtype=self.q.dtype, device=self.q.device)
+        own[torch.arange(len(self.at), device=self.q.device), self.at] = 1
+        scores = torch.matmul(self.q, still_k.transpose(2, 3)) * self.scaling
+        scores = scores + ((self.q * off_k).sum(-1, keepdim=True) * self.scaling) * own
+        z, pattern = self._through(taps, scores, still_v)
+        return z + (pattern * own).sum(-1, keepdim=True) * off_v, pattern
+
+    def _through(self, taps: AttentionTaps, scores: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        if self.softcap is not None:
+            scores = torch.tanh(scores / self.softcap) * self.softcap
+        scores = taps.attn_scores(scores)
+        if self.mask is not None:
+            scores = scores + self.mask
+        pattern = taps.pattern(scores.softmax(-1, dtype=torch.float32).to(v.dtype))
+        return torch.matmul(pattern, v), pattern
 
 
 def _grouped(x: Tensor, heads: int) -> Tensor:
@@ -150,58 +156,74 @@ def attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **kwargs: Any,
+    **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return what transformers' attention functions return: z (batch, query, head, head_dim), and the pattern where it is whole."""
-    taps, now, softcap = module.taps, running.get(), kwargs.get("softcap")
-    rows = _rows(taps, now, query.shape[2])
-    clean = now.clean[taps.layer] if now is not None and now.clean is not None and taps.part == "decoder" else None
-    if softcap is not None or clean is not None:
-        rows = None
-    watched = any(t.looked_at() for t in (taps.q, taps.k, taps.v, taps.z))
-    fast = dict(dropout=dropout, scaling=scaling, **kwargs)
-    if rows is not None and not len(rows) and not watched:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **fast)
+    """Return what transformers' attention functions return: z (batch, query, head, head_dim), and the pattern where it is whole.
+
+    Rows that nothing looks at take transformers' own sdpa attention; rows that something looks at are computed explicitly.
+    """
+    taps, now = module.taps, running.get()
+    rows = _rows(taps, now, query.shape[2], options)
+    fast = functools.partial(sdpa_attention_forward, module, attention_mask=attention_mask, **options)
+    if rows is not None and not len(rows) and not any(t.looked_at() for t in (taps.q, taps.k, taps.v, taps.z)):
+        return fast(query, key, value)
     query, key, value = (
         t(x.transpose(1, 2)).transpose(1, 2) for t, x in zip((taps.q, taps.k, taps.v), (query, key, value), strict=True)
     )
-    pattern = None
-    if rows is not None:
-        whole = (x.detach() for x in (query, key, value)) if now and now.local else (query, key, value)
-        z = sdpa_attention_forward(module, *whole, attention_mask, **fast)[0]
-    if rows is None or len(rows):
-        some = torch.arange(query.shape[2], device=query.device) if rows is None else rows.to(query.device)
-        causal = kwargs.get("is_causal") if kwargs.get("is_causal") is not None else getattr(module, "is_causal", True)
-        keys = key.shape[2] if clean is None else clean[0].shape[2]
-        mask = _additive(attention_mask, query, keys, some, bool(causal))
-        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        chosen, at = query if rows is None else query[:, :, some], some + keys - query.shape[2]
-        k, v = _grouped(key, query.shape[1]), _grouped(value, query.shape[1])
-        attend = functools.partial(_attend, taps, mask=mask, softcap=softcap)
-        with _showing(now, rows):
-            if clean is not None:
-                still = (_grouped(clean[0], query.shape[1]), _grouped(clean[1], query.shape[1]))
-                part, pattern = _local(attend, chosen, (k, v), still, at, scale)
-            elif now is not None and now.local and taps.part == "decoder":
-                own, still = (k[:, :, at], v[:, :, at]), (k.detach(), v.detach())
-                part, pattern = _local(attend, chosen, own, still, at, scale)
-            else:
-                part, pattern = _explicit(taps, chosen, k, v, mask, scale, softcap)
-        part = part.transpose(1, 2)
-        z = part.contiguous() if rows is None else z.index_copy(1, some, part)
-    return taps.z(z), pattern if rows is None else None
+    if rows is None:
+        z, pattern = _explicit(module, now, (query, key, value), attention_mask, None, options)
+        return taps.z(z.contiguous()), pattern
+    still = now is not None and now.local
+    z = fast(*(x.detach() if still else x for x in (query, key, value)))[0]
+    if len(rows):
+        rows = rows.to(query.device)
+        part, _ = _explicit(module, now, (query, key, value), attention_mask, rows, options)
+        z = z.index_copy(1, rows, part)
+    return taps.z(z), None
 
 
-def _rows(taps: AttentionTaps, now: Pass | None, queries: int) -> Tensor | None:
-    if any(t.fwd_hooks or t.bwd_hooks for t in (taps.attn_scores, taps.pattern)):
+def _rows(taps: AttentionTaps, now: Pass | None, queries: int, options: dict[str, Any]) -> Tensor | None:
+    """Return which query rows must be computed explicitly: indices, or None for all of them."""
+    hooked = any(t.fwd_hooks or t.bwd_hooks for t in (taps.attn_scores, taps.pattern))
+    if hooked or options.get("softcap") is not None:  # sdpa knows no softcap
         return None
     return torch.empty(0, dtype=torch.long) if now is None else now.explicit_rows(taps.part, taps.layer, queries)
 
 
-def _showing(now: Pass | None, rows: Tensor | None) -> Any:
-    return nullcontext() if now is None else now.showing(rows)
+def _explicit(
+    module: nn.Module,
+    now: Pass | None,
+    qkv: tuple[Tensor, Tensor, Tensor],
+    mask: Tensor | None,
+    rows: Tensor | None,
+    options: dict[str, Any],
+) -> tuple[Tensor, Tensor]:
+    """Return z (batch, query, head, head_dim) and pattern of some query rows (None: of all)."""
+    query, key, value = qkv
+    taps, heads = module.taps, query.shape[1]
+    inside = now if taps.part == "decoder" else None
+    clean = None if inside is None or inside.clean is None else inside.clean[taps.layer]
+    keys = key.shape[2] if clean is None else clean[0].shape[2]
+    some = torch.arange(query.shape[2], device=query.device) if rows is None else rows
+    said, scaling = options.get("is_causal"), options.get("scaling")
+    causal = bool(getattr(module, "is_causal", True) if said is None else said)
+    call = _Rows(
+        query if rows is None else query[:, :, rows],
+        _grouped(key, heads),
+        _grouped(value, heads),
+        _additive(mask, query, keys, some, causal),
+        some + keys - query.shape[2],
+        query.shape[-1] ** -0.5 if scaling is None else scaling,
+        options.get("softcap"),
+    )
+    with nullcontext() if now is None else now.showing(rows):
+        if clean is not None:
+            z, pattern = call.attend_apart(taps, _grouped(clean[0], heads), _grouped(clean[1], heads))
+        elif inside is not None and inside.local:
+            z, pattern = call.attend_apart(taps, call.k.detach(), call.v.detach())
+        else:
+            z, pattern = call.attend(taps)
+    return z.transpose(1, 2), pattern
 
 
 def _first(output: Any) -> Tensor:
@@ -219,9 +241,8 @@ def _by_token(tap: Tap, value: Tensor) -> Tensor:
         return tap(value)
     apart = value.view(now.roles.batch, -1, value.shape[-1])
     changed = tap(apart)
-    return (
-        value if changed is apart and not now.gradient else changed.reshape(value.shape)
-    )  # gradients reach what is used
+    kept = changed is apart and not now.gradient  # gradients reach only what is used afterwards
+    return value if kept else changed.reshape(value.shape)
 
 
 def _tap_output(module: nn.Module, tap: Tap) -> None:

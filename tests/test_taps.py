@@ -74,7 +74,7 @@ def test_an_unwatched_model_never_computes_attention_explicitly(model_of, pictur
     def refuse(*args):
         raise AssertionError("explicit attention")
 
-    monkeypatch.setattr(taps, "_attend", refuse)
+    monkeypatch.setattr(taps, "_explicit", refuse)
     model = model_of("llava")
     prompt = question(model, picture)
     forward(model, [prompt], wanted=frozenset({("decoder", "z"), ("decoder", "resid_post")}))
