@@ -1,9 +1,10 @@
 """Attention sinks and massive activations: tokens that much of the attention rests on, and the large dimensions they carry."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -92,6 +93,72 @@ class SinkTable(Result):
             )
         return lines
 
+    @property
+    def massive_positions(self) -> tuple[int, ...]:
+        """The tokens that carry a massive activation after any layer."""
+        return tuple(self.is_massive().any(0).nonzero().flatten().tolist())
+
+    def coincidence(self) -> dict[str, tuple[int, ...]]:
+        """Return which tokens are a sink and carry a massive activation (`both`), and which only one of the two.
+
+        References: Sun et al., Massive Activations (2024), section 4: attention rests on the tokens that carry them. Differs: no.
+        """
+        sinks, large = set(self.positions), set(self.massive_positions)
+        groups = {"both": sinks & large, "sink": sinks - large, "massive": large - sinks}
+        return {name: tuple(sorted(group)) for name, group in groups.items()}
+
+    def table(self, *, every: bool = False) -> pd.DataFrame:
+        """Return one line a sink: where it is, in which layers it is one, how much attention it gets and how large it is.
+
+        `layers` are written as spans ("3-31"), `persistence` is their share of all, `received` and `occupancy` are the largest
+        over the layers, `massive_layers` are those in which its largest entry, at `massive_dim`, is above both bounds.
+
+        Args:
+            every: also the tokens that are a sink or massive in some layer without being a sink of the model.
+
+        References: SPEAR Table 1. Differs: shares, occupancy and massive activations are added.
+        """
+        ratio = self.massive / self.median[:, None].clamp_min(torch.finfo(torch.float32).tiny)
+        large, received = self.is_massive(), self.received.mean(1)
+        some = (self.is_sink | large).any(0).nonzero().flatten().tolist() if every else []
+        lines = []
+        for p in sorted({*self.positions, *some}):
+            best = int(ratio[:, p].argmax())
+            lines.append(
+                {
+                    "position": p,
+                    "token": self.words[p],
+                    "segment": self.segments[p],
+                    "sink": p in self.positions,
+                    "layers": spans([self.layers[i] for i in self.is_sink[:, p].nonzero().flatten().tolist()]),
+                    "persistence": float(self.is_sink[:, p].float().mean()),
+                    "received": float(received[:, p].max()),
+                    "occupancy": float(self.occupancy[:, p].max()),
+                    "massive_layers": spans([self.layers[i] for i in large[:, p].nonzero().flatten().tolist()]),
+                    "massive_dim": int(self.massive_dim[best, p]),
+                    "massive_ratio": float(ratio[best, p]),
+                }
+            )
+        return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+COLUMNS = (
+    *("position", "token", "segment", "sink", "layers", "persistence", "received", "occupancy"),
+    *("massive_layers", "massive_dim", "massive_ratio"),
+)
+"""The columns of `SinkTable.table`."""
+
+
+def spans(layers: Sequence[int]) -> str:
+    """Return layers the way papers write them: `3-31`, or `0, 3-5`; nothing for none."""
+    found: list[list[int]] = []
+    for layer in sorted(layers):
+        if found and layer == found[-1][1] + 1:
+            found[-1][1] = layer
+        else:
+            found.append([layer, layer])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in found)
+
 
 @final
 @dataclass(frozen=True)
@@ -135,7 +202,13 @@ class Sinks(Analysis):
         stream = values["resid_post"].float().abs()
         largest, where = stream.max(-1)
         decided = (received.mean(0) > self.epsilon) | ((received > self.epsilon).float().mean(0) >= 0.5)
-        found = {"received": received, "is_sink": decided, "massive": largest, "massive_dim": where, "median": stream.median()}
+        found = {
+            "received": received,
+            "is_sink": decided,
+            "massive": largest,
+            "massive_dim": where,
+            "median": stream.median(),
+        }
         return {n: v.cpu() for n, v in found.items()}
 
     def finish(self, partials: Mapping[int, dict[str, Tensor]], view: View) -> SinkTable:
@@ -160,4 +233,3 @@ class Sinks(Analysis):
 def _names(layout: Layout) -> tuple[str, ...]:
     names = {s.value: s.name for s in Segment}
     return tuple(names[v] for v in layout.segment.tolist())
-

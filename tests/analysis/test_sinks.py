@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp.analysis import View, on_capture
-from interp.analysis.sinks import Sinks, SinkTable, attention_received
+from interp.analysis.sinks import Sinks, SinkTable, attention_received, spans
 from interp.data import Layout, Segment
 from interp.passes import capture, measure
 
@@ -118,3 +118,38 @@ def test_measuring_is_reducing_a_capture(model_of, picture, tmp_path):
     assert table.segments.count("IMAGE") == len(prompt.layout.positions(Segment.IMAGE))
     again = SinkTable.load(table.save(tmp_path / "x"))
     assert again.rows() == table.rows()
+
+
+def large(token, dim, value=500.0):
+    """Return a quiet stream with one large entry."""
+    stream = torch.full((LENGTH, 8), 0.1)
+    stream[token, dim] = value
+    return stream
+
+
+def test_the_table_says_where_each_sink_persists_and_how_large_it_is():
+    table = found(a=(even(), large(3, 5)), b=(resting(3), large(3, 5)), c=(resting(3), large(3, 6, 800.0)))
+    (line,) = table.table().to_dict("records")
+    assert (line["position"], line["token"], line["segment"], line["sink"]) == (3, "d", "USER", True)
+    assert (line["layers"], line["massive_layers"], line["massive_dim"]) == ("1-2", "0-2", 6)
+    assert line["persistence"] == pytest.approx(2 / 3)
+    assert line["massive_ratio"] == pytest.approx(8000)
+    assert line["received"] == pytest.approx(float(table.received[1, :, 3].mean()))
+    assert line["occupancy"] == pytest.approx(line["received"] * LENGTH)
+
+
+def test_tokens_that_are_only_massive_are_listed_when_asked_for():
+    table = found(a=(resting(3), large(6, 1)))
+    assert table.table()["position"].tolist() == [3]
+    assert table.table(every=True)["position"].tolist()[:2] == [3, 6]
+    assert table.coincidence() == {"both": (), "sink": (3,), "massive": (6,)}
+    assert found(a=(resting(3), large(3, 1))).coincidence() == {"both": (3,), "sink": (), "massive": ()}
+    nothing = found(a=even()).table()
+    assert len(nothing) == 0
+    assert "massive_ratio" in nothing.columns
+
+
+def test_layers_are_written_as_spans():
+    assert spans([]) == ""
+    assert spans([4, 3, 5, 9]) == "3-5, 9"
+    assert spans([0]) == "0"
