@@ -98,15 +98,17 @@ class ModalityImbalance(Analysis):
         return ModalityImbalances(text / image.clamp_min(TINY), text, image, tuple(partials), view.queries)
 
 
-def later_mean(values: Float[Tensor, "query key"], queries: tuple[int, ...]) -> Float[Tensor, " key"]:
-    """Return the mean of each column over the rows after it; NaN for a token after which there is no row.
+def later_mean(values: Float[Tensor, "query key"], queries: tuple[int, ...], least: int = 1) -> Float[Tensor, " key"]:
+    """Return the mean of each column over the rows after it; NaN for a token after which there are fewer than `least` rows.
 
     Args:
         values: one number a row and token.
         queries: the positions of the rows.
+        least: how many rows a mean is worth taking over.
     """
     after = torch.tensor(queries, device=values.device)[:, None] > torch.arange(values.shape[1], device=values.device)
-    return torch.where(after, values.float(), 0).sum(0) / torch.where(after.any(0), after.sum(0), torch.nan)
+    count = after.sum(0)
+    return torch.where(after, values.float(), 0).sum(0) / torch.where(count >= max(least, 1), count, torch.nan)
 
 
 def contribution_norms(
@@ -155,7 +157,7 @@ class TokenImbalances(Result):
     """The token-wise attention imbalance (TAI): far above 1 where a token gets much attention and contributes little.
 
     `tai` = `attention` / `information` per layer and token, from 0; both are shares that sum to 1 over the tokens that a later row sees.
-    `overall` is the same of the shares' means over layers. NaN for tokens after which there is no row.
+    `overall` is the same of the shares' means over layers. NaN for tokens after which there are too few rows.
     """
 
     tai: Float[Tensor, "layer token"]
@@ -202,6 +204,7 @@ class TokenImbalance(Analysis):
     Args:
         denominator: how contribution is measured.
         queries: the rows.
+        least_rows: how many later rows a token needs; a mean over fewer is mostly noise. All rows there are, where they are fewer.
 
     References: Attention Imbalance Rectification (AIR, 2026), TAI. Differs: a reconstruction; how the paper measures the information
     of a token is not public.
@@ -209,6 +212,7 @@ class TokenImbalance(Analysis):
 
     denominator: Denominator = "output_norm"
     queries: Selector = EVERY
+    least_rows: int = 4
 
     def __post_init__(self) -> None:
         """Refuse an unknown denominator.
@@ -249,23 +253,24 @@ class TokenImbalance(Analysis):
             raise ValueError(
                 f"no token lies before the query rows {view.queries}: a conversation of at least two tokens is needed"
             )
-        pattern = values["pattern"]
-        received = later_mean(pattern.float().mean(0), view.queries)
-        return {"attention": shares(received).cpu(), "information": shares(self._contributed(values, view)).cpu()}
+        least = min(self.least_rows, sum(p > 0 for p in view.queries))
+        each = {"attention": values["pattern"].float().mean(0), "information": self._contributed(values, view)}
+        return {name: shares(later_mean(x, view.queries, least)).cpu() for name, x in each.items()}
 
     def _contributed(self, values: Mapping[str, Tensor], view: View) -> Tensor:
+        """Return one number a row and token."""
         pattern = values["pattern"]
         if self.denominator == "uniform":
-            return later_mean(torch.ones_like(pattern[0]), view.queries)
+            return torch.ones_like(pattern[0], dtype=torch.float32)
         if self.denominator == "output_norm":
             if view.weights is None:
                 raise ValueError(
                     "denominator='output_norm' needs the model's weights, which a capture does not hold: use interp.measure(...), "
                     "on_capture(..., view=model.view(prompt)), or denominator='uniform'"
                 )
-            return later_mean(contribution_norms(pattern, values["v"], view.weights(view.layer)), view.queries)
+            return contribution_norms(pattern, values["v"], view.weights(view.layer))
         effect = pattern.float() * values["pattern_grad"].float()
-        return later_mean(effect.abs().sum(0) if self.denominator == "saliency" else effect.sum(0).abs(), view.queries)
+        return effect.abs().sum(0) if self.denominator == "saliency" else effect.sum(0).abs()
 
     def finish(self, partials: Mapping[int, dict[str, Tensor]], view: View) -> TokenImbalances:
         """Stack the layers and divide."""

@@ -85,6 +85,17 @@ def test_modality_imbalance_of_a_model_equals_a_loop(model_of, picture, tmp_path
 def test_later_mean_by_hand() -> None:
     values = torch.arange(6.0).view(2, 3)
     torch.testing.assert_close(later_mean(values, (1, 2)), torch.tensor([1.5, 4.0, math.nan]), equal_nan=True)
+    torch.testing.assert_close(later_mean(values, (1, 2), 2), torch.tensor([1.5, math.nan, math.nan]), equal_nan=True)
+
+
+def test_tokens_that_few_rows_come_after_are_left_out_unless_there_are_no_more() -> None:
+    layout = Layout(torch.full((6,), 3))
+    pattern = torch.ones(1, 6, 6).tril() / 6
+    for queries, least, known in [(range(6), 4, 2), (range(6), 1, 5), ((4, 5), 4, 4)]:
+        view = view_of(tuple(queries), layout)
+        found = TokenImbalance("uniform", least_rows=least).reduce({"pattern": pattern[:, list(queries)]}, view)
+        assert int((~found["attention"].isnan()).sum()) == known
+        torch.testing.assert_close(found["attention"].nansum(), torch.tensor(1.0))
 
 
 def test_shares_sum_to_one_and_leave_out_what_has_none() -> None:
@@ -137,7 +148,7 @@ def by_loop(kept, layer: int, contributed) -> tuple[list[float], list[float]]:
 def test_token_imbalance_of_a_model_equals_a_loop(model_of, picture, tmp_path, denominator) -> None:
     model = model_of("llava")
     prompt = model.prepare(picture(20, 20), "So?", response="a cat")
-    asked = TokenImbalance(denominator)
+    asked = TokenImbalance(denominator, least_rows=1)
     measured = interp.measure(model, prompt, asked)
     graded = denominator in ("saliency", "erasure")
     settings_ = {"grad": {"pattern"}, "gradient": "position", "queries": PREDICTING} if graded else {}
