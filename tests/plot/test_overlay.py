@@ -71,6 +71,8 @@ def test_each_image_gets_its_own_tokens(rendered) -> None:
     values = torch.tensor([1.0, 0.0, 0.0, 1.0])
     assert bright_box(values, layout, (20, 10), rendered, 0) == (0, 0, 10, 10)
     assert bright_box(values, layout, (10, 20), rendered, 1) == (0, 10, 10, 20)
+    first = overlay(Image.new("RGB", (20, 10)), values, layout).images[1].get_array()
+    np.testing.assert_array_equal(first.filled(-1), np.repeat([[1.0] * 10 + [0.0] * 10], 10, 0))
 
 
 def test_pixels_that_no_token_saw_show_the_image_alone() -> None:
