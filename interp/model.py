@@ -230,7 +230,14 @@ class Model:
 
     def view(self, prompt: Prompt) -> View:
         """Return what an analysis may know about a prompt and this model beside the arrays of a pass."""
-        return View(prompt.layout, prompt.tokens, prompt.ids, weights=self.weights, unembed=self.unembed, directions=self.directions)
+        return View(
+            prompt.layout,
+            prompt.tokens,
+            prompt.ids,
+            weights=self.weights,
+            unembed=self.unembed,
+            directions=self.directions,
+        )
 
     @property
     def seen(self) -> Any:

@@ -1,5 +1,6 @@
 """Changes to single heads: what each writes before the output projection."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, final
 
@@ -12,6 +13,7 @@ from interp.heads import Heads
 from interp.interventions import Here, Intervention, settled
 
 Z = Float[Tensor, "batch token head head_dim"]
+NONE = Heads(())
 ROWS = {"all": EVERY, "response": EMITTING, "last": LAST}
 
 
@@ -93,3 +95,43 @@ class ScaleHeads(Intervention):
     def __call__(self, value: Z, here: Here) -> Z:
         """Return the scaled z."""
         return torch.where(here.queries(self.queries) & here.heads(self.heads), value * self.by, value)
+
+
+@final
+@dataclass(frozen=True)
+class ScaleQueries(Intervention):
+    """Multiply each head's queries, and so its scores: an inverse temperature a head. Neutral where every factor is 1.
+
+    Scores and pattern stay on the fast path. Where a model bends its scores (soft-capping), it bends the scaled ones.
+
+    Args:
+        by: the factor of every head, for each of `layers` (all of the model's, in order, when that is None).
+        queries: at which tokens.
+        layers: in which layers.
+        apart: heads that whoever made the factors left alone, to be read in the audit.
+    """
+
+    by: tuple[tuple[float, ...], ...]
+    queries: Selector = EVERY
+    layers: Sequence[int] | None = None
+    apart: Heads = NONE
+    site: ClassVar[str] = "q"
+
+    def __post_init__(self) -> None:
+        """Settle factors, selector and layers.
+
+        Raises:
+            ValueError: another number of layers than there are factors for.
+        """
+        settled(self, "queries")
+        object.__setattr__(self, "by", tuple(tuple(float(x) for x in row) for row in self.by))
+        if self.layers is not None and len(self.layers) != len(self.by):
+            raise ValueError(f"factors for {len(self.by)} layers were given for the layers {self.layers}")
+
+    def __call__(self, value: Z, here: Here) -> Z:
+        """Return the scaled queries."""
+        row = self.by[here.layer if self.layers is None else self.layers.index(here.layer)]
+        if len(row) != value.shape[2]:
+            raise ValueError(f"layer {here.layer} has {value.shape[2]} heads, but {len(row)} factors were given")
+        factors = torch.tensor(row, dtype=torch.float32, device=value.device)[:, None]
+        return torch.where(here.queries(self.queries), (value * factors).to(value.dtype), value)

@@ -58,19 +58,19 @@ def _plain(kind):
 def by_hand():
     """Return the function that runs a model without taps, with functions of (layer, array) in place of its scores and pattern."""
 
-    def logits(model, prompt, scores=None, pattern=None, inside="layers"):
-        module = _plain(model.config.model_type)
+    def logits(model, prompt, scores=None, pattern=None, inside="layers", plain=None):
+        module = plain or _plain(model.config.model_type)
         paths = {id(m): n for n, m in module.named_modules()}
         seen = []
 
-        def attend(attention, q, k, v, mask, scaling=None, dropout=0.0, **_):
+        def attend(attention, q, k, v, attention_mask=None, scaling=None, dropout=0.0, **_):
             group, own = q.shape[1] // k.shape[1], f"{model.family.decoder}.layers." in paths[id(attention)] + "."
             chosen = own if inside == "layers" else inside in paths[id(attention)]
             k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
             z = q @ k.transpose(2, 3) * (q.shape[-1] ** -0.5 if scaling is None else scaling)
             layer = len(seen)
             z = scores(layer, z) if chosen and scores else z
-            a = (z if mask is None else z + mask[..., : k.shape[2]]).softmax(-1)
+            a = (z if attention_mask is None else z + attention_mask[..., : k.shape[2]]).softmax(-1)
             a = pattern(layer, a) if chosen and pattern else a
             if chosen:
                 seen.append(a)
