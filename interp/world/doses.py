@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, cast, final
+from typing import Final, final
 
 import numpy as np
 
-from interp.data import EMITTING, Segment
+from interp.data import EMITTING, EVERY, Segment
 from interp.generation import generate
-from interp.interventions.attention import ScaleScores
+from interp.interventions import Intervention
+from interp.interventions.attention import MaskAttention, ScaleScores
 from interp.model import Model
 from interp.passes import capture
-from interp.prompt import Capture
 from interp.world.questions import Question
 from interp.world.scene import Scene
 from interp.world.scoring import CaptionScores, YesNoScores, plain, score_captions, score_yes_no
@@ -26,22 +26,34 @@ BATCH: Final = 50
 
 @final
 @dataclass(frozen=True)
+class Effect:
+    """What the model says under a change.
+
+    Attributes:
+        captions: Scores of detailed captions.
+        yes_no: Scores of existence questions, all probes together.
+    """
+
+    captions: CaptionScores
+    yes_no: YesNoScores
+
+
+@final
+@dataclass(frozen=True)
 class Dose:
     """What one strength does.
 
     Attributes:
         amount: a in z + a·|z|, added to the scores of image tokens in the rows that emit the reply.
-        captions: Scores of detailed captions.
-        yes_no: Scores of existence questions, all probes together.
+        effect: What comes of it.
     """
 
     amount: float
-    captions: CaptionScores
-    yes_no: YesNoScores
+    effect: Effect
 
 
 def replies(
-    model: Model, about: Sequence[Scene], texts: Sequence[str], *changes: ScaleScores, longest: int = 100
+    model: Model, about: Sequence[Scene], texts: Sequence[str], *changes: Intervention, longest: int = 100
 ) -> list[str]:
     """Return the greedy replies under some changes."""
     said = []
@@ -52,25 +64,31 @@ def replies(
     return said
 
 
+def effect(model: Model, about: Sequence[Scene], *changes: Intervention) -> Effect:
+    """Return captions' and answers' scores under some changes: one caption and about four questions per scene."""
+    asked: list[tuple[Scene, Question]] = [
+        (scene, question) for scene in about for question in scene.questions if question.kind == "existence"
+    ]
+    asked = asked[:: max(1, len(asked) // (4 * len(about)))]
+    captions = replies(model, about, [DETAILED[0]] * len(about), *changes)
+    texts, questions = [question.text for _, question in asked], [question for _, question in asked]
+    answers = replies(model, [scene for scene, _ in asked], texts, *changes, longest=3)
+    return Effect(score_captions(captions, about), score_yes_no(answers, questions))
+
+
 def boost(amount: float) -> ScaleScores:
     """Return the change that adds amount · |score| to every score from an emitting row to an image token."""
     return ScaleScores(Segment.IMAGE, 1 + amount, queries=EMITTING, layers=MIDDLE, mode="abs")
 
 
 def dose_response(model: Model, about: Sequence[Scene], amounts: Sequence[float] = AMOUNTS) -> tuple[Dose, ...]:
-    """Return captions' and answers' scores at every strength, over the same scenes."""
-    asked: list[tuple[Scene, Question]] = [
-        (scene, question) for scene in about for question in scene.questions if question.kind == "existence"
-    ]
-    asked = asked[:: max(1, len(asked) // (4 * len(about)))]
-    doses = []
-    for amount in amounts:
-        changes = (boost(amount),) if amount else ()
-        captions = replies(model, about, [DETAILED[0]] * len(about), *changes)
-        scenes, questions = [scene for scene, _ in asked], [question for _, question in asked]
-        answers = replies(model, scenes, [question.text for question in questions], *changes, longest=3)
-        doses.append(Dose(amount, score_captions(captions, about), score_yes_no(answers, questions)))
-    return tuple(doses)
+    """Return what every strength does, over the same scenes."""
+    return tuple(Dose(amount, effect(model, about, *((boost(amount),) if amount else ()))) for amount in amounts)
+
+
+def hide(position: int) -> MaskAttention:
+    """Return the change that hides one token from all others, in every layer."""
+    return MaskAttention(position, queries=EVERY - position)
 
 
 @final
@@ -101,7 +119,7 @@ def image_share(model: Model, about: Sequence[Scene], captions: Sequence[str]) -
     thirds, layers = [], []
     for scene, caption in zip(about, captions, strict=True):
         prompt = model.prepare(scene.image, DETAILED[0]).with_response(caption)
-        pattern = cast(Capture, capture(model, prompt, want={"pattern"})).pattern
+        pattern = capture(model, prompt, want={"pattern"}).pattern
         columns = prompt.layout.mask(Segment.IMAGE)
         first = len(prompt) - len(prompt.response_ids) - 1
         share = pattern[:, :, first:-1][..., columns].sum(-1).mean(1).float().numpy()

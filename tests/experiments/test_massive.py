@@ -1,0 +1,66 @@
+import pytest
+from torch.testing import assert_close
+
+import interp
+from interp.analysis.sinks import Sinks
+from interp.experiments.decay import saliency_decay
+from interp.experiments.massive import massive_study
+from interp.families import family
+from interp.interventions.attention import ScalePattern
+from interp.running import NothingChanged
+from interp.testing import planted_sink
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return planted_sink()
+
+
+def answered(model, text, reply):
+    return model.prepare(text=text, response=reply)
+
+
+def test_the_planted_massive_activation_matters_as_zero_and_not_as_its_mean(planted):
+    prompts = [answered(planted.model, "cafebabe", "fghi"), answered(planted.model, "deadbeef", "ghij")]
+    with pytest.warns(NothingChanged):  # it is the same in every prompt, and so equal to its mean
+        study = massive_study(planted.model, prompts, progress=False)
+    assert (study.position, study.dim, study.layer) == (planted.position, planted.dims[0], 0)
+    loss = study.table().set_index("how")["value"]
+    assert loss["value"] == pytest.approx(loss["as it is"], abs=1e-4)
+    assert loss["zero"] > loss["as it is"] + 1
+    assert loss["mean"] > loss["as it is"] + 1
+    assert len(study.frame()) == 8
+
+
+def test_without_a_massive_activation_the_largest_is_named(planted):
+    prompts = [answered(planted.model, "cafebabe", "fghi")]
+    with pytest.raises(ValueError, match=r"is massive in all 1 prompts .* the largest activation is 3072"):
+        massive_study(planted.model, prompts, detector=Sinks(above=1e6), progress=False)
+    with pytest.raises(ValueError, match="at least one prompt"):
+        massive_study(planted.model, [], progress=False)
+
+
+def test_decay_scales_the_rows_of_salient_tokens_only():
+    module, processor = family("llama").tiny()
+    model = interp.load(module, processor=processor)
+    prompt = answered(model, "What is it?", "a red chair")
+    found = saliency_decay(model, [prompt], ratios=(1.0, 0.2), threshold=0.0, progress=False)
+    table = found.frame()
+    rows = sorted(int(p) - 1 for p in table.position.unique())
+    assert set(rows) <= set(prompt.layout.positions(interp.Segment.RESPONSE))
+    change = ScalePattern(interp.Segment.RESPONSE, 0.2, queries=interp.tokens(rows))
+    for ratio, changes in ((1.0, ()), (0.2, (change,))):
+        logits = interp.capture(model, prompt, want={"logits"}, changes=changes).logits.softmax(-1)
+        for line in table[table.ratio == ratio].itertuples():
+            expected = logits[line.position - 1, prompt.ids[line.position]]
+            assert_close(logits.new_tensor(line.probability), expected)
+    assert table.groupby("ratio").probability.mean().diff().abs().max() > 0
+
+
+def test_no_salient_token_gives_an_empty_table_and_bad_ratios_are_refused():
+    module, processor = family("llama").tiny()
+    model = interp.load(module, processor=processor)
+    prompt = answered(model, "What is it?", "a red chair")
+    assert saliency_decay(model, [prompt], threshold=1.5, progress=False).table().empty
+    with pytest.raises(ValueError, match=r"ratios in \[0, 1\]; got 1 prompts and \[2.0\]"):
+        saliency_decay(model, [prompt], ratios=[2.0], progress=False)
