@@ -104,6 +104,17 @@ def _plain_gradients(model: Model, prompt: Prompt, target: Position) -> tuple[Te
     return torch.stack([p[0].detach() for p in seen]), torch.stack([g[0] for g in gradients])
 
 
+def stream_adds_up(model: Model, prompts: Sequence[Prompt]) -> None:
+    """Attention and MLP add to the residual stream exactly what the taps show of them."""
+    got = capture(
+        model, prompts[0], want=set(model.sites) & {"resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"}
+    )
+    middle = got.resid_pre + got.attn_out
+    if "resid_mid" in model.sites:
+        _close(model, got.resid_mid, middle, 1e-4)
+    _close(model, got.resid_post, middle + got.mlp_out, 1e-4)
+
+
 def every_site_causal(model: Model, prompts: Sequence[Prompt]) -> None:
     """A change at every site of the first and of the last layer, and of every other part's attention, moves the logits."""
     prompt = prompts[0]
@@ -222,6 +233,7 @@ CHECKS: dict[str, Callable[[Model, Sequence[Prompt]], None]] = {
     "logits = eager": logits_equal_eager,
     "fast path = sdpa": fast_path_equals_sdpa,
     "pattern, gradient": pattern_and_gradient,
+    "stream adds up": stream_adds_up,
     "every site causal": every_site_causal,
     "neutral": neutral_changes_nothing,
     "generation": generation_under_edit,
@@ -251,7 +263,7 @@ def check_discovered(model: Model) -> tuple[str, ...]:
         ValueError: the taps do not fit, with the reason.
     """
     prompts = [model.prepare(text=t) for t in ("What is this?", "What is there to be seen here?")]
-    needed = ("logits = eager", "pattern, gradient", "every site causal", "left as found")
+    needed = ("logits = eager", "pattern, gradient", "stream adds up", "every site causal", "left as found")
     failed = [c for c in check(model, prompts) if not c.passed and c.name in needed]
     if failed:
         reasons = "; ".join(f"{c.name}: {c.detail.splitlines()[0]}" for c in failed)

@@ -173,17 +173,31 @@ def _checked(module: nn.Module, processor: Any, *, name: str, revision: str | No
     return model
 
 
+_NORMS_BEHIND: dict[tuple[str, ...], dict[str, str]] = {
+    ("pre_feedforward_layernorm", "post_feedforward_layernorm"): {
+        "attn_out": "post_attention_layernorm",
+        "mlp_out": "post_feedforward_layernorm",
+        "resid_mid": "pre_feedforward_layernorm",
+    },
+    ("post_self_attn_layernorm", "post_mlp_layernorm"): {
+        "attn_out": "post_self_attn_layernorm",
+        "mlp_out": "post_mlp_layernorm",
+    },
+    ("post_feedforward_layernorm",): {
+        "attn_out": "post_attention_layernorm",
+        "mlp_out": "post_feedforward_layernorm",
+        "resid_mid": "mlp",
+    },
+}
+"""Where the stream passes in layers with norms behind attention and MLP, by the norms that give them away, most telling first."""
+
+
 def fitted(record: Family, module: nn.Module) -> Family:
     """Return a family record that fits the decoder a model really has: with norms behind attention and MLP, what they return is added."""
     layer = module.get_submodule(record.decoder).get_submodule(record.layers)[0]
-    if not {"pre_feedforward_layernorm", "post_feedforward_layernorm"} <= dict(layer.named_children()).keys():
-        return record
-    return replace(
-        record,
-        attn_out="post_attention_layernorm",
-        mlp_out="post_feedforward_layernorm",
-        resid_mid="pre_feedforward_layernorm",
-    )
+    children = dict(layer.named_children()).keys()
+    paths = next((paths for norms, paths in _NORMS_BEHIND.items() if children >= set(norms)), {})
+    return replace(record, **paths)  # type: ignore[arg-type]
 
 
 def discovered(module: nn.Module) -> Family:

@@ -1,6 +1,7 @@
 """Every family passes every check, and every check fails on a model that deserves it."""
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import interp
 from interp import conformance, running, taps
 from interp.conformance import CHECKS, check, check_discovered, parts_of
 from interp.families import Family, family, known
+from interp.model import Model
 from interp.testing import Check, check_family, check_model, conformance_page, sample_prompts
 
 
@@ -102,6 +104,15 @@ def test_a_pattern_that_is_not_the_one_used_is_noticed(llava, monkeypatch):
 
     monkeypatch.setattr(running.Pass, "visit", show_a_copy)
     assert "pattern, gradient" in failed(llava)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"mlp_out": "post_attention_layernorm"}, {"attn_out": "input_layernorm"}, {"resid_mid": "mlp"}], ids=str
+)
+def test_a_record_that_misreads_the_stream_is_noticed(wrong):
+    module, processor = family("llava").tiny()
+    model = Model(module, processor, replace(family("llava"), **wrong), "misread")
+    assert "stream adds up" in failed(model)
 
 
 def test_a_slow_fast_path_is_noticed(llava, monkeypatch):
