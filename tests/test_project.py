@@ -165,7 +165,10 @@ def test_the_page_of_concepts_lists_every_site_in_forward_order_with_its_axes() 
     assert rows == {site: AXES[site].removeprefix("layer ") for site in SITES}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tour.md", "docs/extending.md"])
+ANALYSES = [name(p) for p in PAGES if p.parent.name == "analyses" and "```python" in p.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tour.md", "docs/extending.md", *ANALYSES])
 def test_the_python_of_a_page_runs(page: str, tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     assert blocks

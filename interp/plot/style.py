@@ -19,9 +19,9 @@ SEQUENTIAL: Final = "viridis"
 """Colour map of quantities that start at zero: even in lightness, so that grey print keeps the order."""
 
 SEGMENT_COLOURS: Final[Mapping[str, str]] = MappingProxyType(
-    {"PAD": GREY, "SINK": RED, "SYSTEM": SKY, "IMAGE": ORANGE, "USER": GREEN, "RESPONSE": BLUE}
+    {"PAD": GREY, "SINK": RED, "SYSTEM": SKY, "IMAGE": ORANGE, "USER": GREEN, "RESPONSE": BLUE, "TEXT": PURPLE}
 )
-"""One colour a segment in every picture; SINK where sinks are shown apart from the segment they lie in."""
+"""One colour a segment in every picture; SINK where sinks are shown apart from the segment they lie in, TEXT for all text together."""
 
 _SETTINGS: Final[Any] = {
     "font.size": 10.0,
