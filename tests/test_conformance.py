@@ -85,13 +85,13 @@ def test_attention_to_the_future_is_noticed(llava, masks):
 
 
 def test_a_dropped_head_is_noticed(llava, monkeypatch):
-    real = taps._attend
+    real = taps._explicit
 
-    def drop(place, scores, v, mask, softcap):
-        z, pattern = real(place, scores, v, mask, softcap)
-        return z * (torch.arange(z.shape[1]) > 0)[:, None, None], pattern
+    def drop(*call):
+        z, pattern = real(*call)
+        return z * (torch.arange(z.shape[2]) > 0)[:, None], pattern
 
-    monkeypatch.setattr(taps, "_attend", drop)
+    monkeypatch.setattr(taps, "_explicit", drop)
     assert "logits = eager" in failed(llava)
 
 
