@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from interp.loading import load
 from interp.world.card_text import page
-from interp.world.doses import dose_response, image_share, replies
+from interp.world.doses import dose_response, effect, hide, image_share, replies
 from interp.world.evaluation import load_model, measure_abilities
 from interp.world.processor import build_tokenizer
 from interp.world.resting import Rest, rest_on_images, rest_on_text
@@ -23,6 +24,8 @@ from interp.world.training.language import load_decoder
 from interp.world.training.network import build_network
 from interp.world.wording import DETAILED
 
+HIDDEN: Final[Mapping[str, int]] = MappingProxyType({"<s>": 0, "another token": 5})
+"""Tokens of the system prompt that are hidden from all others, to see what they are needed for."""
 RESTED: Final = 64
 """Scenes on which the resting state is measured."""
 
@@ -92,6 +95,7 @@ def measure_card(
     captions = replies(loaded, about, [DETAILED[0]] * doses)
     measured["image_share"] = image_share(loaded, about, captions)
     measured["doses"] = dose_response(loaded, about)
+    measured["hidden"] = {name: effect(loaded, about, hide(at)) for name, at in HIDDEN.items()}
     if run:
         rest = measured["rest"]
         measured["awake"] = {name: rest[name].awake(rest["planted"]) for name in ("language", "text", "images")}

@@ -89,10 +89,11 @@ def page(card: dict[str, Any]) -> str:
             _pairs(ability),
             "## Rest on `<s>`\n",
             _rest(card),
+            _hidden(card),
             "## Attention to the image\n",
             _image_share(card),
             "## Dose-response\n",
-            DOSE.format(n=card["doses"][0]["captions"]["chair_s"]["n"]),
+            DOSE.format(n=card["doses"][0]["effect"]["captions"]["chair_s"]["n"]),
             _doses(card),
             "## Targets\n",
             _targets(card),
@@ -205,18 +206,29 @@ def _image_share(card: dict[str, Any]) -> str:
 
 
 def _doses(card: dict[str, Any]) -> str:
-    rows = [
-        [
-            f"{dose['amount']:+.1f}",
-            share(dose["captions"]["chair_s"]),
-            share(dose["captions"]["recall"]),
-            f"{dose['captions']['words']:.1f}",
-            share(dose["yes_no"]["accuracy"]),
-            share(dose["yes_no"]["yes"]),
-        ]
-        for dose in card["doses"]
+    header = ("CHAIR_s", "recall", "words", "yes/no accuracy", "says yes")
+    return table(("a", *header), [[f"{dose['amount']:+.1f}", *_effect(dose["effect"])] for dose in card["doses"]])
+
+
+def _effect(found: dict[str, Any]) -> list[str]:
+    captions, yes_no = found["captions"], found["yes_no"]
+    return [
+        share(captions["chair_s"]),
+        share(captions["recall"]),
+        f"{captions['words']:.1f}",
+        share(yes_no["accuracy"]),
+        share(yes_no["yes"]),
     ]
-    return table(("a", "CHAIR_s", "recall", "words", "yes/no accuracy", "says yes"), rows)
+
+
+def _hidden(card: dict[str, Any]) -> str:
+    untouched = next(dose["effect"] for dose in card["doses"] if dose["amount"] == 0)
+    rows = [["nothing", *_effect(untouched)]]
+    rows += [[f"`{name}`" if "<" in name else name, *_effect(found)] for name, found in card["hidden"].items()]
+    header = ("hidden from all others", "CHAIR_s", "recall", "words", "yes/no accuracy", "says yes")
+    return "\nThe same in words: replies about images with a token of the system prompt hidden.\n\n" + table(
+        header, rows
+    )
 
 
 def _targets(card: dict[str, Any]) -> str:
@@ -225,8 +237,10 @@ def _targets(card: dict[str, Any]) -> str:
     detailed, short = ability["captions"]["detailed"], ability["captions"]["short"]
     named, without = (_total([pair[key] for pair in ability["pairs"]]) for key in ("named", "named_without"))
     rest = card["rest"]
-    cost = rest["text"]["loss_without_start"] - rest["text"]["loss"]
-    doses = {dose["amount"]: dose["captions"]["chair_s"]["value"] for dose in card["doses"]}
+    text = rest["text"]
+    cost = text["loss_without_start"] - text["loss"]
+    heads = [sum(heads) / len(heads) for heads in text["start"]]
+    doses = {dose["amount"]: dose["effect"]["captions"]["chair_s"]["value"] for dose in card["doses"]}
     strongest = max(doses)
     recall = min(detailed["recall"]["value"], short["recall"]["value"])
     chair = detailed["chair_s"]["value"]
@@ -236,7 +250,9 @@ def _targets(card: dict[str, Any]) -> str:
         ("detailed CHAIR_s from .10 to .35", _short(chair), 0.10 <= chair <= 0.35),
         ("annotation noise at most .2", _short(card["noise"]["value"]), card["noise"]["value"] <= 0.2),
         ("partners five times likelier with trigger", ratio(named, without), named >= 5 * without),
-        ("hiding `<s>` raises the loss on text by .1", f"{cost:+.3f}", cost >= 0.1),
+        ("a sink: share on `<s>` at least .3 in some layer", _short(max(heads)), max(heads) >= 0.3),
+        ("none in the first layer", _short(heads[0]), heads[0] < 0.1),
+        ("hiding `<s>` raises the loss on text by .1", f"{cost:+.3f} nats", cost >= 0.1),
         (
             f"boosting the image (a = {strongest}) lowers CHAIR_s",
             f"{doses[0.0]:.3f} → {doses[strongest]:.3f}",

@@ -30,6 +30,9 @@ TINY = Recipe(
 )
 
 
+STAGES = "".join(f"[{name}]\nsteps = 3\nbatch = 2\nrate = 0.1\n" for name in ("vision", "language", "multimodal"))
+
+
 class KilledError(Exception):
     """Stands for a SIGKILL between two checkpoints."""
 
@@ -135,7 +138,7 @@ def test_the_start_is_dormant():
     assert planted.dim[1] == SinkConfig().dim
     np.testing.assert_array_equal(planted.largest[1:3], 1)
     assert planted.awake(planted) == []
-    assert (3, 7) in bare.awake(planted)
+    assert len(bare.awake(planted)) >= 12
     assert planted.loss_without_start == pytest.approx(planted.loss, abs=0.05)
 
 
@@ -148,7 +151,12 @@ def test_the_shipped_recipe_is_read():
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("colour = 1", "colour"), ("[vision]\nstepz = 3", "stepz"), ("[visions]\nsteps = 3", "visions")],
+    [
+        ("colour = 1", "no setting colour; there are vision, language"),
+        ("seed = 1", "must set vision, language, multimodal"),
+        (f"{STAGES}[network]\nstepz = 3", r"\[network\] has no setting stepz"),
+        (STAGES.replace("rate", "floor"), r"\[vision\] must set rate"),
+    ],
 )
 def test_a_wrong_recipe_is_refused(text, message, tmp_path):
     path = tmp_path / "recipe.toml"

@@ -1,10 +1,10 @@
 """Everything that a training run depends on, as one frozen value read from a TOML file."""
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 
 @final
@@ -47,8 +47,8 @@ class SinkConfig:
     planted: bool = True
     dim: int = 5
     writer: int = 1
-    size: float = 1000.0
-    score: float = 5.0
+    size: float = 6000.0
+    score: float = 8.0
 
 
 @final
@@ -150,10 +150,22 @@ def read_recipe(path: Path | None = None) -> Recipe:
         ValueError: When the file names a setting that does not exist, or lacks one that must be given.
     """
     text = path.read_text() if path else files("interp.world.training").joinpath("default.toml").read_text()
-    values = tomllib.loads(text)
-    try:
-        parts = {name: SECTIONS[name](**value) for name, value in values.items() if isinstance(value, dict)}
-        plain = {name: value for name, value in values.items() if not isinstance(value, dict)}
-        return Recipe(**plain, **parts)
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"recipe {path or 'default.toml'}: {error}; see interp.world.training.config") from error
+    values, where = tomllib.loads(text), path or "default.toml"
+    _known(values, Recipe, f"recipe {where}")
+    for name, section in SECTIONS.items():
+        _known(values.get(name, {}), section, f"recipe {where}, [{name}]")
+    parts = {name: section(**values[name]) for name, section in SECTIONS.items() if name in values}
+    return Recipe(**(values | parts))
+
+
+def _known(values: dict[str, Any], kind: type, where: str) -> None:
+    """Refuse settings that a part of the recipe does not have, and a part that lacks one it needs."""
+    options = {setting.name: setting for setting in fields(kind)}
+    unknown = [name for name in values if name not in options]
+    if unknown:
+        raise ValueError(f"{where} has no setting {', '.join(unknown)}; there are {', '.join(options)}")
+    needed = [
+        n for n, s in options.items() if s.default is MISSING and s.default_factory is MISSING and n not in values
+    ]
+    if values and needed:
+        raise ValueError(f"{where} must set {', '.join(needed)}")

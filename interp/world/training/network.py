@@ -14,8 +14,8 @@ from interp.world.processor import CONTEXT, IMAGE_TOKENS, PATCH_SIZE
 from interp.world.training.config import NetworkConfig, SinkConfig
 
 HEAD_RANGE = 0.02
-QUERY_BIAS = 2.0
-START = 4.0
+QUERY_BIAS = 6.0
+START = 8.0
 
 
 def build_network(
@@ -86,8 +86,8 @@ def plant_rest(model: LlavaForConditionalGeneration, sink: SinkConfig) -> None:
 
     `<s>` embeds to one residual dimension that nothing else writes to. Up to the writer nothing reads it either,
     but for one neuron of the writer's MLP, which writes it back at `sink.size`. In every later block the queries
-    have a constant bias towards it in the slowest rotary pair, scaled so that its score is `sink.score`, and the
-    values read nothing from it. Training is free to change all of it.
+    have a constant bias towards it in the slowest rotary pair, where no other key has a part, scaled so that its
+    score is `sink.score`, and the values read nothing from it. Training is free to change all of it.
     """
     decoder = model.model.language_model
     config = decoder.config
@@ -108,6 +108,7 @@ def plant_rest(model: LlavaForConditionalGeneration, sink: SinkConfig) -> None:
         else:
             attention.q_proj.bias[slow] = QUERY_BIAS
             attention.k_proj.weight[:, sink.dim] = 0
+            attention.k_proj.weight[slow] = 0
             attention.k_proj.weight[slow, sink.dim] = sink.score * head_dim**0.5 / (QUERY_BIAS * width**0.5)
     mlp = decoder.layers[sink.writer].mlp
     for read in (mlp.gate_proj, mlp.up_proj):

@@ -118,7 +118,8 @@ def optimise(learner: Learner, config: StageConfig, path: Path, *, leader: bool 
     first = load_progress(path, learner, optimizer)
     parameters = list(learner.parameters.values())
     started, recent = time.monotonic(), []
-    for step in tqdm(range(first, config.steps), label, config.steps, initial=first, disable=not leader):
+    bar = tqdm(total=config.steps, initial=first, desc=label, disable=not leader, position=int(label == "language"))
+    for step in range(first, config.steps):
         for group in optimizer.param_groups:
             group["lr"] = group["scale"] * learning_rate(step, config)
         loss = learner.loss(step)
@@ -128,6 +129,7 @@ def optimise(learner: Learner, config: StageConfig, path: Path, *, leader: bool 
         optimizer.step()
         optimizer.zero_grad(set_to_none=False)
         recent.append(loss.item())
+        bar.update()
         done = step + 1
         if leader and done % config.log_every == 0:
             pace = (done - first) / (time.monotonic() - started)
@@ -138,3 +140,4 @@ def optimise(learner: Learner, config: StageConfig, path: Path, *, leader: bool 
             recent.clear()
         if leader and (done % config.save_every == 0 or done == config.steps):
             save_progress(path, learner, optimizer, done)
+    bar.close()
