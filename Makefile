@@ -1,7 +1,7 @@
 # One virtual environment, .venv, filled once per set of extras. `make help` lists what there is to do.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs figures notebooks bench clean
+.PHONY: help demo test lint docs results figures notebooks bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -32,6 +32,9 @@ lint: $(VENV)/.lint ## check style, types and the layering
 
 docs: $(VENV)/.docs ## build the documentation into docs/_build
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+results: $(VENV)/.demo ## measure the embedded model again and write docs/results.md
+	$(BIN)/python docs/results.py $(ARGS)
 
 figures: $(VENV)/.demo ## draw every published figure again
 	set -e; for script in $$(ls figures/*.py 2>/dev/null); do echo "$$script"; $(BIN)/python "$$script"; done
