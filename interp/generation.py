@@ -9,7 +9,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.generation.streamers import BaseStreamer
 
 from interp.interventions import Intervention
-from interp.method import Method, resolved
+from interp.method import Method, resolved, unfit
 from interp.model import Model
 from interp.prompt import Prompt, Reply
 from interp.running import run
@@ -48,12 +48,16 @@ def generate(
     single = isinstance(prompts, Prompt)
     batch = [prompts] if isinstance(prompts, Prompt) else list(prompts)
     _check(model, batch, max_new_tokens, on_token, options)
+    unfit(changes, options)
     settled = resolved(model, batch, changes)
-    batch = settled.prompts
     if settled.loop is not None:
         options |= {"max_new_tokens": max_new_tokens, "seed": seed}
-        replies = [settled.loop.decode(model, p, settled.interventions, settled.rules, **options) for p in batch]
-        return replies[0] if single else replies
+        if not single:
+            return [generate(model, p, *changes, on_token=on_token, **options) for p in batch]
+        return settled.loop.decode(
+            model, settled.prompts[0], settled.interventions, settled.rules, on_token=on_token, **options
+        )
+    batch = settled.prompts
     inputs = model.inputs(batch)
     if "stop_strings" in options:
         options["tokenizer"] = model.tokenizer
@@ -120,16 +124,21 @@ def _check(model: Model, prompts: list[Prompt], new: int, on_token: Any, options
 def _replies(
     model: Model, prompts: list[Prompt], new: Tensor, scores: Tensor, audit: tuple[Any, ...], limit: int
 ) -> list[Reply]:
-    ends = model.module.generation_config.eos_token_id
-    ends = set(ends if isinstance(ends, list) else [ends]) - {None}
+    ends = end_tokens(model)
     each = len(new) // len(prompts)
     return [
-        _reply(model, prompts[i // each], ids.tolist(), s.tolist(), ends, audit, limit)
+        reply_of(model, prompts[i // each], ids.tolist(), s.tolist(), ends, audit, limit)
         for i, (ids, s) in enumerate(zip(new.cpu(), scores.float().cpu(), strict=True))
     ]
 
 
-def _reply(
+def end_tokens(model: Model) -> set[int]:
+    """Return the ids of the tokens that end a reply."""
+    ends = model.module.generation_config.eos_token_id
+    return set(ends if isinstance(ends, list) else [ends]) - {None}
+
+
+def reply_of(  # what a decoding loop leaves behind
     model: Model,
     prompt: Prompt,
     ids: list[int],
@@ -138,6 +147,17 @@ def _reply(
     audit: tuple[Any, ...],
     limit: int,
 ) -> Reply:
+    """Return new tokens and their log-probabilities as a reply, up to where it ended.
+
+    Args:
+        model: the model.
+        prompt: what it answers.
+        ids: the new tokens, and whatever padding follows them.
+        scores: their log-probabilities.
+        ends: the tokens that end a reply.
+        audit: what each intervention did.
+        limit: the longest reply that was asked for.
+    """
     pad = model.tokenizer.pad_token_id
     length = next((i + 1 for i, t in enumerate(ids) if t in ends), len(ids))
     ended = length > 0 and ids[length - 1] in ends

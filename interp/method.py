@@ -1,7 +1,10 @@
 """What a published mitigation is: interventions for a prompt and, where it needs one, a rule on the next token or a decoding loop."""
 
 import abc
-from collections.abc import Sequence
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, final
 
@@ -18,6 +21,10 @@ class Method(abc.ABC):
 
     def refusal(self, model: Any) -> str | None:
         """Return why this cannot act on a model; None when it can."""
+        return None
+
+    def misfit(self, options: Mapping[str, Any]) -> str | None:
+        """Return why this cannot act under some options of `generate`; None when it can."""
         return None
 
     def marked(self, model: Any, prompt: Prompt) -> Prompt:
@@ -149,6 +156,57 @@ def resolved(model: Any, prompts: Sequence[Prompt], changes: Sequence[Any]) -> R
             rules.append(change)
     loops = [m for m in Together(tuple(methods)).of if m.decodes]
     return Resolved(ready, tuple(edits), tuple(rules), loops[0] if loops else None)
+
+
+def unfit(changes: Sequence[Any], options: Mapping[str, Any]) -> None:
+    """Refuse methods that cannot act under the options of a call of `generate`.
+
+    Raises:
+        ValueError: a method says why it cannot.
+    """
+    for method in [m for c in changes if isinstance(c, Method) for m in parts(c)]:
+        reason = method.misfit(options)
+        if reason:
+            raise ValueError(f"{method} cannot decode this way: {reason}")
+
+
+def methods() -> dict[str, type[Method]]:
+    """Return every method of `interp.methods` by the name of its file, which is the lower-case name of its class."""
+    package = importlib.import_module("interp.methods")
+    found = {
+        m.name: importlib.import_module(f"interp.methods.{m.name}") for m in pkgutil.iter_modules(package.__path__)
+    }
+    classes = {
+        n: [c for c in vars(f).values() if isinstance(c, type) and c.__name__.lower() == n] for n, f in found.items()
+    }
+    return {n: c[0] for n, c in classes.items() if c and issubclass(c[0], Method)}
+
+
+def named(name: str, **settings: Any) -> Method:
+    """Return the method of a name, with some of its settings; letter case and hyphens do not matter (`AD-HH` is `adhh`).
+
+    Raises:
+        ValueError: no such method or setting, or one that is missing; says which there are and what comes nearest.
+    """
+    known = methods()
+    plain = name.lower().replace("-", "").replace("_", "")
+    if plain not in known:
+        raise ValueError(f"no method {name!r}{_nearest(plain, known)}; methods: {', '.join(sorted(known))}")
+    allowed = [f.name for f in fields(known[plain])]  # type: ignore[arg-type]
+    for setting in settings:
+        if setting not in allowed:
+            raise ValueError(
+                f"{name} has no setting {setting!r}{_nearest(setting, allowed)}; settings: {', '.join(allowed)}"
+            )
+    try:
+        return known[plain](**settings)
+    except TypeError as error:
+        raise ValueError(f"{name} needs another setting: {error}; settings: {', '.join(allowed)}") from error
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (do you mean {close[0]}?)" if close else ""
 
 
 def scaled_layers(first: int, last: int, layers: int, of: int = 32) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """The running pass: what is read and changed while the model runs, as a value in a context variable. Nothing of it stays on the model."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -115,6 +115,7 @@ class Pass:
         local: whether gradients stay within one position (see `interp.taps`).
         clean: keys and values (batch, kv_head, key, head_dim) of an undisturbed pass, by layer, which the rows that run now attend
             to in place of each other's, every row to its own as they are now.
+        reader: called with every decoder value that the verb reads, where it was seen, after the changes; what it returns goes on.
         kept: values of the parts that have no gradients, by (part, site, layer), in the order they were seen.
         state: a dictionary that lives as long as the pass.
     """
@@ -127,6 +128,7 @@ class Pass:
     gradient: bool = False
     local: bool = False
     clean: Mapping[int, tuple[Tensor, Tensor]] | None = None
+    reader: Callable[[Tensor, Here], Tensor] | None = None
     kept: dict[tuple[str, str, int], list[Tensor]] = field(default_factory=dict)
     state: dict[Any, Any] = field(default_factory=dict)
     audit: list[Fired] = field(default_factory=list)
@@ -189,7 +191,10 @@ class Pass:
                 changed = fired.change(value, here)
                 fired.note(value, changed, here)
                 value = changed
-        if part != "decoder" and self.reads(part, site, layer):
+        if part == "decoder":
+            read = self.reader is not None and self.reads(part, site, layer)
+            return self.reader(value, self.here(part, site, layer, value)) if read and self.reader else value
+        if self.reads(part, site, layer):
             self.kept.setdefault((part, site, layer), []).append(value.detach())
         return value
 
@@ -208,11 +213,18 @@ running: ContextVar[Pass | None] = ContextVar("running", default=None)
 
 
 @contextmanager
-def run(now: Pass) -> Iterator[Pass]:
-    """Make a pass the running one; whatever happens inside, the one before is back afterwards."""
+def resumed(now: Pass) -> Iterator[Pass]:
+    """Make a pass the running one for a while, without closing it; whatever happens inside, the one before is back afterwards."""
     token = running.set(now)
     try:
         yield now
     finally:
         running.reset(token)
+
+
+@contextmanager
+def run(now: Pass) -> Iterator[Pass]:
+    """Make a pass the running one, and close it; whatever happens inside, the one before is back afterwards."""
+    with resumed(now):
+        yield now
     now.close()
