@@ -22,7 +22,7 @@ def first_order(result: FirstOrder, ax: Axes | None = None) -> Axes:
 def effect_sizes(result: Sensitivity, ax: Axes | None = None) -> Axes:
     """Draw E_h of every head: positive where it helps hallucinated tokens more than correct ones."""
     ax = signed(result.effect_size, "effect size $E_h$", ax=ax)
-    ax.set_title(f"n = {result.n_hallucinated} hallucinated, {result.n_correct} correct")
+    ax.set_title(f"n = {result.n_hallucinated} hallucinated, {result.n_correct} correct", loc="left")
     return ax
 
 
