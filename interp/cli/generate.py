@@ -69,16 +69,9 @@ def generate(
 
 def _masked_sinks(model: "Model", prompt: "Prompt") -> "Intervention":
     import interp
-    from interp.analysis.sinks import Sinks
     from interp.interventions.attention import MaskAttention
 
-    found = interp.measure(model, prompt, Sinks())
-    if not found.positions:
-        raise ValueError(
-            "this prompt has no attention sink by the default bounds (more than 0.3 of the attention in a third of the layers), "
-            "so there is none to mask; interp measure ... sinks shows what its tokens receive"
-        )
-    return MaskAttention(keys=found.tokens, queries=interp.Segment.USER | interp.Segment.RESPONSE)
+    return MaskAttention(keys=inputs.sinks(model, prompt), queries=interp.Segment.USER | interp.Segment.RESPONSE)
 
 
 def described(change: "Intervention") -> str:

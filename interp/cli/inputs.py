@@ -104,6 +104,24 @@ def conversation(
     return prompt if reply is None else prompt.with_response(reply)
 
 
+def sinks(model: "Model", prompt: "Prompt") -> tuple[int, ...]:
+    """Return where a prompt's attention sinks are.
+
+    Raises:
+        ValueError: it has none by the default bounds.
+    """
+    import interp
+    from interp.analysis.sinks import Sinks
+
+    found = interp.measure(model, prompt, Sinks())
+    if not found.positions:
+        raise ValueError(
+            "this prompt has no attention sink by the default bounds (more than 0.3 of the attention in a third of the "
+            "layers); interp measure ... sinks --out DIR shows what its tokens receive"
+        )
+    return tuple(found.positions)
+
+
 def layers(text: str | None) -> list[int] | None:
     """Return the layers that a text such as `0-7` or `0,3,5-6` names; None for none given.
 

@@ -36,6 +36,12 @@ def measure(
         int | None,
         typer.Option(help="What gradients are of, where an analysis needs them: a token of the reply, from 0."),
     ] = None,
+    mark_sinks: Annotated[
+        bool,
+        typer.Option(
+            "--mark-sinks", help="Find the attention sinks first and mark them, for analyses that need them marked."
+        ),
+    ] = False,
     changes: inputs.Changes = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results (safetensors) and their pictures (PNG).")
@@ -54,10 +60,17 @@ def measure(
             "give IMAGE, QUESTION and at least one ANALYSIS; interp measure --list names the analyses"
         )
     chosen = inputs.analyses(names)
+    graded = [name for name, analysis in chosen.items() if analysis.grad and analysis.gradient == "full"]
+    if graded and target is None:
+        raise typer.BadParameter(
+            f"{', '.join(graded)} needs gradients: name a token of the reply with --target N, from 0"
+        )
     edits = inputs.changes(changes)
     picture = inputs.image(image)
     loaded = inputs.load(model)
     prompt = inputs.conversation(loaded, picture, question, reply=response, generated=generate, longest=max_new_tokens)
+    if mark_sinks:
+        prompt = prompt.marked(sink=inputs.sinks(loaded, prompt))
     with waiting("running the pass"):
         found = interp.measure(loaded, prompt, *chosen.values(), changes=edits, target=target)
     results = dict(zip(chosen, found if isinstance(found, tuple) else (found,), strict=True))
@@ -93,7 +106,7 @@ def _written(results: "dict[str, Result]", out: Path) -> dict[str, list[str]]:
 def _rows(result: "Result") -> list[dict[str, Any]]:
     """Return a result's own rows, else the means of its summary over all axes but the first and the labelled ones."""
     own = getattr(result, "rows", None)
-    if own is not None:
+    if callable(own):
         return list(own())
     name = result.summary_field()
     axes = [axis for axis in result.axes()[name] if axis in ("layer", "depth", "segment", "candidate")] or list(

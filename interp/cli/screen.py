@@ -10,6 +10,8 @@ from rich.table import Table
 
 WIDE = 150
 """Columns of a table that no terminal shows."""
+NAME = 40
+"""A first column of at most so many letters is never broken."""
 
 
 def out() -> Console:
@@ -40,8 +42,9 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") 
     from rich.text import Text
 
     drawn = Table(title=title or None, title_justify="left", header_style="bold", title_style="bold")
-    for head in heads:
-        drawn.add_column(head, overflow="fold")
+    names_are_short = all(len(str(row[0])) <= NAME for row in rows)
+    for index, head in enumerate(heads):
+        drawn.add_column(head, overflow="fold", no_wrap=index == 0 and names_are_short)
     for row in rows:
         drawn.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     out().print(drawn)

@@ -28,11 +28,13 @@ def png(*draw: Draw, size: tuple[float, float] = (5.4, 3.6)) -> bytes:
 
 
 def save_pictures(result: Result, folder: Path, name: str) -> list[Path]:
-    """Write every picture there is of a result: `name.png`, or `name_picture.png` for each of several; none if there is none."""
+    """Write every picture there is of a result: `name.png`, or one named after each of several; none if there is none."""
     if not drawable(result):
         return []
     several = pictures(type(result))
-    drawn = {f"{name}_{kind}.png": function for kind, function in several.items()}
+    drawn = {
+        f"{kind if kind.startswith(name) else f'{name}_{kind}'}.png": function for kind, function in several.items()
+    }
     if len(several) < 2:
         drawn = {f"{name}.png": picture}
     return [_saved(folder / file, png(partial(_draw, function, result))) for file, function in drawn.items()]

@@ -77,12 +77,13 @@ def test_files_that_hold_no_changes(tmp_path, text, message) -> None:
 def test_every_analysis_is_found_by_name_and_knows_what_it_is() -> None:
     known = inputs.known_analyses()
     assert known["sinks"] is Sinks
-    assert set(known.values()) == set(Analysis.__subclasses__())
+    ours = {kind for kind in Analysis.__subclasses__() if kind.__module__.startswith("interp.analysis.")}
+    assert ours <= set(known.values())
     assert inputs.analyses(["sinks", "budget"])["sinks"] == Sinks()
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("sink", "did you mean sinks"), ("bugdet", "did you mean budget"), ("zzz", "there are budget")]
+    ("name", "near"), [("sink", "did you mean sinks"), ("bugdet", "did you mean budget"), ("zzz", "there are .*budget")]
 )
 def test_unknown_analyses_get_the_nearest_names(name, near) -> None:
     with pytest.raises(typer.BadParameter, match=f"no analysis '{name}'.*{near}"):

@@ -53,6 +53,21 @@ def test_a_change_is_measured_under(interp_, tmp_path) -> None:
     assert all(row["IMAGE"] == pytest.approx(0, abs=1e-6) for row in said["budget"]["rows"])
 
 
+def test_sinks_are_marked_for_those_that_need_them(interp_) -> None:
+    from interp.analysis.budget import SinkBudget
+
+    model = interp.load("scenes")
+    prompt = model.prepare(scenes("test", 4)[3].image, ASK[1])
+    found = interp.measure(model, prompt, Sinks())
+    done = interp_("measure", *ASK, "sink_budget", "--mark-sinks", "--json")
+    if not found.positions:
+        assert "no attention sink by the default bounds" in done.err
+        return
+    want = interp.measure(model, prompt.marked(sink=found.positions), SinkBudget())
+    rows = json.loads(done.out)["sink_budget"]["rows"]
+    assert len(rows) == len(want.layers)
+
+
 def test_the_list_names_every_analysis_with_what_it_finds(interp_) -> None:
     listed = json.loads(interp_("measure", "--list", "--json").out)
     assert {"sinks", "budget"} <= set(listed)
@@ -69,7 +84,8 @@ def test_the_list_names_every_analysis_with_what_it_finds(interp_) -> None:
         ((*ASK, "sinks", "--response", "A", "--generate"), 2, ("not both",)),
         (("none.png", "Hi", "sinks"), 1, ("no image file",)),
         (("none", "Hi", "saliency", "--target", "0"), 1, ("no reply",)),
-        ((*ASK, "saliency"), 1, ("target",)),
+        ((*ASK, "saliency"), 2, ("saliency needs gradients", "--target N")),
+        ((*ASK, "sink_budget"), 1, ("no tokens are marked 'sink'",)),
     ],
 )
 def test_wrong_input(refused, given, code, words) -> None:
