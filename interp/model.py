@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from interp.analysis import View
-from interp.families import Family
+from interp.data import Layout, Segment
+from interp.families import Family, ImageView
 from interp.heads import HeadWeights, LogitDirections
 from interp.interventions import SITES, Intervention
 from interp.preparation import Preparation, batched
@@ -108,6 +109,11 @@ class Model:
     def context(self) -> int | None:
         """How many tokens fit; None when the configuration does not say."""
         return self._again.context
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether it cannot run on text alone."""
+        return self._again.needs_image
 
     @property
     def device(self) -> torch.device:
@@ -238,6 +244,27 @@ class Model:
             unembed=self.unembed,
             directions=self.directions,
         )
+
+    def patch_layout(self, prompt: Prompt) -> Layout:
+        """Return the layout of the patches that a Q-Former looks at: the keys of `cross.pattern` behind its first.
+
+        Example:
+            >>> seen = interp.capture(model, prompt, want={"cross.pattern"})  # doctest: +SKIP
+            >>> interp.plot.overlay(image, seen["cross.pattern"][-1].mean((0, 1))[1:], model.patch_layout(prompt))  # doctest: +SKIP
+
+        Raises:
+            ValueError: a model without a Q-Former, whose image tokens have places of their own, or a prompt without an image.
+        """
+        if self.family.patches is None:
+            raise ValueError(
+                f"{self.name} has no Q-Former: its image tokens have places of their own, see prompt.layout.places()"
+            )
+        if not prompt.images:
+            raise ValueError(
+                "the prompt was made without an image, so its patches have no place; prepare(image, text) makes one with"
+            )
+        grid = self.family.patches(ImageView(self.processor, self.config, prompt.inputs, 0, prompt.images[0].size))
+        return Layout(torch.full((grid.rows * grid.cols,), Segment.IMAGE.value), (grid,))
 
     @property
     def seen(self) -> Any:
