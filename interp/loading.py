@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
+from transformers import PreTrainedModel
 
 from interp.families import Family, family, known, module_name
 from interp.model import Model
@@ -44,10 +46,15 @@ def load(
     Raises:
         FileNotFoundError: a folder without a model, or a name that cannot be fetched.
         ImportError: an extra that a setting needs is not installed.
-        TypeError: a model whose attention the taps cannot reach, or no processor for a model object.
-        ValueError: a model of an unknown kind that fails the checks, with the reason.
+        TypeError: a model without a head or whose attention the taps cannot reach, or no processor for a model object.
+        ValueError: a model of an unknown kind that fails the checks, with the reason; weights that cannot be read.
     """
     if isinstance(source, nn.Module):
+        if not isinstance(source, PreTrainedModel) or source.get_output_embeddings() is None:
+            raise TypeError(
+                f"{type(source).__name__} is no Hugging Face model with a language-model head; "
+                "load one as ...ForCausalLM or ...ForConditionalGeneration"
+            )
         if processor is None:
             raise TypeError(
                 "a loaded model needs its processor too: load(model, processor=AutoProcessor.from_pretrained(...))"
@@ -109,6 +116,10 @@ def _weights(
             else AutoModelForCausalLM
         )
         return auto.from_pretrained(place, dtype=dtype, attn_implementation="sdpa", **extra, **options)
+    except SafetensorError as error:
+        raise ValueError(
+            f"the weights of {name!r} cannot be read, they may be cut short: {error}. Copy or download them again."
+        ) from error
     except OSError as error:
         raise FileNotFoundError(
             f"{name!r} could not be loaded: {_first_line(error)} Without a network, give a folder that holds the model, "
@@ -133,7 +144,14 @@ def _processor(place: str, options: dict[str, Any]) -> Any:
             "(pip install torchvision, the build that fits your torch); or make it yourself and pass it: load(..., processor=...)"
         ) from error
     except (OSError, ValueError):
+        pass
+    try:
         return AutoTokenizer.from_pretrained(place, **options)
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"no processor or tokenizer beside the weights of {place!r}: {_first_line(error)} "
+            "Save it there, or pass it: load(..., processor=...)"
+        ) from error
 
 
 def _quantized(how: str) -> Any:
