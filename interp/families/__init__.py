@@ -55,6 +55,7 @@ class Family:
         qformer: the module below which every attention belongs to the Q-Former.
         image_token: the attribute of the configuration that holds the id of the image placeholder; None for a language model.
         grids: the blocks of image tokens of one image, in token order.
+        patches: where a Q-Former's tokens have no place on the image, the grid of the patches that it looks at.
         prompt: the text for a number of images, a question and a system prompt, where the processor has no chat template.
         right_padded: names of inputs that are padded on the right in a batch although they are token sequences.
         response_type: the token type of a teacher-forced reply, where the model tells kinds of tokens apart.
@@ -73,6 +74,7 @@ class Family:
     qformer: str | None = None
     image_token: str | None = None
     grids: Callable[[ImageView], tuple[Grid, ...]] | None = None
+    patches: Callable[[ImageView], Grid] | None = None
     prompt: Callable[[int, str, str | None], str] | None = None
     right_padded: tuple[str, ...] = ()
     response_type: int = 0

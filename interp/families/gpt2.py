@@ -25,4 +25,12 @@ def tiny() -> tuple[Any, Any]:
         return GPT2LMHeadModel(config).eval(), tokenizer
 
 
-FAMILY = Family(decoder="transformer", layers="h", attention="attn", resid_mid="ln_2", attn_norm="ln_1", final_norm="ln_f", tiny=tiny)
+FAMILY = Family(
+    decoder="transformer",
+    layers="h",
+    attention="attn",
+    resid_mid="ln_2",
+    attn_norm="ln_1",
+    final_norm="ln_f",
+    tiny=tiny,
+)

@@ -11,6 +11,12 @@ def grids(view: ImageView) -> tuple[Grid, ...]:
     return (Grid(view.index, 1, view.config.num_query_tokens, None),)
 
 
+def patches(view: ImageView) -> Grid:
+    """Return the grid of vision patches that the Q-Former looks at; the first key of its cross-attention is no patch."""
+    side = view.config.vision_config.image_size // view.config.vision_config.patch_size
+    return Grid(view.index, side, side, view.whole)
+
+
 def prompt(images: int, question: str, system: str | None = None) -> str:
     """Return the question as it is; the processor puts the image in front of it.
 
@@ -67,6 +73,7 @@ FAMILY = Family(
     qformer="qformer",
     image_token="image_token_index",
     grids=grids,
+    patches=patches,
     prompt=prompt,
     right_padded=("qformer_input_ids", "qformer_attention_mask"),
     tiny=tiny,
