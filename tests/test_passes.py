@@ -243,12 +243,12 @@ def test_more_than_there_is_is_refused_with_a_remedy(qwen, monkeypatch):
 )
 def test_numbers_that_are_none_are_named_with_site_and_layer(qwen, site, value, kind):
     change = Apply(site, lambda x, here: x + value, layers=[1])
-    with pytest.raises(Exception, match=f"{kind} in {site} of layer 1; try dtype='float32'"):
+    with pytest.raises(FloatingPointError, match=f"{kind} in {site} of layer 1; try dtype='float32'"):
         capture(*qwen, want={site}, changes=[change])
 
 
 def test_a_bad_gradient_is_named(qwen):
-    with pytest.raises(Exception, match=r"NaN in pattern_grad of layer 1"):
+    with pytest.raises(FloatingPointError, match=r"NaN in pattern_grad of layer 1"):
         capture(*qwen, want=set(), grad={"pattern"}, target=lambda x: (x[-1, 0] - x[-1, 0]).sqrt() * 0)
 
 
