@@ -187,6 +187,10 @@ def test_a_measurement_and_a_saved_capture_give_the_same_numbers(model_of, pictu
         captured = on_capture(settings_, interp.Capture.load(path), view=model.view(prompt))
         for name in HeadSpectra.axes():
             assert torch.equal(getattr(measured, name), getattr(captured, name)), name
+    turned = model.weights(1).at_offset(2)
+    rows = covariance_rows(turned.normalised(interp.Capture.load(path).resid_pre[1]), "increments")
+    torch.testing.assert_close(measured.trace[1], head_spectrum(turned, rows).trace)
+    assert not torch.allclose(measured.trace[1], head_spectrum(model.weights(1), rows).trace)
     again = HeadSpectra.load(measured.save(tmp_path / "result.safetensors"))
     assert torch.equal(again.eigenvalues, measured.eigenvalues)
     assert (again.offset, again.covariance, again.layers) == (2, "increments", (0, 1))
