@@ -209,6 +209,20 @@ class Capture:
         except KeyError as error:
             raise AttributeError(error.args[0]) from None
 
+    def to_activation_cache(self, model: Any = None) -> Any:
+        """Return this as a TransformerLens `ActivationCache`, so that TransformerLens' tools run on it.
+
+        Args:
+            model: the `Model` it was made with, for those of the tools that need its weights or its final norm.
+        """
+        from interp.export import activation_cache, standin
+
+        layers = max(self.layers) + 1
+        if model is None:
+            return activation_cache(self.arrays, self.layers, standin(self.sizes, layers))
+        norm = model.decoder.get_submodule(model.family.final_norm)
+        return activation_cache(self.arrays, self.layers, standin(self.sizes, model.layers, model.weights, norm))
+
     def save(self, path: str | Path) -> Path:
         """Write the capture to one safetensors file, whole or not at all."""
         header = {
