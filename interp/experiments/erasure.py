@@ -53,7 +53,8 @@ def erase_heads(
         RuntimeError: the decoder does something between its layers that this cannot repeat.
 
     References: Yang et al., AD-HH (2025), `identify_attention_head`; AIR supplement A.1. Differs: AD-HH erases the whole prompt's
-    heads at the first generated token; `at="step"` erases the predicting row there, as everywhere.
+    heads at the first generated token; `at="step"` erases the predicting row there, as everywhere, also where earlier tokens of the
+    prompt could see that row (PaliGemma).
     """
     if not prompt.response_ids:
         raise ValueError("head erasure needs a teacher-forced reply: prompt.with_response(reply)")
@@ -171,7 +172,9 @@ def _record(model: Model, prompt: Prompt, *, first: int, isolated: bool) -> _Res
     end = len(prompt) - 1
 
     def enter(module: Any, args: tuple, kwargs: dict) -> None:
-        bound = inspect.signature(type(module).forward).bind(module, *args, **kwargs).arguments  # nnsight hides the instance's
+        bound = (
+            inspect.signature(type(module).forward).bind(module, *args, **kwargs).arguments
+        )  # nnsight hides the instance's
         bound = {n: v for n, v in {**bound, **bound.pop("kwargs", {})}.items() if n != "self"}
         entered.append(bound.pop("hidden_states"))
         given.append(bound)

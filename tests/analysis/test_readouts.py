@@ -89,6 +89,18 @@ def test_each_head_is_what_its_output_adds(kind, model_of, picture):
         torch.testing.assert_close(found.head[1, index, 1], difference[token] - difference[7], rtol=1e-3, atol=1e-5)
 
 
+def test_heads_are_what_transformer_lens_makes_of_them(model_of, picture):
+    model = model_of("qwen2_vl")
+    prompt = prompt_of(model, picture)
+    kept = interp.capture(model, prompt, want={"z", "mlp_out", "resid_pre", "resid_post"})
+    found = on_capture(LogitAttribution(), kept, view=model.view(prompt))
+    results = kept.to_activation_cache(model).stack_head_results()[:, 0, list(found.positions)]
+    along = model.directions(prompt.response_ids)
+    scale = along.scale(kept.resid_post[-1, list(found.positions)])
+    wanted = (results * along.vectors).sum(-1).unflatten(0, (model.layers, model.heads)) / scale
+    torch.testing.assert_close(found.head, wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_a_token_of_ones_own_is_read_at_every_emitting_row(model_of, picture):
     model = model_of("llava")
     prompt = prompt_of(model, picture)

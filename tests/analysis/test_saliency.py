@@ -48,12 +48,12 @@ def test_nothing_is_salient_above_the_diagonal_or_below_zero(rows, first, heads)
 
 
 def test_norms_by_hand():
-    values = T([[[3.0, 0.0], [0.0, 4.0]]])
-    torch.testing.assert_close(normalised(values, "frobenius"), values / 5)
-    torch.testing.assert_close(normalised(values, "row_l2"), T([[[1.0, 0], [0, 1]]]))
+    values = T([[[3.0, 0.0], [4.0, 12.0]]])
+    torch.testing.assert_close(normalised(values, "frobenius"), values / 13)
+    torch.testing.assert_close(normalised(values, "row_l2"), T([[[1.0, 0], [0.1**0.5, 0.9**0.5]]]))
     torch.testing.assert_close(normalised(values, "none"), values)
     assert not normalised(torch.zeros(1, 2, 2), "row_l2").any()
-    torch.testing.assert_close(normalised(values * 1e-30, "frobenius"), values / 5)
+    torch.testing.assert_close(normalised(values * 1e-30, "frobenius"), values / 13)
 
 
 def test_scores_read_the_row_of_the_token():

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from interp.analysis import View
+import interp
+from interp.analysis import View, on_capture
 from interp.analysis.sensitivity import (
     Erasure,
     FirstOrder,
@@ -101,6 +102,21 @@ def test_the_estimate_by_hand():
     torch.testing.assert_close(partial, T([[12.0, 0.0], [0.0, 2.0]]))
     found = HeadAttribution().finish({3: partial}, view)
     assert (found.layers, found.positions) == ((3,), (2, 3))
+
+
+def test_streaming_and_a_saved_capture_agree(model_of, tmp_path):
+    model = model_of("llama")
+    prompt = model.prepare(text="What is it?", response="a cat")
+    stream = interp.measure(model, prompt, HeadAttribution())
+    kept = interp.capture(model, prompt, want={"z"}, grad={"z"}, gradient="position")
+    kept.save(tmp_path / "c.safetensors")
+    again = on_capture(HeadAttribution(), interp.Capture.load(tmp_path / "c.safetensors"))
+    loaded = FirstOrder.load(stream.save(tmp_path / "r.safetensors"))
+    for other in (again, loaded):
+        torch.testing.assert_close(other.effect, stream.effect, rtol=0, atol=0)
+        assert other.positions == stream.positions
+    with pytest.raises(KeyError, match="z_grad was not captured"):
+        on_capture(HeadAttribution(), interp.capture(model, prompt, want={"z"}))
 
 
 def test_agreement_is_a_rank_correlation_over_heads():
