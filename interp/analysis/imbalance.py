@@ -51,9 +51,17 @@ class ModalityImbalances(Result):
         """The names of the layers."""
         return {"layer": list(self.layers)}
 
-    def by_head(self) -> Float[Tensor, "layer head"]:
-        """Return the mean over steps."""
-        return self.mai.mean(-1)
+    def by_head(self, mean: Literal["masses", "ratios"] = "masses") -> Float[Tensor, "layer head"]:
+        """Return one number a head: the ratio of the mean masses over steps, or the mean of the steps' ratios.
+
+        A single step without a look at the image makes the mean of ratios as large as one likes; the ratio of means stays put.
+
+        Raises:
+            ValueError: another mean.
+        """
+        if mean not in ("masses", "ratios"):
+            raise ValueError(f"mean is 'masses' or 'ratios', got {mean!r}")
+        return self.mai.mean(-1) if mean == "ratios" else self.text.mean(-1) / self.image.mean(-1).clamp_min(TINY)
 
 
 @final

@@ -1,6 +1,5 @@
 """The imbalance of attention between text and image, and of single tokens."""
 
-import torch
 from matplotlib.axes import Axes
 
 from interp.analysis.imbalance import ModalityImbalances, TokenImbalances
@@ -9,9 +8,8 @@ from interp.plot.style import BLUE, CYCLE, GREY, ORANGE, axes_or_new, shown, sty
 
 
 def modality(result: ModalityImbalances, ax: Axes | None = None) -> Axes:
-    """Draw log10 of text over image attention of every head, averaged over the steps' masses; 0 is balance."""
-    ratio = result.text.mean(-1) / result.image.mean(-1).clamp_min(torch.finfo(torch.float32).tiny)
-    return heatmap(ratio.clamp_min(1e-6).log10(), "log10 (text / image)", layers=result.layers, ax=ax)
+    """Draw log10 of text over image attention of every head, from the masses averaged over steps; 0 is balance."""
+    return heatmap(result.by_head().clamp_min(1e-6).log10(), "log10 (text / image)", layers=result.layers, ax=ax)
 
 
 def modality_by_step(result: ModalityImbalances, ax: Axes | None = None) -> Axes:

@@ -38,7 +38,8 @@ def test_modality_imbalance_by_hand() -> None:
     view = view_of((3, 4))
     result = analysis.finish({2: analysis.reduce({"pattern": pattern}, view)}, view)
     torch.testing.assert_close(result.mai, torch.tensor([[[0.8, 1.5]]]))
-    torch.testing.assert_close(result.by_head(), torch.tensor([[1.15]]))
+    torch.testing.assert_close(result.by_head("ratios"), torch.tensor([[1.15]]))
+    torch.testing.assert_close(result.by_head(), torch.tensor([[0.35 / 0.35]]))
     torch.testing.assert_close(result.text, torch.tensor([[[0.4, 0.3]]]))
     torch.testing.assert_close(result.image, torch.tensor([[[0.5, 0.2]]]))
     assert (result.rows, result.layers) == ((3, 4), (2,))
@@ -230,6 +231,9 @@ def test_wrong_settings_and_missing_things_are_refused(model_of) -> None:
         TokenImbalance("norm")
     layout = Layout(torch.tensor([3, 3]))
     values = {"pattern": torch.ones(1, 1, 2) / 2, "v": torch.ones(2, 1, 2)}
+    masses = torch.ones(1, 1, 2)
+    with pytest.raises(ValueError, match="mean is 'masses' or 'ratios', got 'both'"):
+        ModalityImbalances(masses, masses, masses, (0,), (1, 2)).by_head("both")
     with pytest.raises(ValueError, match="needs the model's weights"):
         TokenImbalance().reduce(values, view_of((1,), layout))
     with pytest.raises(ValueError, match=r"no token lies before the query rows \(0,\)"):
