@@ -20,6 +20,9 @@ interp measure scene:test/3 "Describe the image in detail." sinks budget --gener
 interp generate --help
 """
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 app = typer.Typer(
     name="interp",
     no_args_is_help=True,
@@ -57,10 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not debug:
                 warnings.simplefilter("default", UserWarning)
                 warnings.showwarning = _shown
-            return _code(app(given, prog_name="interp", standalone_mode=False))
+            code = _code(app(given, prog_name="interp", standalone_mode=False))
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted", err=True)
-        return 130
+        code = INTERRUPTED
     except Exception as error:
         if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # a wrong call, explained by typer
             return _refused(error)
@@ -68,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         typer.echo(f"interp: {_message(error)} (--debug shows where it comes from)", err=True)
         return 1
+    if code == INTERRUPTED:
+        typer.echo("interp: interrupted", err=True)
+    return code
 
 
 def _refused(error: Any) -> int:
