@@ -17,7 +17,6 @@ from interp.model import Model
 from interp.passes import measure
 from interp.prompt import Prompt, Reply
 
-
 HOW = ("mask", "zero", "mean")
 AFTER_IMAGE = Segment.USER | Segment.RESPONSE
 
