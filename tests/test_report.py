@@ -252,8 +252,7 @@ def test_tables_are_escaped_and_invented_words_marked() -> None:
     assert "<b>" not in table(Table("<b>", ("<b>", "<b>"), (("<b>", "<b>"),)))
     scene = next(s for s in scenes("test", 50) if "chair" not in s.present)
     assert (
-        marked("a <b> and a Chair & chairs", scene)
-        == "a &lt;b&gt; and a <mark>Chair</mark> &amp; <mark>chairs</mark>"
+        marked("a <b> and a Chair & chairs", scene) == "a &lt;b&gt; and a <mark>Chair</mark> &amp; <mark>chairs</mark>"
     )
 
 
