@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interp.cli import capture, demo, generate, measure, models, world
+from interp.cli import ablate, capture, demo, generate, measure, models, world
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 app.command(epilog=demo.EXAMPLES)(demo.demo)
 app.command(epilog=generate.EXAMPLES)(generate.generate)
+app.add_typer(ablate.app, name="ablate")
 app.command(epilog=capture.EXAMPLES)(capture.capture)
 app.command(epilog=measure.EXAMPLES)(measure.measure)
 app.command(epilog=models.EXAMPLES)(models.models)

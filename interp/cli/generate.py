@@ -18,7 +18,9 @@ interp generate scene:test/3 "Describe the image in detail."
 
 interp generate photo.jpg "Is there a dog?" --model llava-hf/llava-1.5-7b-hf
 
-interp generate scene:test/3 "What do you see?" --mask-sinks --audit
+interp generate scene:test/3 "What do you see?" --method spear --method locore --audit
+
+interp generate scene:test/3 "What do you see?" --method vaf:enhance=1.3,mode=abs
 
 interp generate scene:test/3 "What do you see?" --changes changes.json --json
 """
@@ -42,6 +44,10 @@ def generate(
             "--mask-sinks", help="Find the prompt's attention sinks, and hide them from the question and the reply."
         ),
     ] = False,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:SETTING=VALUE,...]", help="A mitigation method; may be given several times."),
+    ] = None,
     changes: inputs.Changes = None,
     audit: Annotated[bool, typer.Option("--audit", help="Print what every change did.")] = False,
     json: inputs.AsJson = False,
@@ -51,7 +57,7 @@ def generate(
 
     if seed is not None and not sample:
         raise typer.BadParameter("--seed is for --sample; without it the reply is the same every time")
-    edits = inputs.changes(changes)
+    edits: tuple[Any, ...] = (*inputs.changes(changes), *(inputs.method(m) for m in method or ()))
     picture = inputs.image(image)
     loaded = inputs.load(model)
     prompt = loaded.prepare(picture, question)

@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from interp.analysis import Analysis
     from interp.interventions import Intervention
+    from interp.method import Method
     from interp.model import Model
     from interp.prompt import Prompt
 
@@ -162,6 +163,27 @@ def changes(path: Path | None) -> "tuple[Intervention, ...]":
         return tuple(intervention(entry) for entry in listed)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def method(text: str) -> "Method":
+    """Return a method from its name and settings: `vaf`, or `vaf:enhance=1.3,mode=abs`.
+
+    Raises:
+        ValueError: an unknown method or setting, with the nearest, or a setting that is not written NAME=VALUE.
+    """
+    from interp.method import named
+
+    name, _, given = text.partition(":")
+    settings = {}
+    for part in filter(None, given.split(",")):
+        key, sign, value = part.partition("=")
+        if not sign:
+            raise ValueError(f"a setting is written NAME=VALUE, got {part!r} in {text!r}; for example vaf:enhance=1.3")
+        try:
+            settings[key.strip()] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[key.strip()] = value.strip()
+    return named(name, **settings)
 
 
 def analyses(names: Sequence[str]) -> "dict[str, Analysis]":
