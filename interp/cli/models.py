@@ -47,7 +47,14 @@ def models(
     rows = [
         (kind, precision, *("✓" if c.passed else "✗" for c in checks)) for (kind, precision), checks in done.items()
     ]
-    _show(heads, rows, markdown, json)
+    _show(heads, rows, None, json)
+    if markdown is not None:
+        from interp.storage import write_text
+        from interp.testing import conformance_page
+
+        write_text(markdown, conformance_page(done))
+        if not json:
+            say(f"written to {markdown}")
     failed = [(kind, precision, c) for (kind, precision), checks in done.items() for c in checks if not c.passed]
     for kind, precision, c in failed:
         typer.echo(f"{kind} {precision}, {c.name}: {c.detail.splitlines()[0] if c.detail else 'failed'}", err=True)
