@@ -195,6 +195,12 @@ class Tokens:
         """
         return _KINDS[self.kind](layout, *self.of)
 
+    @property
+    def from_end(self) -> bool:
+        """Whether what it takes moves when the conversation grows."""
+        inside = any(x.from_end for x in self.of if isinstance(x, Tokens))
+        return inside or self.kind == "last" or (self.kind == "positions" and any(i < 0 for i in self.of))
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that `Tokens.from_dict` reads back."""
         plain = [x.to_dict() if isinstance(x, Tokens) else x for x in self.of]

@@ -199,9 +199,14 @@ def named(name: str, **settings: Any) -> Method:
                 f"{name} has no setting {setting!r}{_nearest(setting, allowed)}; settings: {', '.join(allowed)}"
             )
     try:
-        return known[plain](**settings)
+        return known[plain](**{n: _tuples(v) for n, v in settings.items()})
     except TypeError as error:
         raise ValueError(f"{name} needs another setting: {error}; settings: {', '.join(allowed)}") from error
+
+
+def _tuples(value: Any) -> Any:
+    """Return a list as a tuple, as frozen settings have it, also inside."""
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def _nearest(name: str, known: Any) -> str:

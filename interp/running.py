@@ -14,6 +14,9 @@ from interp.data import EVERY, Layout, Tokens, tokens
 from interp.interventions import Here, Intervention, Roles
 
 ATTENTION_SITES = ("attn_scores", "pattern")
+INSIDE = ("q", "k", "v", *ATTENTION_SITES, "z")
+ROOM = 64
+"""For how many tokens to come masks are made ahead."""
 
 
 class NothingChanged(UserWarning):
@@ -30,32 +33,40 @@ class Conversations(Roles):
         longest = max((len(x) for x in layouts), default=0)
         self.pads = [longest - len(x) for x in layouts]
         self.past, self.length, self.batch, self.device = 0, longest, len(layouts), torch.device("cpu")
+        self.memo: dict[Any, Any] = {}
         self._masks: dict[Any, Tensor] = {}
 
     def advance(self, batch: int, past: int, new: int, device: torch.device) -> None:
         """Take note of what one forward pass of the decoder is given: `new` tokens behind `past` cached ones."""
+        if batch != self.batch or device != self.device:
+            self._masks.clear()
         self.past, self.length, self.batch, self.device = past, past + new, batch, device
-        self._masks.clear()
+        self.memo.clear()
 
     def on_cpu(self, which: Tokens) -> Tensor:
         """Return `mask(which)` in main memory, where looking at it waits for nothing."""
-        if which not in self._masks:
-            self._masks[which] = self._mask(which)
-        return self._masks[which]
+        return self._mask(which, torch.device("cpu"))
 
     def mask(self, which: Tokens) -> Tensor:
         """Return which tokens a selection takes, on the model's device; padding is never taken."""
-        if self.device.type == "cpu":
-            return self.on_cpu(which)
-        key = (which, self.device)
-        if key not in self._masks:
-            self._masks[key] = self.on_cpu(which).to(self.device, non_blocking=True)
-        return self._masks[key]
+        return self._mask(which, self.device)
 
-    def _mask(self, which: Tokens) -> Tensor:
-        chosen = torch.zeros(len(self.layouts), self.length, dtype=torch.bool)
+    def _mask(self, which: Tokens, device: torch.device) -> Tensor:
+        key = (which, device)
+        if key not in self.memo:
+            if key not in self._masks or self._masks[key].shape[1] < self.length:
+                self._masks[key] = self._ahead(which).to(device, non_blocking=True)
+            self.memo[key] = self._masks[key][:, : self.length]
+            if which.from_end:
+                del self._masks[key]
+        return self.memo[key]
+
+    def _ahead(self, which: Tokens) -> Tensor:
+        """Return the mask, and what it will be of the tokens to come where that is known."""
+        length = self.length + (0 if which.from_end else ROOM)
+        chosen = torch.zeros(len(self.layouts), length, dtype=torch.bool)
         for row, layout, pad in zip(chosen, self.layouts, self.pads, strict=True):
-            row[pad:] = which.mask(layout.grown_to(self.length - pad))
+            row[pad:] = which.mask(layout.grown_to(length - pad))
         return chosen.repeat_interleave(self.batch // max(len(self.layouts), 1), 0)
 
 
@@ -79,7 +90,7 @@ class Fired:
     largest: float = 0.0
     mean: float = 0.0
     row_sum: float = 0.0
-    _moved: list[Tensor] = field(default_factory=list, repr=False)
+    _moved: list[tuple[Tensor, Tensor, int, Tensor | None]] = field(default_factory=list, repr=False)
 
     def note(self, before: Tensor, after: Tensor, here: Here) -> None:
         """Add one call; nothing is copied from the device until `settle`."""
@@ -87,16 +98,22 @@ class Fired:
         self.layers.add(here.layer)
         if after is before or not before.numel():
             return
-        change = (after.detach().float() - before.detach().float()).abs()
-        sums = after.detach().float().sum(-1).sub(1).abs().amax() if here.site == "pattern" else change.new_zeros(())
-        self._moved.append(torch.stack([change.nan_to_num(posinf=3e38).amax(), change.mean(), sums]))
+        with torch.no_grad():
+            change = (after - before).flatten()
+            largest = torch.linalg.vector_norm(change, torch.inf, dtype=torch.float32)
+            total = torch.linalg.vector_norm(change, 1, dtype=torch.float32)
+            sums = after.sum(-1, dtype=torch.float32) if here.site == "pattern" else None
+            self._moved.append((largest, total, change.numel(), sums))
 
     def settle(self) -> None:
         """Bring the figures home."""
         if self._moved:
-            moved = torch.stack(self._moved).cpu()
-            self.largest, self.row_sum = float(moved[:, 0].amax()), float(moved[:, 2].amax())
-            self.mean = float(moved[:, 1].sum()) / self.calls
+            largest, total, counts, sums = zip(*self._moved, strict=True)
+            self.largest = max(self.largest, float(torch.stack(largest).nan_to_num(posinf=3e38).amax()))
+            means = torch.stack(total).cpu() / torch.tensor(counts)
+            self.mean = float(means.sum()) / self.calls
+            rows = [x.flatten() for x in sums if x is not None]
+            self.row_sum = float(torch.cat(rows).sub(1).abs().amax()) if rows else 0.0
             self._moved.clear()
 
 
@@ -134,6 +151,9 @@ class Pass:
     audit: list[Fired] = field(default_factory=list)
     step: int = -1
     _shown: Tensor | None = None
+    _idle: dict[tuple[str, int], bool] = field(default_factory=dict, repr=False)
+    _wanted: dict[Any, frozenset[Tokens]] = field(default_factory=dict, repr=False)
+    _acting: dict[tuple[str, str, int], tuple[list[Fired], bool]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Open one line of the audit per intervention."""
@@ -145,21 +165,48 @@ class Pass:
 
     def looks(self, part: str, site: str, layer: int) -> bool:
         """Say whether anything reads or changes a site of a layer."""
-        return self.reads(part, site, layer) or any(c.takes(part, site, layer) for c in self.changes)
+        acting, read = self._place(part, site, layer)
+        return read or bool(acting)
+
+    def idle(self, part: str, layer: int) -> bool:
+        """Say whether no attention site of a layer is read or changed; found once."""
+        if (part, layer) not in self._idle:
+            apart = part == "decoder" and (self.local or self.clean is not None)
+            self._idle[part, layer] = not apart and not any(self.looks(part, s, layer) for s in INSIDE)
+        return self._idle[part, layer]
+
+    def _place(self, part: str, site: str, layer: int) -> tuple[list[Fired], bool]:
+        """Return what acts at a site of a layer, and whether the verb reads it; found once."""
+        place = (part, site, layer)
+        if place not in self._acting:
+            acting = [f for f in self.audit if f.change.takes(part, site, layer)]
+            self._acting[place] = acting, self.reads(part, site, layer)
+        return self._acting[place]
 
     def explicit_rows(self, part: str, layer: int, queries: int) -> Tensor | None:
         """Return which of the new query rows need explicit scores and pattern: indices, or None for all of them."""
         if self.clean is not None and part == "decoder":
             return None
-        stays_local = self.local and part == "decoder"
-        wanted = [self.rows] if stays_local or any(self.reads(part, s, layer) for s in ATTENTION_SITES) else []
-        wanted += [tokens(c.queries) for c in self.changes if any(c.takes(part, s, layer) for s in ATTENTION_SITES)]
+        wanted = self._rows_wanted(part, layer)
         if not wanted:
             return torch.empty(0, dtype=torch.long)
         if part != "decoder" or EVERY in wanted:
             return None
-        chosen = torch.stack([self.roles.on_cpu(w) for w in wanted]).any(0).any(0)[-queries:]
-        return None if bool(chosen.all()) else chosen.nonzero().flatten()
+        known, key = self.roles.memo, ("explicit", id(wanted), queries)
+        if key not in known:
+            chosen = torch.stack([self.roles.on_cpu(w) for w in wanted]).any(0).any(0)[-queries:]
+            known[key] = None if bool(chosen.all()) else chosen.nonzero().flatten()
+        return known[key]
+
+    def _rows_wanted(self, part: str, layer: int) -> frozenset[Tokens]:
+        """Return the rows of a layer's scores and pattern that anything reads or changes; found once, one object for equal sets."""
+        if (part, layer) not in self._wanted:
+            places = [self._place(part, s, layer) for s in ATTENTION_SITES]
+            reads = any(read for _, read in places) or (self.local and part == "decoder")
+            wanted = frozenset(tokens(f.change.queries) for acting, _ in places for f in acting)
+            wanted |= {self.rows} if reads else frozenset()
+            self._wanted[part, layer] = self._wanted.setdefault(wanted, wanted)
+        return self._wanted[part, layer]
 
     @contextmanager
     def showing(self, rows: Tensor | None) -> Iterator[None]:
@@ -177,24 +224,33 @@ class Pass:
         if part != "decoder":
             rows = torch.arange(value.shape[-2] if attention else value.shape[1])
             return Here(part, layer, site, self.step, None, (0, value.shape[-1]), rows, heads, self.state)
-        rows = torch.arange(self.roles.past, self.roles.length)
-        rows = rows[-value.shape[1] :] if site == "logits" else rows if self._shown is None else rows[self._shown]
+        key = ("rows", None if self._shown is None else id(self._shown), value.shape[1] if site == "logits" else None)
+        known = self.roles.memo
+        if key not in known:
+            rows = torch.arange(self.roles.past, self.roles.length)
+            rows = (
+                rows[-value.shape[1] :]
+                if site == "logits"
+                else rows
+                if self._shown is None
+                else rows[self._shown.cpu()]
+            )
+            known[key] = rows, self._shown  # held, so that no other tensor gets its id in this step
         keys = value.shape[-1] if attention else value.shape[1]
         span = (self.roles.length - keys, self.roles.length)
-        return Here(part, layer, site, self.step, self.roles, span, rows, heads, self.state)
+        return Here(part, layer, site, self.step, self.roles, span, known[key][0], heads, self.state, known)
 
     def visit(self, part: str, site: str, layer: int, value: Tensor) -> Tensor:
         """Apply the changes that act here, and keep the value where the verb asked for it."""
-        for fired in self.audit:
-            if fired.change.takes(part, site, layer):
-                here = self.here(part, site, layer, value)
-                changed = fired.change(value, here)
-                fired.note(value, changed, here)
-                value = changed
+        acting, read = self._place(part, site, layer)
+        for fired in acting:
+            here = self.here(part, site, layer, value)
+            changed = fired.change(value, here)
+            fired.note(value, changed, here)
+            value = changed
         if part == "decoder":
-            read = self.reader is not None and self.reads(part, site, layer)
             return self.reader(value, self.here(part, site, layer, value)) if read and self.reader else value
-        if self.reads(part, site, layer):
+        if read:
             self.kept.setdefault((part, site, layer), []).append(value.detach())
         return value
 

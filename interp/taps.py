@@ -44,10 +44,10 @@ class Tap(HookPoint):
 
     def looked_at(self) -> bool:
         """Say whether the running pass or a TransformerLens hook reads or changes this place."""
+        if self.fwd_hooks or self.bwd_hooks:
+            return True
         now = running.get()
-        return bool(self.fwd_hooks or self.bwd_hooks) or (
-            now is not None and now.looks(self.part, self.site, self.layer)
-        )
+        return now is not None and now.looks(self.part, self.site, self.layer)
 
 
 @final
@@ -60,10 +60,20 @@ class AttentionTaps(nn.Module):
         self.part, self.layer = part, layer
         for site in ("q", "k", "v", "attn_scores", "pattern", "z"):
             setattr(self, site, Tap(part, site, layer, f"{NAMES[part]}.{layer}.attn.hook_{site}"))
+        self.each = (
+            self.q,
+            self.k,
+            self.v,
+            self.attn_scores,
+            self.pattern,
+            self.z,
+        )  # a tuple is found faster than a submodule
 
-    def all(self) -> tuple[Tap, ...]:
-        """Return the taps in forward order."""
-        return (self.q, self.k, self.v, self.attn_scores, self.pattern, self.z)
+    def idle(self, now: Pass | None) -> bool:
+        """Say whether nothing here is read or changed."""
+        if any(t.fwd_hooks or t.bwd_hooks for t in self.each):
+            return False
+        return now is None or now.idle(self.part, self.layer)
 
 
 @final
@@ -84,7 +94,7 @@ class _Rows:
 
     Args:
         q: their queries (batch, head, query, head_dim).
-        k: all keys, once for every query head.
+        k: all keys, once for every query head; of a single decoded row, once for every key-value head.
         v: all values, likewise.
         mask: what is added to their scores.
         at: the position of each among the keys.
@@ -102,7 +112,14 @@ class _Rows:
 
     def attend(self, taps: AttentionTaps) -> tuple[Tensor, Tensor]:
         """Return z and pattern the way transformers' eager attention computes them, through the taps on scores and pattern."""
-        return self._through(taps, torch.matmul(self.q, self.k.transpose(2, 3)) * self.scaling, self.v)
+        heads, groups = self.q.shape[1], self.k.shape[1]
+        if heads == groups:
+            return self._through(taps, torch.matmul(self.q, self.k.transpose(2, 3)) * self.scaling, self.v)
+        q = self.q.unflatten(1, (groups, heads // groups)).squeeze(
+            3
+        )  # one decoded row: the cache is not copied for every head
+        scores = torch.matmul(q, self.k.transpose(2, 3)) * self.scaling
+        return self._through(taps, scores.flatten(1, 2)[:, :, None], self.v)
 
     def attend_apart(self, taps: AttentionTaps, still_k: Tensor, still_v: Tensor) -> tuple[Tensor, Tensor]:
         """Return z and pattern where each row sees its own key and value as they are now, and every other as it `still` is.
@@ -128,7 +145,10 @@ class _Rows:
         if self.mask is not None:
             scores = scores + self.mask
         pattern = taps.pattern(scores.softmax(-1, dtype=torch.float32).to(v.dtype))
-        return torch.matmul(pattern, v), pattern
+        if v.shape[1] == pattern.shape[1]:
+            return torch.matmul(pattern, v), pattern
+        grouped = pattern.squeeze(2).unflatten(1, (v.shape[1], -1))
+        return torch.matmul(grouped, v).flatten(1, 2)[:, :, None], pattern
 
 
 def _grouped(x: Tensor, heads: int) -> Tensor:
@@ -163,12 +183,15 @@ def attention(
     Rows that nothing looks at take transformers' own sdpa attention; rows that something looks at are computed explicitly.
     """
     taps, now = module.taps, running.get()
+    if options.get("softcap") is None and taps.idle(now):  # sdpa knows no softcap
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     rows = _rows(taps, now, query.shape[2], options)
     fast = functools.partial(sdpa_attention_forward, module, attention_mask=attention_mask, **options)
     if rows is not None and not len(rows) and not any(t.looked_at() for t in (taps.q, taps.k, taps.v, taps.z)):
         return fast(query, key, value)
     query, key, value = (
-        t(x.transpose(1, 2)).transpose(1, 2) for t, x in zip((taps.q, taps.k, taps.v), (query, key, value), strict=True)
+        t(x.transpose(1, 2)).transpose(1, 2) if t.looked_at() else x
+        for t, x in zip((taps.q, taps.k, taps.v), (query, key, value), strict=True)
     )
     if rows is None:
         z, pattern = _explicit(module, now, (query, key, value), attention_mask, None, options)
@@ -207,10 +230,12 @@ def _explicit(
     some = torch.arange(query.shape[2], device=query.device) if rows is None else rows
     said, scaling = options.get("is_causal"), options.get("scaling")
     causal = bool(getattr(module, "is_causal", True) if said is None else said)
+    apart = clean is not None or (inside is not None and inside.local)
+    shared = query.shape[2] == 1 and not apart
     call = _Rows(
         query if rows is None else query[:, :, rows],
-        _grouped(key, heads),
-        _grouped(value, heads),
+        key if shared else _grouped(key, heads),
+        value if shared else _grouped(value, heads),
         _additive(mask, query, keys, some, causal),
         some + keys - query.shape[2],
         query.shape[-1] ** -0.5 if scaling is None else scaling,
@@ -300,8 +325,10 @@ def _count_tokens(decoder: nn.Module) -> None:
         now = running.get()
         if now is None:
             return
-        given = signature.bind_partial(*args, **kwargs).arguments
-        given = {**given, **given.pop("kwargs", {})}
+        given = kwargs
+        if args:
+            given = signature.bind_partial(*args, **kwargs).arguments
+            given = {**given, **given.pop("kwargs", {})}
         ids: Tensor = given["input_ids"] if given.get("inputs_embeds") is None else given["inputs_embeds"]
         cache = given.get("past_key_values")
         now.step += 1

@@ -31,6 +31,10 @@ def pytest_configure(config: pytest.Config) -> None:
     import torch
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    from hypothesis import settings
+
+    settings.register_profile("interp", deadline=None)  # a busy machine is no failure
+    settings.load_profile("interp")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,15 +1,18 @@
 """Changes to a running model, as values: a frozen dataclass with one pure `__call__(value, here) -> value` at one site."""
 
 import abc
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+import difflib
+import functools
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, final
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from interp.data import EMITTING, EVERY, Selector, Tokens, tokens
+from interp.data import EMITTING, EVERY, LAST, SINKS, Segment, Selector, Tokens, tokens
 from interp.heads import Heads
 
 SITES = (
@@ -63,6 +66,7 @@ class Here:
         rows: position of every query row.
         head_count: how many heads the value has.
         state: a dictionary that lives as long as the pass, for what one layer must tell another.
+        memo: a dictionary that lives as long as one forward call, for what is the same in every layer.
     """
 
     part: str
@@ -74,15 +78,24 @@ class Here:
     rows: Tensor
     head_count: int
     state: dict[Any, Any]
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def once(self, *key: Any, make: Callable[[], Any]) -> Any:
+        """Return what `make` returns, made once a forward call for the same key, rows and keys."""
+        known = (*key, _SHAPES.get(self.site), id(self.rows), self.key_span)
+        if known not in self.memo:
+            self.memo[known] = make()
+        return self.memo[known]
 
     def keys(self, which: Selector) -> Bool[Tensor, "..."]:
         """Return which keys a selection takes, shaped to broadcast against the value."""
-        return self._shaped(self._mask(which)[:, slice(*self.key_span)], "key")
+        chosen = tokens(which)
+        return self.once("keys", chosen, make=lambda: self._shaped(self._mask(chosen)[:, slice(*self.key_span)], "key"))
 
     def queries(self, which: Selector) -> Bool[Tensor, "..."]:
         """Return which query rows a selection takes, shaped to broadcast against the value."""
-        mask = self._mask(which)
-        return self._shaped(mask[:, self.rows.to(mask.device)], "query")
+        chosen = tokens(which)
+        return self.once("queries", chosen, make=lambda: self._shaped(self._of_rows(self._mask(chosen)), "query"))
 
     def heads(self, chosen: Heads | None) -> Bool[Tensor, "..."] | bool:
         """Return which heads of this layer are chosen, shaped to broadcast against the value; True for None, which is all."""
@@ -110,6 +123,9 @@ class Here:
     def emitting(self) -> Bool[Tensor, "..."]:
         """Which query rows emit a response token, shaped to broadcast against the value."""
         return self.queries(EMITTING)
+
+    def _of_rows(self, mask: Tensor) -> Tensor:
+        return mask[:, self.rows.to(mask.device)]
 
     def _mask(self, which: Selector) -> Tensor:
         if self.roles is None:
@@ -176,14 +192,18 @@ def intervention(data: Mapping[str, Any]) -> Intervention:
     known = kinds()
     kind = data.get("kind")
     if kind not in known:
-        raise ValueError(f"unknown intervention {kind!r}; known: {', '.join(sorted(known))}")
+        raise ValueError(f"unknown intervention {kind!r}{_nearest(kind, known)}; known: {', '.join(sorted(known))}")
     settings = {n: v for n, v in data.items() if n != "kind"}
-    allowed = {f.name for f in fields(known[kind])}  # type: ignore[arg-type]
-    if set(settings) - allowed:
-        raise ValueError(
-            f"{kind} has no setting {', '.join(sorted(set(settings) - allowed))}; it has {', '.join(sorted(allowed))}"
-        )
-    return known[kind](**{n: _meant(v) for n, v in settings.items()})
+    types = {f.name: f.type for f in fields(known[kind])}  # type: ignore[arg-type]
+    for name in settings:
+        if name not in types:
+            raise ValueError(f"{kind} has no setting {name}{_nearest(name, types)}; it has {', '.join(sorted(types))}")
+    return known[kind](**{n: _meant(v, types[n] == Selector) for n, v in settings.items()})
+
+
+def _nearest(name: Any, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (do you mean {close[0]}?)" if close else ""
 
 
 def _plain(value: Any) -> Any:
@@ -194,12 +214,24 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 
-def _meant(value: Any) -> Any:
+def _meant(value: Any, selects: bool) -> Any:
+    if isinstance(value, str) and selects:
+        return functools.reduce(operator.or_, [_selection(part.strip()) for part in value.split("|")])
     if isinstance(value, Mapping):
         return (
             Heads(tuple(tuple(pair) for pair in value["heads"])) if set(value) == {"heads"} else Tokens.from_dict(value)
         )
     return value
+
+
+def _selection(name: str) -> Tokens:
+    """Return the tokens of a segment or a selection by its name."""
+    known = {s.name: tokens(s) for s in Segment} | {"EMITTING": EMITTING, "EVERY": EVERY, "SINKS": SINKS, "LAST": LAST}
+    if name not in known:
+        raise ValueError(
+            f"no tokens are called {name!r}{_nearest(name, known)}; names: {', '.join(known)}, joined with |"
+        )
+    return known[name]
 
 
 def settled(change: Intervention, *selectors: str) -> None:

@@ -229,8 +229,12 @@ def renormalized(changed: Scores, before: Scores, here: Here, how: str) -> Score
 
 
 def _touched(change: "MaskAttention | ScaleScores | ScalePattern", here: Here) -> Bool[Tensor, "..."]:
-    chosen = here.queries(change.queries) & here.keys(change.keys) & here.heads(change.heads)
-    return chosen if isinstance(change, MaskAttention) or change.near is None else chosen & near(here, change.near)
+    def make() -> Tensor:
+        chosen = here.queries(change.queries) & here.keys(change.keys) & here.heads(change.heads)
+        return chosen if isinstance(change, MaskAttention) or change.near is None else chosen & near(here, change.near)
+
+    here.memo[id(change)] = change  # alive, so that no other gets its id
+    return here.once("touched", id(change), None if change.heads is None else here.layer, make=make)
 
 
 def near(here: Here, distance: int) -> Bool[Tensor, "query key"]:

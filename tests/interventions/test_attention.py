@@ -178,7 +178,7 @@ def test_settings_are_settled():
         (lambda: intervention({"kind": "Explode"}), "unknown intervention 'Explode'; known: .*Apply, "),
         (
             lambda: intervention({"kind": "MaskAttention", "key": 1}),
-            "MaskAttention has no setting key; it has .*keys, layers, queries",
+            r"MaskAttention has no setting key \(do you mean keys\?\); it has .*keys, layers, queries",
         ),
     ],
 )

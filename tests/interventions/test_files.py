@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from interp.data import EMITTING, SINKS, Segment
+from interp.heads import Heads
+from interp.interventions.attention import MaskAttention, ScalePattern, ScaleScores
+from interp.interventions.files import load, save
+from interp.interventions.stream import AddVector
+
+CHANGES = (
+    ScaleScores(Segment.IMAGE, 1.15, Segment.USER | Segment.RESPONSE, layers=(9, 10)),
+    ScalePattern(Segment.USER - SINKS, 0.0, EMITTING, heads=Heads(((0, 1), (3, 2))), above=0.4),
+)
+
+
+@pytest.mark.parametrize("name", ["changes.yaml", "changes.json"])
+def test_what_is_saved_is_loaded(tmp_path, name):
+    assert load(save(tmp_path / name, CHANGES)) == CHANGES
+
+
+def write(tmp_path, text, name="changes.yaml"):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_file_written_by_hand_names_tokens(tmp_path):
+    path = write(
+        tmp_path,
+        """
+        - kind: MaskAttention
+          keys: SINKS
+          queries: USER|RESPONSE
+        - {kind: ScaleScores, keys: [0, 12], by: 0.5, mode: abs}
+        """,
+    )
+    assert load(path) == (MaskAttention(SINKS, Segment.USER | Segment.RESPONSE), ScaleScores([0, 12], 0.5, mode="abs"))
+    assert load(write(tmp_path, "{kind: MaskAttention, keys: IMAGE}")) == (MaskAttention(Segment.IMAGE),)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "- {kind: MaskAttentoin, keys: 0}",
+            r"entry 0 of .*: unknown intervention 'MaskAttentoin' \(do you mean MaskAttention\?\); known: ",
+        ),
+        (
+            "- {kind: MaskAttention, keys: 0}\n- {kind: ScaleScores, keys: 0, bye: 2}",
+            r"entry 1 of .*ScaleScores has no setting bye \(do you mean by\?\)",
+        ),
+        (
+            "- {kind: MaskAttention, keys: IMGE}",
+            r"no tokens are called 'IMGE' \(do you mean IMAGE\?\); names: PAD, SYSTEM",
+        ),
+        ("- {kind: MaskAttention}", "entry 0 of .*keys"),
+        ("just words", "holds no list of interventions"),
+        ("- [1, 2]", "holds no list of interventions"),
+        ("{a: [}", "is neither YAML nor JSON"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_not_understood_is_refused(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        load(write(tmp_path, text))
+
+
+def test_what_cannot_be_written_says_so(tmp_path):
+    with pytest.raises(TypeError, match="an intervention that holds a tensor cannot be written to a text file"):
+        save(tmp_path / "changes.yaml", [AddVector(torch.ones(3))])
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "none.yaml")
