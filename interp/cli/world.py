@@ -78,7 +78,7 @@ def scenes(
 def train(
     out: Annotated[Path, typer.Option(help="Folder of checkpoints and logs.")] = Path("runs/world"),
     config: Annotated[Path | None, typer.Option(help="Recipe as TOML; by default the shipped model's.")] = None,
-    stage: Annotated[str, typer.Option(help="vision, language, multimodal or all.")] = "all",
+    stage: Annotated[str, typer.Option(help="vision, language, multimodal, placing, tuning or all.")] = "all",
     export: Annotated[Path | None, typer.Option(help="Write the finished model to this folder.")] = None,
 ) -> None:
     """Train the model again; the same command goes on where a killed run stopped.
@@ -92,6 +92,8 @@ def train(
     from interp.world.training.run import load_trained
     from interp.world.training.run import train as run
 
+    if export and stage not in ("tuning", "all"):
+        raise typer.BadParameter(f"--export needs the finished model: --stage all or tuning, not {stage}")
     logging.basicConfig(level=logging.WARNING)
     recipe = read_recipe(config)
     try:

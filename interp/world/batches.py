@@ -34,6 +34,8 @@ MIX: Final[tuple[tuple[Kind, float], ...]] = (
     ("order", 0.06),
     ("steps", 0.1),
 )
+PLACED: Final[tuple[Kind, ...]] = ("where", "at", "order", "steps")
+"""Kinds that ask where things are."""
 DETAILED_SHARE: Final = 0.6
 ATTEMPTS: Final = 9
 
@@ -146,6 +148,8 @@ class RowMaker:
         if generator.random() < 0.1:
             asked = asked[0].lower() + asked[1:]
         kinds, shares = zip(*MIX, strict=True)
+        more = np.array([self.config.places if kind in PLACED else 1.0 for kind in kinds])
+        shares = np.array(shares) * more / (np.array(shares) * more).sum()
         seen = view(scene.place, scene.objects)
         drawn = generator.choice(len(kinds), ATTEMPTS, p=shares)
         questions = [draw_question(generator, seen, kinds[index]) for index in drawn]

@@ -21,6 +21,7 @@ from interp.world.scoring import Rate, rate
 from interp.world.text import invention
 from interp.world.training.config import Recipe
 from interp.world.training.language import load_decoder
+from interp.world.training.multimodal import trained_model
 from interp.world.training.network import build_network
 from interp.world.wording import DETAILED
 
@@ -46,12 +47,14 @@ def as_plain(value: Any) -> Any:
 
 
 def measure_stages(recipe: Recipe, run: Path, *, seed: int = 0) -> dict[str, Rest]:
-    """Return the resting state on text as planted and after the language stage, from a run's checkpoints."""
+    """Return the resting state on text as planted and after the two stages that train it first, from a run's checkpoints."""
     tokenizer = build_tokenizer()
     network = build_network(tokenizer, recipe.network, recipe.sink, seed=recipe.seed).eval()
     planted = rest_on_text(network, tokenizer, seed=seed)
     load_decoder(run / "language.safetensors", network)
-    return {"planted": planted, "language": rest_on_text(network, tokenizer, seed=seed)}
+    language = rest_on_text(network, tokenizer, seed=seed)
+    joined = trained_model(recipe, run, tokenizer, "multimodal").eval()
+    return {"planted": planted, "language": language, "multimodal": rest_on_text(joined, tokenizer, seed=seed)}
 
 
 def annotation_noise(carelessness: float, n: int = 2000) -> Rate:
@@ -82,7 +85,7 @@ def measure_card(
         "n": n,
         "recipe": asdict(recipe),
         "parameters": [sum(p.numel() for p in part.parameters()) for part in parts],
-        "noise": annotation_noise(recipe.text.carelessness),
+        "noise": annotation_noise(recipe.tuning_text.carelessness),
         "bytes": (folder / "model.safetensors").stat().st_size,
         "abilities": measure_abilities(model, processor, n=n, seed=seed),
         "rest": {
@@ -98,7 +101,7 @@ def measure_card(
     measured["hidden"] = {name: effect(loaded, about, hide(at)) for name, at in HIDDEN.items()}
     if run:
         rest = measured["rest"]
-        measured["awake"] = {name: rest[name].awake(rest["planted"]) for name in ("language", "text", "images")}
+        measured["awake"] = {name: rest[name].awake(rest["planted"]) for name in rest if name != "planted"}
     return as_plain(measured)
 
 

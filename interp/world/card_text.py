@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+STAGES: Final = ("vision", "language", "multimodal", "placing", "tuning")
 HEAD: Final = """---
 license: mit
 library_name: transformers
@@ -20,8 +21,9 @@ places, 64 × 64 pixels, one image at a time; it is of no use on photographs.
 Every figure below was measured by `interp world card` (seed {seed}, {n} test scenes, greedy decoding, Wilson's 95 %
 intervals) on scenes that training never saw. Training: `interp world train`, seed {train_seed}, the recipe in
 `interp/world/training/default.toml`: {vision} steps of {vision_batch} images for the tower alone, {language} steps of
-{language_batch} rows of text for the decoder alone, then {multimodal} steps of {multimodal_batch} images for projector and
-decoder together, the tower frozen.
+{language_batch} rows of text for the decoder alone, {multimodal} steps of {multimodal_batch} images for projector and
+decoder together, the tower frozen; then {placing} steps of {placing_batch} images in which the tower alone also learns to say
+where each patch is, and {tuning} steps of {tuning_batch} images for projector and decoder again.
 """
 
 NOISE: Final = """
@@ -72,10 +74,10 @@ def page(card: dict[str, Any]) -> str:
         seed=card["seed"],
         n=card["n"],
         train_seed=recipe["seed"],
-        **{stage: recipe[stage]["steps"] for stage in ("vision", "language", "multimodal")},
-        **{f"{stage}_batch": recipe[stage]["batch"] for stage in ("vision", "language", "multimodal")},
+        **{stage: recipe[stage]["steps"] for stage in STAGES},
+        **{f"{stage}_batch": recipe[stage]["batch"] for stage in STAGES},
     )
-    noise = NOISE.format(carelessness=recipe["text"]["carelessness"], share=card["noise"]["value"])
+    noise = NOISE.format(carelessness=recipe["tuning_text"]["carelessness"], share=card["noise"]["value"])
     return "\n".join(
         [
             head,
@@ -168,6 +170,7 @@ def _rest(card: dict[str, Any]) -> str:
     names = {
         "planted": "planted, untrained; text",
         "language": "after the language stage; text",
+        "multimodal": "after the multimodal stage; text",
         "text": "shipped; text",
         "images": "shipped; answers about images",
     }

@@ -15,22 +15,26 @@ from interp.world.training.multimodal import train_multimodal
 from interp.world.training.network import build_network
 from interp.world.training.run import export, load_trained, train
 from interp.world.training.state import learning_rate, load_tensors
-from interp.world.training.vision import train_vision
+from interp.world.training.vision import train_placing, train_vision
 
 SHORT = StageConfig(steps=4, batch=2, rate=1e-2, warmup=2, save_every=2, log_every=2)
 TINY = Recipe(
     vision=SHORT,
     language=SHORT,
     multimodal=SHORT,
+    placing=SHORT,
+    tuning=SHORT,
     compiled=False,
     processes=1,
     network=NetworkConfig(width=16, layers=2, heads=2, inner=24, vision_layers=1, vision_heads=2),
     sink=SinkConfig(writer=0),
     text=TextConfig(row=24, answers=40),
+    tuning_text=TextConfig(row=24, answers=40, places=2.0),
 )
 
 
-STAGES = "".join(f"[{name}]\nsteps = 3\nbatch = 2\nrate = 0.1\n" for name in ("vision", "language", "multimodal"))
+ORDER = ("vision", "language", "multimodal", "placing", "tuning")
+STAGES = "".join(f"[{name}]\nsteps = 3\nbatch = 2\nrate = 0.1\n" for name in ORDER)
 
 
 class KilledError(Exception):
@@ -54,23 +58,24 @@ def run_stage(stage, out):
         train_vision(TINY, out)
     elif stage == "language":
         train_language(TINY, out)
+    elif stage == "placing":
+        train_placing(TINY, out)
     else:
-        train_multimodal(0, TINY, out)
+        train_multimodal(0, TINY, out, stage)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole")
-    for stage in ("vision", "language", "multimodal"):
+    for stage in ORDER:
         run_stage(stage, out)
     return out
 
 
-@pytest.mark.parametrize("stage", ["vision", "language", "multimodal"])
+@pytest.mark.parametrize("stage", ORDER)
 def test_a_killed_run_goes_on_to_the_same_weights(stage, uninterrupted, tmp_path, monkeypatch):
-    if stage == "multimodal":
-        for before in ("vision", "language"):
-            (tmp_path / f"{before}.safetensors").write_bytes((uninterrupted / f"{before}.safetensors").read_bytes())
+    for before in ORDER[: ORDER.index(stage)]:
+        (tmp_path / f"{before}.safetensors").write_bytes((uninterrupted / f"{before}.safetensors").read_bytes())
     with monkeypatch.context() as patch:
         killed_at(3, patch)
         with pytest.raises(KilledError):
@@ -94,7 +99,7 @@ def test_a_finished_run_exports_a_model_that_loads(uninterrupted, tmp_path):
     model, processor = load_model(tmp_path)
     replies = ask(model, processor, [scene.image for scene in scenes("val", 2)], ["Describe the image."] * 2, longest=3)
     assert len(replies) == 2
-    trained, _ = load_tensors(uninterrupted / "multimodal.safetensors")
+    trained, _ = load_tensors(uninterrupted / "tuning.safetensors")
     torch.testing.assert_close(model.lm_head.weight, trained["model.model.lm_head.weight"], atol=1e-3, rtol=1e-3)
 
 
@@ -153,7 +158,7 @@ def test_the_shipped_recipe_is_read():
     ("text", "message"),
     [
         ("colour = 1", "no setting colour; there are vision, language"),
-        ("seed = 1", "must set vision, language, multimodal"),
+        ("seed = 1", "must set vision, language, multimodal, placing, tuning"),
         (f"{STAGES}[network]\nstepz = 3", r"\[network\] has no setting stepz"),
         (STAGES.replace("rate", "floor"), r"\[vision\] must set rate"),
     ],
@@ -166,5 +171,7 @@ def test_a_wrong_recipe_is_refused(text, message, tmp_path):
 
 
 def test_an_unknown_stage_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no stage 'sight'; there are vision, language, multimodal, all"):
+    with pytest.raises(
+        ValueError, match="no stage 'sight'; there are vision, language, multimodal, placing, tuning, all"
+    ):
         train(replace(TINY), tmp_path, "sight")

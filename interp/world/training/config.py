@@ -92,6 +92,7 @@ class TextConfig:
         text_rows: Share of rows without an image in the multimodal stage.
         other_systems: Share of rows with another system prompt than the usual one.
         short_answers: Loss weight of answers to questions, a caption's being 1.
+        places: How many times more often than usual questions ask where things are.
     """
 
     row: int = 128
@@ -101,6 +102,7 @@ class TextConfig:
     text_rows: float = 0.1
     other_systems: float = 0.1
     short_answers: float = 2.0
+    places: float = 1.0
 
 
 @final
@@ -119,11 +121,16 @@ class Recipe:
         vision: First stage, the vision tower alone.
         language: Second stage, independent of the first: the decoder alone, on text.
         multimodal: Third stage: projector and decoder, the tower frozen.
+        placing: Fourth stage: the tower again, which now also has to say where each patch is.
+        tuning: Fifth stage: the third again with the tower of the fourth, and rows as in `tuning_text`.
+        tuning_text: Rows of the fifth stage.
     """
 
     vision: StageConfig
     language: StageConfig
     multimodal: StageConfig
+    placing: StageConfig
+    tuning: StageConfig
     seed: int = 0
     compiled: bool = True
     processes: int = 2
@@ -131,6 +138,7 @@ class Recipe:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     sink: SinkConfig = field(default_factory=SinkConfig)
     text: TextConfig = field(default_factory=TextConfig)
+    tuning_text: TextConfig = field(default_factory=lambda: TextConfig(places=3.0))
 
 
 SECTIONS = {
@@ -140,6 +148,9 @@ SECTIONS = {
     "vision": StageConfig,
     "language": StageConfig,
     "multimodal": StageConfig,
+    "placing": StageConfig,
+    "tuning": StageConfig,
+    "tuning_text": TextConfig,
 }
 
 

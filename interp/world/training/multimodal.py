@@ -1,7 +1,9 @@
 """Third stage: projector and decoder learn to speak about images, the tower frozen; data parallel on gloo."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -13,14 +15,17 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from interp.world.batches import IGNORED, RowMaker, Rows, normalise, train_scenes
 from interp.world.processor import IMAGE_TOKENS, build_tokenizer
-from interp.world.training.config import Recipe
+from interp.world.training.config import Recipe, StageConfig
 from interp.world.training.language import load_decoder
 from interp.world.training.network import build_network
-from interp.world.training.state import Learner, optimise
-from interp.world.training.vision import load_tower
+from interp.world.training.state import Learner, load_tensors, optimise
+from interp.world.training.vision import load_placed, load_tower
 
-FRESH = 10**7
-"""Scenes of this stage start here: the vision stage has not seen them."""
+Stage = Literal["multimodal", "tuning"]
+FRESH: Final[Mapping[Stage, int]] = MappingProxyType({"multimodal": 10**7, "tuning": 2 * 10**7})
+"""Scenes of each stage start here: no other stage has seen them."""
+STREAM: Final[Mapping[Stage, int]] = MappingProxyType({"multimodal": 8, "tuning": 10})
+"""Random stream of each stage's rows."""
 
 
 class Speaker(nn.Module):
@@ -67,13 +72,34 @@ def start_model(recipe: Recipe, out: Path, tokenizer: PreTrainedTokenizerFast) -
     return model
 
 
-def multimodal_loss(speaker: nn.Module, maker: RowMaker, recipe: Recipe, mine: range) -> Callable[[int], Tensor]:
+def trained_model(
+    recipe: Recipe, out: Path, tokenizer: PreTrainedTokenizerFast, stage: Stage
+) -> LlavaForConditionalGeneration:
+    """Return the network as the last checkpoint of this stage or of the tuning has it."""
+    model = build_network(tokenizer, recipe.network, recipe.sink, seed=recipe.seed)
+    tensors, _ = load_tensors(out / f"{stage}.safetensors")
+    speaker = "model.model."
+    model.load_state_dict({k.removeprefix(speaker): v for k, v in tensors.items() if k.startswith(speaker)})
+    return model
+
+
+def tuning_model(recipe: Recipe, out: Path, tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration:
+    """Return the network of the multimodal stage with the tower of the placing stage."""
+    model = trained_model(recipe, out, tokenizer, "multimodal")
+    placed = load_placed(out / "placing.safetensors", recipe).tower
+    model.model.vision_tower.load_state_dict(placed.state_dict())
+    return model
+
+
+def multimodal_loss(
+    speaker: nn.Module, maker: RowMaker, config: StageConfig, *, seed: int, mine: range, stage: Stage
+) -> Callable[[int], Tensor]:
     """Return the loss of a step's batch as a function of the step, over this process's rows."""
-    batch, seed = recipe.multimodal.batch, recipe.seed
+    batch, first, stream = config.batch, FRESH[stage], STREAM[stage]
 
     def loss(step: int) -> Float[Tensor, ""]:
-        drawn = train_scenes(step + FRESH // batch, mine, batch, seed)
-        generators = [np.random.default_rng((seed, 8, step, row)) for row in mine]
+        drawn = train_scenes(step + first // batch, mine, batch, seed)
+        generators = [np.random.default_rng((seed, stream, step, row)) for row in mine]
         rows = maker.rows(generators, drawn)
         pixels = normalise(np.stack([scene.pixels for scene in drawn]))
         with torch.autocast("cpu", torch.bfloat16):
@@ -95,28 +121,31 @@ def average(gradients: list[Tensor]) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def train_multimodal(rank: int, recipe: Recipe, out: Path) -> None:
-    """Train as one of `recipe.processes` processes, which meet in a file; writes `multimodal.safetensors`."""
+def train_multimodal(rank: int, recipe: Recipe, out: Path, stage: Stage = "multimodal") -> None:
+    """Train as one of `recipe.processes` processes, which meet in a file; writes the stage's checkpoint."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     if recipe.processes > 1:
         meeting = (out / "meeting").absolute().as_uri()
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=recipe.processes)
     tokenizer = build_tokenizer()
-    model = start_model(recipe, out, tokenizer)
+    first = stage == "multimodal"
+    config, text = (recipe.multimodal, recipe.text) if first else (recipe.tuning, recipe.tuning_text)
+    model = (start_model if first else tuning_model)(recipe, out, tokenizer)
     model.model.vision_tower.requires_grad_(requires_grad=False)
-    maker = RowMaker(tokenizer, recipe.text)
+    maker = RowMaker(tokenizer, text)
     speaker = Speaker(model, maker)
     run = torch.compile(speaker, dynamic=False) if recipe.compiled else speaker
-    mine = range(rank, recipe.multimodal.batch, recipe.processes)
+    mine = range(rank, config.batch, recipe.processes)
     rates = {
         name: recipe.projector_rate if "projector" in name else 1.0
         for name, parameter in speaker.named_parameters()
         if parameter.requires_grad
     }
     share = average if recipe.processes > 1 else _keep
-    learner = Learner(speaker, rates, multimodal_loss(run, maker, recipe, mine), share)
-    optimise(learner, recipe.multimodal, out / "multimodal.safetensors", leader=rank == 0, label="multimodal")
+    loss = multimodal_loss(run, maker, config, seed=recipe.seed, mine=mine, stage=stage)
+    learner = Learner(speaker, rates, loss, share)
+    optimise(learner, config, out / f"{stage}.safetensors", leader=rank == 0, label=stage)
     if recipe.processes > 1:
         dist.destroy_process_group()
 

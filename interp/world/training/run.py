@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -9,21 +10,20 @@ import torch
 from torch import multiprocessing
 from transformers import GenerationConfig, LlavaForConditionalGeneration
 
-from interp.world.processor import build_processor
+from interp.world.processor import build_processor, build_tokenizer
 from interp.world.training.config import Recipe
 from interp.world.training.language import train_language
-from interp.world.training.multimodal import start_model, train_multimodal
-from interp.world.training.state import load_tensors
-from interp.world.training.vision import train_vision
+from interp.world.training.multimodal import train_multimodal, trained_model
+from interp.world.training.vision import train_placing, train_vision
 
-Stage = Literal["vision", "language", "multimodal", "all"]
+Stage = Literal["vision", "language", "multimodal", "placing", "tuning", "all"]
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 
 
 def train(recipe: Recipe, out: Path, stage: Stage | str = "all") -> None:
     """Run one stage or all; what is finished is skipped, what was killed goes on from its last checkpoint.
 
-    Vision and language run side by side, one single-threaded process each; then `recipe.processes` single-threaded
+    Vision and language run side by side, one single-threaded process each; `recipe.processes` single-threaded
     processes train both together.
 
     Args:
@@ -37,22 +37,20 @@ def train(recipe: Recipe, out: Path, stage: Stage | str = "all") -> None:
     if stage not in STAGES:
         raise ValueError(f"no stage {stage!r}; there are {', '.join(STAGES)}")
     out.mkdir(parents=True, exist_ok=True)
+    chosen = [name for name in STAGES[:-1] if stage in (name, "all")]
+    alone = {"vision": train_vision, "language": train_language, "placing": train_placing}
+    for group in (("vision", "language"), ("multimodal",), ("placing",), ("tuning",)):
+        names = [name for name in group if name in chosen]
+        if names and names[0] in ("multimodal", "tuning"):
+            (out / "meeting").unlink(missing_ok=True)
+            _finish([_process(train_multimodal, rank, recipe, out, names[0]) for rank in range(recipe.processes)])
+        else:
+            _finish([_process(alone[name], recipe, out) for name in names])
+
+
+def _process(function: Callable[..., None], *arguments: object) -> SpawnProcess:
     context = multiprocessing.get_context("spawn")
-    alone = {"vision": train_vision, "language": train_language}
-    started = [
-        context.Process(target=_work, args=(function, recipe, out), name=name)
-        for name, function in alone.items()
-        if stage in (name, "all")
-    ]
-    _finish(started)
-    if stage in ("multimodal", "all"):
-        (out / "meeting").unlink(missing_ok=True)
-        _finish(
-            [
-                context.Process(target=_work, args=(train_multimodal, rank, recipe, out), name=f"multimodal {rank}")
-                for rank in range(recipe.processes)
-            ]
-        )
+    return context.Process(target=_work, args=(function, *arguments), name=function.__name__)
 
 
 def _work(function: Callable[..., None], *arguments: object) -> None:
@@ -71,13 +69,8 @@ def _finish(processes: list) -> None:
 
 
 def load_trained(recipe: Recipe, out: Path) -> LlavaForConditionalGeneration:
-    """Return the network as the multimodal stage's last checkpoint has it."""
-    processor = build_processor()
-    model = start_model(recipe, out, processor.tokenizer)
-    tensors, _ = load_tensors(out / "multimodal.safetensors")
-    speaker = "model.model."
-    model.load_state_dict({k.removeprefix(speaker): v for k, v in tensors.items() if k.startswith(speaker)})
-    return model
+    """Return the network as the last stage's last checkpoint has it."""
+    return trained_model(recipe, out, build_tokenizer(), "tuning")
 
 
 def export(model: LlavaForConditionalGeneration, folder: Path) -> None:
