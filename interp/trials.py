@@ -46,9 +46,10 @@ class Trial:
 
     @property
     def answered(self) -> list[Prompt]:
-        """The prompts with replies of different lengths."""
+        """The prompts with replies of different lengths, without tokens that stand for an image."""
+        plain = {"suppress_tokens": _special(self.model)}
         replies = [
-            generate(self.model, p, max_new_tokens=n, min_new_tokens=n)
+            generate(self.model, p, max_new_tokens=n, min_new_tokens=n, **plain)
             for p, n in zip(self.prompts, (5, 3), strict=False)
         ]
         return [p.with_response(r) for p, r in zip(self.prompts, replies, strict=False)]
@@ -85,6 +86,13 @@ def neutral_is_bit_equal(trial: Trial) -> None:
     answered = trial.answered
     same = [_looking_on(c, trial.model) for c in trial.idle]
     assert_close(trial.logits(answered, trial.idle), trial.logits(answered, same), rtol=0, atol=0)
+
+
+def _special(model: Model) -> list[int]:
+    """Return the tokens that no reply should hold, image placeholders among them."""
+    names = [n for n in vars(model.config) if n.endswith(("_token_id", "_token_index"))]
+    placeholders = [i for i in (getattr(model.config, n) for n in names) if isinstance(i, int)]
+    return sorted({*model.tokenizer.all_special_ids, *placeholders})
 
 
 def _looking_on(change: Intervention, model: Model) -> Apply:
@@ -125,7 +133,8 @@ def edit_batched_equals_single(trial: Trial) -> None:
 
 def edit_cached_equals_uncached(trial: Trial) -> None:
     """Cached decoding gives the probabilities of one teacher-forced pass over the same reply."""
-    reply = generate(trial.model, trial.prompts[0], *trial.strong, max_new_tokens=5, min_new_tokens=5)
+    plain = {"suppress_tokens": _special(trial.model)}
+    reply = generate(trial.model, trial.prompts[0], *trial.strong, max_new_tokens=5, min_new_tokens=5, **plain)
     whole = trial.prompts[0].with_response(reply)
     rows = torch.arange(len(trial.prompts[0]) - 1, len(whole) - 1)
     forced = trial.logits([whole], trial.strong)[0].float().cpu()[rows].log_softmax(-1)

@@ -221,7 +221,7 @@ def _meant(value: Any, selects: bool) -> Any:
         return (
             Heads(tuple(tuple(pair) for pair in value["heads"])) if set(value) == {"heads"} else Tokens.from_dict(value)
         )
-    return value
+    return tuple(_meant(v, False) for v in value) if isinstance(value, list) else value
 
 
 def _selection(name: str) -> Tokens:

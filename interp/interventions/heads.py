@@ -130,8 +130,13 @@ class ScaleQueries(Intervention):
 
     def __call__(self, value: Z, here: Here) -> Z:
         """Return the scaled queries."""
-        row = self.by[here.layer if self.layers is None else self.layers.index(here.layer)]
+        known = here.state.setdefault((type(self).__name__, id(self)), {})
+        if here.layer not in known:
+            known[here.layer] = self._factors(here.layer, value)
+        return torch.where(here.queries(self.queries), (value * known[here.layer]).to(value.dtype), value)
+
+    def _factors(self, layer: int, value: Z) -> Float[Tensor, "head 1"]:
+        row = self.by[layer if self.layers is None else self.layers.index(layer)]
         if len(row) != value.shape[2]:
-            raise ValueError(f"layer {here.layer} has {value.shape[2]} heads, but {len(row)} factors were given")
-        factors = torch.tensor(row, dtype=torch.float32, device=value.device)[:, None]
-        return torch.where(here.queries(self.queries), (value * factors).to(value.dtype), value)
+            raise ValueError(f"layer {layer} has {value.shape[2]} heads, but {len(row)} factors were given")
+        return torch.tensor(row, dtype=torch.float32, device=value.device)[:, None]
