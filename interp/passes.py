@@ -79,19 +79,21 @@ def capture(  # type: ignore[misc]  # noqa: PLR0913  # a verb: every setting has
     if estimate:
         return needs
     afford(needs)
-    kept: dict[str, dict[int, Tensor]] = {}
+    arrays: dict[str, Tensor] = {}
 
-    def keep(site: str, layer: int, value: Tensor, gradient_: Tensor | None) -> None:
-        check_finite({site: value} if gradient_ is None else {site: value, f"{site}_grad": gradient_}, layer)
+    def keep(name: str, layer: int, value: Tensor) -> None:
+        check_finite({name: value}, layer)
+        if name not in arrays:
+            arrays[name] = torch.empty((len(what.layers), *value.shape), device=device, dtype=dtype or value.dtype)
+        arrays[name][what.layers.index(layer)] = value
+
+    def take(site: str, layer: int, value: Tensor, slope: Tensor | None) -> None:
         if site in what.want:
-            kept.setdefault(site, {})[layer] = value.to(device=device, dtype=dtype or value.dtype, copy=True)
-        if gradient_ is not None:
-            kept.setdefault(f"{site}_grad", {})[layer] = gradient_.to(
-                device=device, dtype=dtype or gradient_.dtype, copy=True
-            )
+            keep(site, layer, value)
+        if slope is not None:
+            keep(f"{site}_grad", layer, slope)
 
-    logits, others = what.run(keep)
-    arrays = {name: torch.stack([by_layer[i] for i in what.layers]) for name, by_layer in kept.items()}
+    logits, others = what.run(take)
     if "logits" in what.want:
         arrays["logits"] = logits.to(device=device, dtype=dtype or logits.dtype)
     arrays.update({n: a.to(device=device, dtype=dtype or a.dtype) for n, a in _other_parts(others).items()})

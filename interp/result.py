@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from interp.storage import StoredArrays, save_arrays
@@ -112,7 +113,10 @@ def check_finite(values: dict[str, Tensor], layer: int) -> None:
         FloatingPointError: names the site and the layer.
     """
     for site, value in values.items():
-        if not bool(value.isfinite().all()):
+        summed = value.sum(
+            dtype=torch.promote_types(value.dtype, torch.float32)
+        )  # not a number when one of them is none
+        if not bool(summed.isfinite()) and not bool(value.isfinite().all()):
             kind = "NaN" if bool(value.isnan().any()) else "infinity"
             raise FloatingPointError(
                 f"{kind} in {site} of layer {layer}; try dtype='float32', or look for an intervention that overflows"
