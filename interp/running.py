@@ -168,10 +168,14 @@ class Pass:
         acting, read = self._place(part, site, layer)
         return read or bool(acting)
 
+    def stays_local(self, part: str, layer: int) -> bool:
+        """Say whether gradients stay within one position there: from the first layer that is read on."""
+        return self.local and part == "decoder" and (self.layers is None or layer >= min(self.layers))
+
     def idle(self, part: str, layer: int) -> bool:
         """Say whether no attention site of a layer is read or changed; found once."""
         if (part, layer) not in self._idle:
-            apart = part == "decoder" and (self.local or self.clean is not None)
+            apart = self.stays_local(part, layer) or (part == "decoder" and self.clean is not None)
             self._idle[part, layer] = not apart and not any(self.looks(part, s, layer) for s in INSIDE)
         return self._idle[part, layer]
 
@@ -202,7 +206,7 @@ class Pass:
         """Return the rows of a layer's scores and pattern that anything reads or changes; found once, one object for equal sets."""
         if (part, layer) not in self._wanted:
             places = [self._place(part, s, layer) for s in ATTENTION_SITES]
-            reads = any(read for _, read in places) or (self.local and part == "decoder")
+            reads = any(read for _, read in places) or self.stays_local(part, layer)
             wanted = frozenset(tokens(f.change.queries) for acting, _ in places for f in acting)
             wanted |= {self.rows} if reads else frozenset()
             self._wanted[part, layer] = self._wanted.setdefault(wanted, wanted)

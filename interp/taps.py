@@ -196,7 +196,7 @@ def attention(
     if rows is None:
         z, pattern = _explicit(module, now, (query, key, value), attention_mask, None, options)
         return taps.z(z.contiguous()), pattern
-    still = now is not None and now.local
+    still = now is not None and now.stays_local(taps.part, taps.layer)
     z = fast(*(x.detach() if still else x for x in (query, key, value)))[0]
     if len(rows):
         rows = rows.to(query.device)
@@ -230,7 +230,8 @@ def _explicit(
     some = torch.arange(query.shape[2], device=query.device) if rows is None else rows
     said, scaling = options.get("is_causal"), options.get("scaling")
     causal = bool(getattr(module, "is_causal", True) if said is None else said)
-    apart = clean is not None or (inside is not None and inside.local)
+    local = inside is not None and inside.stays_local(taps.part, taps.layer)
+    apart = clean is not None or local
     shared = query.shape[2] == 1 and not apart
     call = _Rows(
         query if rows is None else query[:, :, rows],
@@ -244,7 +245,7 @@ def _explicit(
     with nullcontext() if now is None else now.showing(rows):
         if clean is not None:
             z, pattern = call.attend_apart(taps, _grouped(clean[0], heads), _grouped(clean[1], heads))
-        elif inside is not None and inside.local:
+        elif local:
             z, pattern = call.attend_apart(taps, call.k.detach(), call.v.detach())
         else:
             z, pattern = call.attend(taps)

@@ -155,8 +155,10 @@ class _Walk:
         self.generator = None if seed is None else torch.Generator().manual_seed(seed)
         sites = frozenset({("decoder", "resid_pre"), ("decoder", "pattern")}) if self.graded else frozenset()
         upper = frozenset(range(self.targets[0], model.layers))
-        rows = tokens(Segment.RESPONSE)
-        self.text = Continuation(model, [prompt], changes, wanted=sites, layers=upper, rows=rows, reader=self._read)
+        rows = tokens(Segment.RESPONSE)  # local: no gradient for the cache, only for the row's own key and value
+        self.text = Continuation(
+            model, [prompt], changes, wanted=sites, layers=upper, rows=rows, local=self.graded, reader=self._read
+        )
         self.now = self.text.now
         self.ids = model.inputs([prompt])["input_ids"]
 
