@@ -32,7 +32,8 @@ class Sgrs(Method):
     salient of, and is the first draw.
 
     Row P-1 reaches the loss through its own stream alone, so with cached keys and values as constants its gradient is exact: a
-    step costs its forward and one backward from the logits to the first target layer, for all candidates together.
+    step costs its forward and one backward from the logits to the first target layer: for the first draw, and where that is
+    refused one more for all the others together.
 
     `variant="release"` is what the public code does: it reads the candidate's own row, which its own prediction cannot depend
     on, so that every S is 0, every first draw is accepted, and the method is sampling among the `candidates`. It runs no backward.
@@ -119,25 +120,35 @@ class Sgrs(Method):
         return tuple(range(layers // 2, layers)) if self.layers is None else tuple(sorted(set(self.layers)))
 
     def choice(
-        self, probabilities: Sequence[float], saliency: Sequence[float], past: Sequence[float], generator: Any
-    ) -> int:
-        """Return which candidate is taken.
+        self,
+        probabilities: Sequence[float],
+        salient: Callable[[Sequence[int]], Sequence[float]],
+        past: Sequence[float],
+        generator: Any,
+    ) -> tuple[int, float]:
+        """Return which candidate is taken, and its saliency.
 
         Args:
             probabilities: of the candidates; they need not sum to 1.
-            saliency: of the candidates.
+            salient: gives the saliency of some of them; asked for the first draw alone, and for all the others once it is refused.
             past: the saliency of the reply's tokens so far.
             generator: what the draws come from.
         """
         recent = past[-(self.window + 1) :]
         threshold = self.alpha * sum(recent) / len(recent) if recent else 0.0
-        left = torch.tensor(probabilities, dtype=torch.float64)
+        left, known = torch.tensor(probabilities, dtype=torch.float64), dict[int, float]()
         for _ in range(min(self.draws, int((left > 0).sum()))):
             drawn = int(torch.multinomial(left, 1, generator=generator))
-            if saliency[drawn] >= threshold:
-                return drawn
+            if drawn not in known:
+                asked = [i for i in range(len(left)) if i not in known] if known else [drawn]
+                known.update(zip(asked, salient(asked), strict=True))
+            if known[drawn] >= threshold:
+                return drawn, known[drawn]
             left[drawn] = 0
-        return max(range(len(saliency)), key=lambda i: saliency[i])
+        asked = [i for i in range(len(left)) if i not in known]
+        known.update(zip(asked, salient(asked) if asked else (), strict=True))
+        best = max(known, key=lambda i: known[i])
+        return best, known[best]
 
 
 @final
@@ -189,20 +200,21 @@ class _Walk:
         plain = logits.detach()
         with torch.no_grad():
             top = self.rules(self.ids, plain.clone()).softmax(-1)[0].topk(min(self.method.candidates, plain.shape[-1]))
+        graded = logits[0].log_softmax(-1)[top.indices] if self.patterns else None
         reply = self.now.roles.mask(tokens(Segment.RESPONSE))[0]
-        salient = torch.zeros_like(top.values)
-        if self.patterns:
-            chosen = [self.patterns[i] for i in self.targets]
-            salient = saliency(logits[0].log_softmax(-1)[top.indices], chosen, reply)
+
+        def salient(some: Sequence[int]) -> list[float]:
+            if graded is None:
+                return [0.0] * len(some)
+            return saliency(graded[list(some)], [self.patterns[i] for i in self.targets], reply).tolist()
+
+        home = torch.stack([top.values, plain[0].log_softmax(-1)[top.indices], top.indices.to(top.values)])
+        probabilities, logprobs, ids = home.tolist()  # one wait for the device
+        taken, score = self.method.choice(probabilities, salient, self.past, self.generator)
+        if graded is not None:
+            self.past.append(score)
             self.patterns.clear()
             self.text.settle()
-        home = torch.stack(
-            [top.values, salient.to(top.values), plain[0].log_softmax(-1)[top.indices], top.indices.to(top.values)]
-        )
-        probabilities, scores, logprobs, ids = home.tolist()  # one wait for the device
-        taken = self.method.choice(probabilities, scores, self.past, self.generator)
-        if self.now.step > 0 and self.graded:
-            self.past.append(scores[taken])
         return int(ids[taken]), logprobs[taken]
 
 
@@ -213,15 +225,20 @@ def saliency(
 ) -> Float[Tensor, " candidate"]:
     """Return the saliency of every candidate: the mean over layers and counted keys of Σ_h |A ⊙ ∂(-ln p)/∂A| / its norm over keys.
 
-    In [0, 1]. One backward serves all candidates; it frees the graph.
+    In [0, 1]. One backward serves all candidates that are asked for; the graph stays for others.
 
     Args:
         logprobs: the candidates' log-probabilities, at the end of the graph.
         patterns: the row that predicts them, in each target layer, in the graph.
         counted: which keys the mean runs over.
     """
-    one_each = torch.eye(len(logprobs), dtype=logprobs.dtype, device=logprobs.device)
-    gradients = torch.autograd.grad(logprobs, list(patterns), one_each, is_grads_batched=True)
+    if len(logprobs) == 1:
+        gradients = [g[None] for g in torch.autograd.grad(logprobs[0], list(patterns), retain_graph=True)]
+    else:
+        one_each = torch.eye(len(logprobs), dtype=logprobs.dtype, device=logprobs.device)
+        gradients = list(
+            torch.autograd.grad(logprobs, list(patterns), one_each, is_grads_batched=True, retain_graph=True)
+        )
     each = []
     for pattern, gradient in zip(patterns, gradients, strict=True):
         row = (pattern.detach() * gradient).abs().float().sum(2)[:, 0, 0]
