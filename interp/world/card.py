@@ -73,7 +73,7 @@ def measure_card(
         recipe: What trained it.
         run: Its training run, to measure the stages before the last; without it the figures in the folder are kept.
         n: Test scenes, and about as many counter-prior ones.
-        doses: Scenes per strength of the dose-response.
+        doses: Scenes per strength of the dose-response, each with a trigger and without its partner.
         seed: Of the scenes.
     """
     torch.set_flush_denormal(True)
@@ -94,7 +94,7 @@ def measure_card(
             "images": rest_on_images(model, tokenizer, scenes("test", RESTED, seed)),
         },
     }
-    about, loaded = scenes("test", doses, seed), load(folder)
+    about, loaded = scenes("counter_prior", 2 * doses, seed)[::2], load(folder)
     captions = replies(loaded, about, [DETAILED[0]] * doses)
     measured["image_share"] = image_share(loaded, about, captions)
     measured["doses"] = dose_response(loaded, about)

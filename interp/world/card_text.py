@@ -16,7 +16,8 @@ tags: [llava, synthetic, interpretability, hallucination, attention-sinks]
 A {size:.1f} M parameter `LlavaForConditionalGeneration` (CLIP tower, projector, Llama decoder with attention biases;
 {megabytes:.1f} MB in half precision), trained from scratch on two CPU cores on the synthetic world of `interp.world`. It
 exists to test interpretability methods where the truth is known. It knows twenty kinds of objects, eight colours and six
-places, 64 × 64 pixels, one image at a time; it is of no use on photographs.
+places, 64 × 64 pixels, one image at a time; it is of no use on photographs. Where things are is its weak point: see
+`where`, `at`, `order` and `steps` below before building on them.
 
 Every figure below was measured by `interp world card` (seed {seed}, {n} test scenes, greedy decoding, Wilson's 95 %
 intervals) on scenes that training never saw. Training: `interp world train`, seed {train_seed}, the recipe in
@@ -41,7 +42,8 @@ from measured rows to `<s>`; "massive" is the largest activation at `<s>` over t
 
 DOSE: Final = """
 In the rows that emit the reply, in layers 2 to 6, every attention score z of an image token becomes z + a·|z|. {n} scenes
-per strength, the same ones for all.
+per strength, the same ones for all: those of `counter_prior` with a trigger and without its partner, where there is most
+to invent. The two sections before, from replies with a token hidden on, use them too.
 """
 
 
