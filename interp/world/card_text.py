@@ -43,7 +43,8 @@ from measured rows to `<s>`; "massive" is the largest activation at `<s>` over t
 DOSE: Final = """
 In the rows that emit the reply, in layers 2 to 6, every attention score z of an image token becomes z + a·|z|. {n} scenes
 per strength, the same ones for all: those of `counter_prior` with a trigger and without its partner, where there is most
-to invent. The two sections before, from replies with a token hidden on, use them too.
+to invent. The two sections before, from replies with a token hidden on, use them too. About four existence questions per
+scene, not balanced.
 """
 
 
