@@ -55,7 +55,7 @@ def test_after_an_exception_nothing_of_it_is_on_the_model(model_of, picture, mon
     model = model_of("qwen2_5_vl")
     text = Continuation(model, [model.prepare(picture(), "What is there?")])
     model.module.model.rope_deltas = torch.tensor([[7]])
-    monkeypatch.setattr(type(model.module.lm_head), "forward", lambda *_: 1 / 0)
+    monkeypatch.setattr(model.module.lm_head, "forward", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError), torch.no_grad():
         text.read()
     monkeypatch.undo()

@@ -61,7 +61,7 @@ def test_changes_come_back_from_their_file(tmp_path) -> None:
         ("not json", "is no JSON"),
         ("3", "holds no list of interventions; expected for example"),
         ("[3]", "holds no list of interventions"),
-        ('[{"kind": "MaskAtention", "keys": {"kind": "every"}}]', "unknown intervention 'MaskAtention'; known: "),
+        ('[{"kind": "MaskAtention", "keys": {"kind": "every"}}]', "unknown intervention 'MaskAtention'.*known: "),
         ('[{"kind": "ScaleScores", "keys": {"kind": "every"}, "times": 2}]', "has no setting times"),
         ('[{"kind": "ScaleScores"}]', "missing .* argument"),
         ('[{"kind": "MaskAttention", "keys": {"kind": "segments", "of": ["IMAGE"]}}]', "a token selection is"),
