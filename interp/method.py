@@ -158,6 +158,19 @@ def resolved(model: Any, prompts: Sequence[Prompt], changes: Sequence[Any]) -> R
     return Resolved(ready, tuple(edits), tuple(rules), loops[0] if loops else None)
 
 
+def for_one_pass(model: Any, prompt: Prompt, changes: Sequence[Any]) -> Resolved:
+    """Return what some changes come to in one pass over a prompt.
+
+    Raises:
+        ValueError: a change that only chooses tokens: a pass chooses none.
+    """
+    settled = resolved(model, [prompt], changes)
+    if settled.rules or settled.loop is not None:
+        chooser = settled.loop or settled.rules[0]
+        raise ValueError(f"{chooser} acts where a token is chosen, and one pass chooses none: use it in generate")
+    return settled
+
+
 def unfit(changes: Sequence[Any], options: Mapping[str, Any]) -> None:
     """Refuse methods that cannot act under the options of a call of `generate`.
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from interp.analysis import Analysis, restricted
 from interp.data import EVERY, PREDICTING, Selector, tokens
 from interp.interventions import Intervention
-from interp.method import Method, resolved
+from interp.method import Method, for_one_pass
 from interp.model import Model
 from interp.plan import Estimate, Target, Wanted, afford, plan
 from interp.prompt import Capture, Prompt
@@ -66,7 +66,7 @@ def capture(  # type: ignore[misc]  # noqa: PLR0913  # a verb: every setting has
         MemoryError: more than there is; says what to ask for instead.
         FloatingPointError: NaN or infinity, with site and layer.
     """
-    settled = resolved(model, [prompt], changes)
+    settled = for_one_pass(model, prompt, changes)
     prompt = settled.prompts[0]
     chosen = None if layers is None else tuple(int(i) for i in layers)
     what = plan(
@@ -149,7 +149,7 @@ def _measured(
     changes: Sequence[Intervention | Method],
     target: Target | None,
 ) -> tuple[Result, ...]:
-    settled = resolved(model, [prompt], changes)
+    settled = for_one_pass(model, prompt, changes)
     prompt, edits = settled.prompts[0], settled.interventions
     want, grad = (frozenset().union(*(getattr(a, n) for a in analyses)) for n in ("want", "grad"))
     kinds = {a.gradient for a in analyses if a.grad}

@@ -47,10 +47,16 @@ class View:
         selection, have = tokens(rows), self.queries
         positions = self.layout.positions(selection)
         if not positions:
-            raise ValueError(f"the query rows {selection} take no token of this conversation; does it need a reply? prompt.with_response(reply)")
+            raise ValueError(
+                f"the query rows {selection} take no token of this conversation; "
+                "does it need a reply? prompt.with_response(reply)"
+            )
         missing = sorted(set(positions) - set(have))
         if missing:
-            raise ValueError(f"query rows {missing[:5]} are needed ({selection}) but were not captured; capture(..., queries=...) with them in")
+            raise ValueError(
+                f"query rows {missing[:5]} are needed ({selection}) but were not captured; "
+                "capture(..., queries=...) with them in"
+            )
         some = None if positions == have else [have.index(p) for p in positions]
         return some, replace(self, queries=positions)
 
@@ -104,7 +110,10 @@ def on_capture(analysis: Analysis, capture: Capture, *, view: View | None = None
     arrays = {n: capture[n] for n in names}
     known = view or View(capture.layout, capture.tokens, capture.ids)
     rows, view = replace(known, queries=capture.queries).restricted_to(analysis.rows)
-    partials = {layer: analysis.reduce(restricted({n: a[i] for n, a in arrays.items()}, rows), replace(view, layer=layer)) for i, layer in enumerate(capture.layers)}
+    partials = {}
+    for index, layer in enumerate(capture.layers):
+        values = restricted({n: a[index] for n, a in arrays.items()}, rows)
+        partials[layer] = analysis.reduce(values, replace(view, layer=layer))
     return analysis.finish(partials, view)
 
 
