@@ -1,7 +1,6 @@
 """Measure what the papers claim on the embedded model, and write docs/results.md. Run: python docs/results.py [--n 60] [--seed 0]."""
 
 import argparse
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,12 +34,16 @@ BATCH = 32
 HERE = Path(__file__).parent
 HEADER = """# Results on the embedded model
 
-Measured by `{command}` on {model!r}, absolute weights summing to {checksum}. The model is small and was trained on a
-drawn world (see [the world](world.md)); what it shows is reported as it came out, also where a paper's claim does not
-show on it.
+Measured by `{command}` on {model!r}, absolute weights summing to {checksum}.
+The model is small and was trained on a drawn world (see [the world](world.md)); what it shows is reported as it came
+out, also where a paper's claim does not show on it.
 """
-METHODS = """The first row is greedy decoding itself; the others are paired differences with 95 % bootstrap intervals. Heads
-are the six most sensitive ones of the section before.
+INVITING = """On scenes that invite an invention: the partner that one of their objects makes one expect was taken out.
+
+"""
+METHODS = """On scenes that invite an invention. The first row is greedy decoding itself; the others are paired differences with
+95 % bootstrap intervals. Heads are the six most sensitive ones of the section before. What the methods cost is measured
+by `benchmarks/decoding.py`.
 
 """
 
@@ -54,6 +57,11 @@ class Captioned:
     reply: Reply
     hallucinated: torch.Tensor
     correct: torch.Tensor
+
+
+def tempting(n: int, seed: int) -> list[Scene]:
+    """Return n scenes with an object that makes one expect another, which is not there: where there is most to invent."""
+    return [s for s in scenes("counter_prior", 2 * n, seed) if s.counter is not None and not s.counter.control]
 
 
 def captions(model: Model, about: Sequence[Scene], *changes: object) -> list[Reply]:
@@ -238,22 +246,12 @@ def methods_section(model: Model, about: Sequence[Scene], methods: dict[str, Cal
     lines, base = [], {}
     for name, make in {"greedy": None, **methods}.items():
         changes = () if make is None else (make(),)
-        begun = time.perf_counter()
         try:
             replies = captions(model, about, *changes)
-            took = (time.perf_counter() - begun) / sum(len(r.ids) for r in replies)
             right = answers(model, about, *changes)
         except ValueError as error:
-            lines.append(
-                {
-                    "method": name,
-                    "yes/no": f"not run: {error}"[:90],
-                    "CHAIR_s": "",
-                    "CHAIR_i": "",
-                    "recall": "",
-                    "s/token ÷ greedy": "",
-                }
-            )
+            empty = dict.fromkeys(("CHAIR_s", "CHAIR_i", "recall"), "")
+            lines.append({"method": name, "yes/no": f"not run: {error}"[:90], **empty})
             continue
         wrong = [invented(r.text, s) for r, s in zip(replies, about, strict=True)]
         per = {
@@ -265,12 +263,12 @@ def methods_section(model: Model, about: Sequence[Scene], methods: dict[str, Cal
                 for r, s in zip(replies, about, strict=True)
             ],
         }
-        base = base or {**per, "cost": took}
+        base = base or per
         shown = {
             k: f"{np.mean(v):.3f}" if name == "greedy" else interval(np.subtract(v, base[k]).tolist())
             for k, v in per.items()
         }
-        lines.append({"method": name, **shown, "s/token ÷ greedy": f"{took / base['cost']:.2f}"})
+        lines.append({"method": name, **shown})
     return markdown(pd.DataFrame(lines))
 
 
@@ -312,9 +310,11 @@ def main() -> None:
     torch.set_num_threads(2)
     model = interp.load("scenes")
     about = scenes("test", options.n, options.seed)
-    ranking = scenes("val", options.n // 2, options.seed)
-    said = [labelled(model, s, r) for s, r in zip(about, captions(model, about), strict=True)]
-    told = [labelled(model, s, r) for s, r in zip(ranking, captions(model, ranking), strict=True)]
+    inviting, ranking = (tempting(options.n, options.seed + k) for k in range(2))
+    said, told, read = (
+        [labelled(model, s, r) for s, r in zip(where, captions(model, where), strict=True)]
+        for where in (about, ranking, inviting)
+    )
     heads, ranked = heads_section(model, told)
     weights = load_file(str(Path(interp.__file__).parent / EMBEDDED["scenes"] / "model.safetensors"))
     checksum = sum(float(w.double().abs().sum()) for w in weights.values())
@@ -323,9 +323,9 @@ def main() -> None:
         "Attention sinks": sinks_section(model, said),
         "What breaks without the sink": causal_section(model, about[: options.n // 2]),
         "Visual anchors and drift": drift_section(model, said),
-        "Saliency of hallucinated and correct mentions": saliency_section(model, said),
-        "Head sensitivity": f"On validation scenes, erased at the step. {heads}",
-        "Methods against greedy decoding": METHODS + methods_section(model, about, chosen_methods(ranked)),
+        "Saliency of hallucinated and correct mentions": INVITING + saliency_section(model, read),
+        "Head sensitivity": f"On other such scenes, erased at the step. {heads}",
+        "Methods against greedy decoding": METHODS + methods_section(model, inviting, chosen_methods(ranked)),
     }
     text = HEADER.format(command=command, model=model, checksum=f"{checksum:.6g}")
     text += "".join(f"\n## {title}\n\n{section}\n" for title, section in sections.items())
