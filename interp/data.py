@@ -133,6 +133,12 @@ class Layout:
         """
         return tokens(which).mask(self)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of every token's segment."""
+        named = {s.value: s.name for s in Segment}
+        return tuple(named[v] for v in self.segment.tolist())
+
     def positions(self, which: "Selector") -> tuple[int, ...]:
         """Return the positions of the tokens a selector takes."""
         return tuple(self.mask(which).nonzero().flatten().tolist())

@@ -85,11 +85,6 @@ def _refuse_settings(heads: str, norm: str) -> None:
         )
 
 
-def _names(view: View) -> tuple[str, ...]:
-    names = {s.value: s.name for s in Segment}
-    return tuple(names[v] for v in view.layout.segment.tolist())
-
-
 @final
 @dataclass(frozen=True)
 class SaliencyFlow(Result):
@@ -198,7 +193,7 @@ class Saliency(Analysis):
     def finish(self, partials: Mapping[int, Tensor], view: View) -> SaliencyMaps:
         """Stack the layers."""
         whole = torch.stack(list(partials.values()))
-        return SaliencyMaps(whole, tuple(partials), view.words, _names(view), view.queries, self.heads, self.norm)
+        return SaliencyMaps(whole, tuple(partials), view.words, view.layout.names, view.queries, self.heads, self.norm)
 
 
 @final

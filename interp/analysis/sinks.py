@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.analysis import Analysis, View
-from interp.data import Layout, Segment, Tokens, tokens
+from interp.data import Tokens, tokens
 from interp.result import Result
 
 
@@ -222,14 +222,9 @@ class Sinks(Analysis):
             occupancy=found["received"].mean(1) * length,
             layers=tuple(partials),
             words=view.words,
-            segments=_names(view.layout),
+            segments=view.layout.names,
             positions=tuple(lasting.nonzero().flatten().tolist()),
             persistent=self.persistent,
             above=self.above,
             times_median=self.times_median,
         )
-
-
-def _names(layout: Layout) -> tuple[str, ...]:
-    names = {s.value: s.name for s in Segment}
-    return tuple(names[v] for v in layout.segment.tolist())
