@@ -204,3 +204,8 @@ def test_a_segment_can_be_taken_out():
     assert WHOLE.without(IMAGE).segment.tolist() == [1, 1, 3, 3, 4, 4]
     assert WHOLE.without(IMAGE).grids == ()
     assert WHOLE.without(SYSTEM).grids == WHOLE.grids
+
+
+def test_every_token_is_called_by_its_segment_in_order() -> None:
+    values = [Segment.SYSTEM.value, Segment.USER.value, Segment.USER.value, Segment.RESPONSE.value]
+    assert Layout(torch.tensor(values)).names == ("SYSTEM", "USER", "USER", "RESPONSE")
