@@ -1,13 +1,11 @@
 """What a published mitigation is: interventions for a prompt and, where it needs one, a rule on the next token or a decoding loop."""
 
 import abc
-import difflib
-import importlib
-import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, final
 
+from interp.catalogue import found, made
 from interp.interventions import Intervention
 from interp.prompt import Prompt, Reply
 
@@ -185,14 +183,7 @@ def unfit(changes: Sequence[Any], options: Mapping[str, Any]) -> None:
 
 def methods() -> dict[str, type[Method]]:
     """Return every method of `interp.methods` by the name of its file, which is the lower-case name of its class."""
-    package = importlib.import_module("interp.methods")
-    found = {
-        m.name: importlib.import_module(f"interp.methods.{m.name}") for m in pkgutil.iter_modules(package.__path__)
-    }
-    classes = {
-        n: [c for c in vars(f).values() if isinstance(c, type) and c.__name__.lower() == n] for n, f in found.items()
-    }
-    return {n: c[0] for n, c in classes.items() if c and issubclass(c[0], Method)}
+    return found("interp.methods", Method)  # type: ignore[type-abstract]
 
 
 def named(name: str, **settings: Any) -> Method:
@@ -201,30 +192,7 @@ def named(name: str, **settings: Any) -> Method:
     Raises:
         ValueError: no such method or setting, or one that is missing; says which there are and what comes nearest.
     """
-    known = methods()
-    plain = name.lower().replace("-", "").replace("_", "")
-    if plain not in known:
-        raise ValueError(f"no method {name!r}{_nearest(plain, known)}; methods: {', '.join(sorted(known))}")
-    allowed = [f.name for f in fields(known[plain])]  # type: ignore[arg-type]
-    for setting in settings:
-        if setting not in allowed:
-            raise ValueError(
-                f"{name} has no setting {setting!r}{_nearest(setting, allowed)}; settings: {', '.join(allowed)}"
-            )
-    try:
-        return known[plain](**{n: _tuples(v) for n, v in settings.items()})
-    except TypeError as error:
-        raise ValueError(f"{name} needs another setting: {error}; settings: {', '.join(allowed)}") from error
-
-
-def _tuples(value: Any) -> Any:
-    """Return a list as a tuple, as frozen settings have it, also inside."""
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
-
-
-def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (do you mean {close[0]}?)" if close else ""
+    return made("method", methods(), name, settings)
 
 
 def scaled_layers(first: int, last: int, layers: int, of: int = 32) -> tuple[int, ...]:
