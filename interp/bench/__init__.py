@@ -1,0 +1,1 @@
+"""Benchmarks, one file each: data, question, reader and scores."""

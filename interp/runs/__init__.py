@@ -1,0 +1,1 @@
+"""Benchmark runs that survive: a directory each, compared in pairs."""
