@@ -1,27 +1,36 @@
 """How every picture looks: colours that survive colour blindness and grey print, one context manager, no global settings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from types import MappingProxyType
 from typing import Any, Final
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 
-BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW, GREY = (
-    *("#0072B2", "#E69F00", "#009E73", "#CC79A7"),
-    *("#56B4E9", "#D55E00", "#F0E442", "#8C8C8C"),
-)
-"""The eight colours of Okabe and Ito, with a grey for their black."""
+from interp.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SEGMENT_COLOURS, SKY, YELLOW
+
+__all__ = [
+    "BLUE",
+    "CYCLE",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "PURPLE",
+    "RED",
+    "SEGMENT_COLOURS",
+    "SEQUENTIAL",
+    "SKY",
+    "YELLOW",
+    "axes_or_new",
+    "shown",
+    "style",
+    "visible",
+    "whole_ticks",
+]
 
 CYCLE: Final = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
 SEQUENTIAL: Final = "viridis"
 """Colour map of quantities that start at zero: even in lightness, so that grey print keeps the order."""
-
-SEGMENT_COLOURS: Final[Mapping[str, str]] = MappingProxyType(
-    {"PAD": GREY, "SINK": RED, "SYSTEM": SKY, "IMAGE": ORANGE, "USER": GREEN, "RESPONSE": BLUE, "TEXT": PURPLE}
-)
-"""One colour a segment in every picture; SINK where sinks are shown apart from the segment they lie in, TEXT for all text together."""
 
 _SETTINGS: Final[Any] = {
     "font.size": 10.0,
