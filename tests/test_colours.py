@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from interp.colours import COOL, PLAIN, SEGMENT_COLOURS, WARM, ink, shade
@@ -26,7 +28,7 @@ def test_what_lies_outside_gets_an_end(value, end) -> None:
 @pytest.mark.parametrize("stops", [WARM, COOL, PLAIN])
 def test_more_is_darker(stops) -> None:
     light = [_luminance(shade(i / 50, stops)) for i in range(51)]
-    assert all(a > b for a, b in zip(light, light[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(light))
 
 
 @pytest.mark.parametrize("colour", [*SEGMENT_COLOURS.values(), *(shade(i / 20, WARM) for i in range(21))])
