@@ -1,0 +1,141 @@
+"""What every figure script does: load saved results and draw them; `--recompute` makes the results anew.
+
+A script names its parts (a kind of result and a function that measures it) and draws them:
+
+    recipe("spear_fig5", {"shares": Part(SinkShares, shares)}, draw, about=__doc__)
+
+Parts lie in figures/data/<figure>.<part>.safetensors (a `Result`) or .csv (a table). While they are measured they are kept in
+runs/figures/, part by part, so that a recomputation that was stopped goes on where it was.
+"""
+
+import argparse
+import functools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from interp.plot.style import style
+from interp.storage import write_text
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE / "data"
+UNFINISHED = HERE.parent / "runs" / "figures"
+
+
+@final
+@dataclass(frozen=True)
+class Setting:
+    """What a figure is measured on.
+
+    Args:
+        model: the model's name, as `interp.load` takes it.
+        n: how many samples.
+        seed: which samples.
+    """
+
+    model: str
+    n: int
+    seed: int
+
+    @property
+    def loaded(self) -> Any:
+        """The model, loaded once."""
+        return _loaded(self.model)
+
+
+@final
+@dataclass(frozen=True)
+class Part:
+    """One saved piece of a figure.
+
+    Args:
+        kind: the class of the result, or `pandas.DataFrame`.
+        measure: from a setting to the result; models and data are imported inside, so that drawing needs neither.
+    """
+
+    kind: Any
+    measure: Callable[[Setting], Any]
+
+    def path(self, folder: Path, name: str) -> Path:
+        """Return where this is saved."""
+        return folder / f"{name}.{'csv' if self.kind is pd.DataFrame else 'safetensors'}"
+
+    def save(self, path: Path, value: Any) -> None:
+        """Write it, whole or not at all."""
+        if self.kind is pd.DataFrame:
+            write_text(path, value.to_csv(index=False, float_format="%.6g"))
+        else:
+            value.save(path)
+
+    def load(self, path: Path) -> Any:
+        """Read it."""
+        return pd.read_csv(path, keep_default_na=True) if self.kind is pd.DataFrame else self.kind.load(path)
+
+
+def recipe(
+    name: str, parts: Mapping[str, Part], draw: Callable[..., Figure], *, about: str, n: int = 40, seed: int = 0
+) -> None:
+    """Draw a figure from its saved parts, which are measured first if the command line says so.
+
+    Args:
+        name: the figure's name, which is the script's.
+        parts: its parts by name.
+        draw: from the parts, by name, to the figure.
+        about: what the script says of itself.
+        n: how many samples by default.
+        seed: which of them by default.
+
+    Raises:
+        SystemExit: a part is missing; says which command makes it.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recompute", action="store_true", help="measure the data anew; goes on where it was stopped")
+    parser.add_argument("--model", default="scenes", help="scenes, a Hugging Face name, or a folder (default: scenes)")
+    parser.add_argument("--n", type=int, default=n, help=f"how many samples (default: {n})")
+    parser.add_argument("--seed", type=int, default=seed, help=f"which samples (default: {seed})")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of the pictures (default: figures/)")
+    options = parser.parse_args()
+    files = {p: part.path(DATA, f"{name}.{p}") for p, part in parts.items()}
+    if options.recompute:
+        _recompute(name, parts, files, Setting(options.model, options.n, options.seed))
+    missing = [f.name for f in files.values() if not f.exists()]
+    if missing:
+        raise SystemExit(
+            f"{', '.join(missing)} is missing from figures/data; make it with: python figures/{name}.py --recompute"
+        )
+    with style():
+        figure = draw(**{p: part.load(files[p]) for p, part in parts.items()})
+        options.out.mkdir(parents=True, exist_ok=True)
+        figure.savefig(options.out / f"{name}.png", dpi=200)
+        figure.savefig(options.out / f"{name}.pdf", metadata={"CreationDate": None})
+
+
+def _recompute(name: str, parts: Mapping[str, Part], files: Mapping[str, Path], setting: Setting) -> None:
+    """Measure every part that an earlier, stopped recomputation of the same setting has not measured; then put all in place."""
+    folder = UNFINISHED / f"{name}-{setting.model.replace('/', '--')}-{setting.n}-{setting.seed}"
+    done = {p: part.path(folder, p) for p, part in parts.items()}
+    for index, (p, part) in enumerate(parts.items(), 1):
+        print(f"{name} {index}/{len(parts)}: {p}{' (kept from before)' if done[p].exists() else ''}", flush=True)
+        if not done[p].exists():
+            part.save(done[p], part.measure(setting))
+    DATA.mkdir(exist_ok=True)
+    for p, path in done.items():
+        path.replace(files[p])
+    made = {
+        "command": f"python figures/{name}.py --recompute --n {setting.n} --seed {setting.seed}",
+        "model": setting.model,
+    }
+    write_text(DATA / f"{name}.json", json.dumps(made, indent=2) + "\n")
+    folder.rmdir()
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(name: str) -> Any:
+    import interp
+
+    return interp.load(name)
