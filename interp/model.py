@@ -219,11 +219,19 @@ class Model:
             self._derived[name] = make()
         return self._derived[name]
 
-    def unembed(self, stream: Tensor) -> Tensor:
-        """Return the logits (..., vocab) that the final norm and the head make of a residual stream (..., dim)."""
-        norm = self.decoder.get_submodule(self.family.final_norm)
+    def unembed(self, stream: Tensor, *, normed: bool = True) -> Tensor:
+        """Return the logits (..., vocab) that the final norm and the head make of a residual stream (..., dim).
+
+        No tap sees it, so an intervention may ask for it in the middle of a pass.
+
+        Args:
+            stream: the stream after any layer.
+            normed: whether it goes through the final norm.
+        """
+        head, norm = self.module.get_output_embeddings(), self.decoder.get_submodule(self.family.final_norm)
         with torch.no_grad():
-            return self.module.get_output_embeddings()(norm(stream.to(self.device, self.dtype)))
+            value = stream.to(self.device, self.dtype)
+            return head.forward(norm.forward(value) if normed else value)
 
     def directions(self, ids: Sequence[int]) -> LogitDirections:
         """Return what the stream after the last layer is multiplied by for the logits of some tokens.
