@@ -38,6 +38,11 @@ class Method(abc.ABC):
         return ()
 
     @property
+    def passes(self) -> int:
+        """How many passes through the model a token takes at most, forward or backward."""
+        return 1
+
+    @property
     def decodes(self) -> bool:
         """Whether this brings a decoding loop of its own (`decode`)."""
         return False
@@ -95,6 +100,11 @@ class Together(Method):
     def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
         """Return the rules of all."""
         return tuple(r for m in self.of for r in m.rules(model, prompts))
+
+    @property
+    def passes(self) -> int:
+        """The one pass that they share, and what each adds to it."""
+        return 1 + sum(m.passes - 1 for m in self.of)
 
     @property
     def decodes(self) -> bool:

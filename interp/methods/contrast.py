@@ -1,7 +1,8 @@
 """Contrastive decoding: what the model says here is set against what it says without what matters."""
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -51,9 +52,13 @@ class Contrast(Method):
         Raises:
             ValueError: a negative alpha, or beta outside [0, 1].
         """
-        if self.alpha < 0 or not 0 <= self.beta <= 1:
-            raise ValueError(f"alpha is at least 0 and beta a share in [0, 1], got {self.alpha} and {self.beta}")
+        check_strength(self.alpha, self.beta)
         object.__setattr__(self, "changes", tuple(self.changes))
+
+    @property
+    def passes(self) -> int:
+        """Two: one for each stream."""
+        return 2
 
     def refusal(self, model: Any) -> str | None:
         """Say that there is no image to leave out."""
@@ -69,12 +74,9 @@ class Contrast(Method):
             else None
         )
 
-    def misfit(self, options: Any) -> str | None:
+    def misfit(self, options: Mapping[str, Any]) -> str | None:
         """Say that beams are not followed."""
-        several = [n for n in ("num_beams", "num_return_sequences") if (options.get(n) or 1) > 1]
-        return (
-            f"its second stream follows one reply a prompt, so leave out {' and '.join(several)}" if several else None
-        )
+        return several_replies(options)
 
     def interventions(self, model: Any) -> tuple[Intervention, ...]:
         """Return none: it acts on the choice of tokens."""
@@ -82,8 +84,11 @@ class Contrast(Method):
 
     def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
         """Return the rule that follows the other prompts."""
-        others = [self.other(p) for p in prompts]
-        return (_Contrasted(self.alpha, self.beta, Continuation(model, others, self.changes)),)
+        return (Contrasted(self.stream(model, prompts), functools.partial(constant, self.alpha, self.beta)),)
+
+    def stream(self, model: Any, prompts: Sequence[Prompt]) -> Continuation:
+        """Return the second stream, before anything is read."""
+        return Continuation(model, [self.other(p) for p in prompts], self.changes)
 
     def other(self, prompt: Prompt) -> Prompt:
         """Return the prompt that one is set against."""
@@ -94,9 +99,12 @@ class Contrast(Method):
         return prompt if self.changes else prompt.without(Segment.IMAGE)
 
 
-def combined(
-    logits: Float[Tensor, "*batch vocab"], others: Float[Tensor, "*batch vocab"], alpha: float, beta: float
-) -> Float[Tensor, "*batch vocab"]:
+Scores = Float[Tensor, "*batch vocab"]
+Combine = Callable[[Tensor, Tensor, int], Tensor]
+"""From both streams' scores (batch, vocab) and the number of tokens replied so far to the scores that count."""
+
+
+def combined(logits: Scores, others: Scores, alpha: float | Float[Tensor, "*batch 1"], beta: float) -> Scores:
     """Return (1 + alpha) · logits - alpha · others, minus infinity where a token is less plausible than beta; see `Contrast`."""
     contrasted = (1 + alpha) * logits - alpha * others
     if beta == 0:
@@ -104,13 +112,50 @@ def combined(
     return contrasted.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(beta), -torch.inf)
 
 
-@final
-class _Contrasted(LogitsProcessor):
-    """The rule of one call of `generate`: follows its replies with a second stream."""
+def constant(alpha: float, beta: float, logits: Scores, others: Scores, step: int) -> Scores:
+    """Return `combined` with the same strength at every step."""
+    return combined(logits, others, alpha, beta)
 
-    def __init__(self, alpha: float, beta: float, other: Continuation) -> None:
-        self.alpha, self.beta, self.other = alpha, beta, other
-        self.begun = False
+
+def check_strength(alpha: float, beta: float) -> None:
+    """Refuse strengths without a meaning.
+
+    Raises:
+        ValueError: a negative alpha, or beta outside [0, 1].
+    """
+    if alpha < 0 or not 0 <= beta <= 1:
+        raise ValueError(f"alpha is at least 0 and beta a share in [0, 1], got {alpha} and {beta}")
+
+
+def several_replies(options: Mapping[str, Any]) -> str | None:
+    """Return why a second stream cannot follow some options of `generate`; None when it can."""
+    several = [n for n in ("num_beams", "num_return_sequences") if (options.get(n) or 1) > 1]
+    return f"its second stream follows one reply a prompt, so leave out {' and '.join(several)}" if several else None
+
+
+def check_images(method: Method, prompts: Sequence[Prompt]) -> None:
+    """Refuse prompts without an image.
+
+    Raises:
+        ValueError: a prompt holds no image token.
+    """
+    if any(not p.layout.mask(Segment.IMAGE).any() for p in prompts):
+        raise ValueError(f"{method} changes how the image is seen, and a prompt has none: give it prompts with an image")
+
+
+@final
+class Contrasted(LogitsProcessor):
+    """The rule of one call of `generate`: follows its replies with a second stream.
+
+    Args:
+        other: the second stream; nothing of it has run yet.
+        combine: makes the scores that count of both streams' scores.
+    """
+
+    def __init__(self, other: Continuation, combine: Combine) -> None:
+        """Begin before the first token."""
+        self.other, self.combine = other, combine
+        self.step = 0
 
     def __call__(
         self, input_ids: Int[Tensor, "batch token"], scores: Float[Tensor, "batch vocab"]
@@ -122,6 +167,6 @@ class _Contrasted(LogitsProcessor):
                 "contrastive decoding knows no beams and no several replies to a prompt"
             )
         with torch.no_grad():
-            others = self.other.step(input_ids[:, -1]) if self.begun else self.other.read()
-        self.begun = True
-        return combined(scores, others.to(scores), self.alpha, self.beta)
+            others = self.other.step(input_ids[:, -1]) if self.step else self.other.read()
+        self.step += 1
+        return self.combine(scores, others.to(scores), self.step - 1)

@@ -92,6 +92,11 @@ class Sgrs(Method):
         return ()
 
     @property
+    def passes(self) -> int:
+        """One forward, one backward for the first draw and one for all the others; the release runs no backward."""
+        return 3 if self.variant == "paper" else 1
+
+    @property
     def decodes(self) -> bool:
         """Whether this brings a decoding loop: yes."""
         return True
