@@ -8,7 +8,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from interp.catalogue import found, made
+from interp.catalogue import found, made, spelled
 
 Reading = Mapping[str, Any]
 """What a reader makes of one reply: names and values as JSON can hold them."""
@@ -144,3 +144,13 @@ def named(name: str, **settings: Any) -> Benchmark:
         ValueError: no such benchmark or setting; says which there are and what comes nearest.
     """
     return made("benchmark", benchmarks(), name, settings)
+
+
+def spoken(text: str) -> Benchmark:
+    """Return the benchmark that is written `pope`, or `pope:data=FILE,images=FOLDER,parser=vcd`.
+
+    Raises:
+        ValueError: an unknown benchmark or setting, with the nearest, or a setting that is not written NAME=VALUE.
+    """
+    name, settings = spelled(text)
+    return named(name, **settings)

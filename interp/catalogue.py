@@ -2,12 +2,17 @@
 
 import difflib
 import importlib
+import json
 import pkgutil
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_UNIT = re.compile(r"""\[[^\]]*\]|"[^"]*"|,|[^,\["]+|.""")
+"""What a list in words is made of: brackets and quotes whole, commas, and the rest."""
 
 
 def found(package: str, kind: type[T]) -> dict[str, type[T]]:
@@ -37,6 +42,50 @@ def made(what: str, known: Mapping[str, type[T]], name: str, settings: Mapping[s
         return known[plain](**{n: _tuples(v) for n, v in settings.items()})
     except TypeError as error:
         raise ValueError(f"{name} needs another setting: {error}; settings: {', '.join(allowed)}") from error
+
+
+def listed(text: str) -> list[str]:
+    """Return the things of a list in words: `greedy,vaf:enhance=1.3,mode=abs,spear` names three.
+
+    A piece `NAME=VALUE` is a further setting of the thing before it; commas in brackets or quotes part nothing.
+    """
+    things: list[str] = []
+    for piece in _pieces(text):
+        if things and re.match(r"\w+=", piece):
+            things[-1] += f",{piece}"
+        else:
+            things.append(piece)
+    return things
+
+
+def spelled(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the settings in `NAME:SETTING=VALUE,...`; values are JSON, and words that are none stay words.
+
+    Raises:
+        ValueError: a setting that is not written NAME=VALUE.
+    """
+    name, _, given = text.partition(":")
+    settings = {}
+    for part in _pieces(given):
+        key, sign, value = part.partition("=")
+        if not sign:
+            raise ValueError(f"a setting is written NAME=VALUE, got {part!r} in {text!r}; for example vaf:enhance=1.3")
+        try:
+            settings[key.strip()] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[key.strip()] = value.strip()
+    return name.strip(), settings
+
+
+def _pieces(text: str) -> list[str]:
+    """Return what stands between the commas that are in no brackets or quotes."""
+    pieces = [""]
+    for unit in _UNIT.findall(text):
+        if unit == ",":
+            pieces.append("")
+        else:
+            pieces[-1] += unit
+    return [p.strip() for p in pieces if p.strip()]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

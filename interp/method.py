@@ -1,11 +1,12 @@
 """What a published mitigation is: interventions for a prompt and, where it needs one, a rule on the next token or a decoding loop."""
 
 import abc
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, final
 
-from interp.catalogue import found, made
+from interp.catalogue import found, made, spelled
 from interp.interventions import Intervention
 from interp.prompt import Prompt, Reply
 
@@ -203,6 +204,17 @@ def named(name: str, **settings: Any) -> Method:
         ValueError: no such method or setting, or one that is missing; says which there are and what comes nearest.
     """
     return made("method", methods(), name, settings)
+
+
+def spoken(text: str) -> Method:
+    """Return the method that is written `vaf`, `vaf:enhance=1.3,mode=abs`, or `spear+locore:gain=0.2` for two at once.
+
+    Raises:
+        ValueError: an unknown method or setting, with the nearest, or a setting that is not written NAME=VALUE.
+    """
+    each = [spelled(one) for one in re.split(r"\+(?=\s*[A-Za-z])", text)]
+    made_up = [named(name, **settings) for name, settings in each]
+    return made_up[0] if len(made_up) == 1 else Together(tuple(made_up))
 
 
 def scaled_layers(first: int, last: int, layers: int, of: int = 32) -> tuple[int, ...]:

@@ -166,24 +166,14 @@ def changes(path: Path | None) -> "tuple[Intervention, ...]":
 
 
 def method(text: str) -> "Method":
-    """Return a method from its name and settings: `vaf`, or `vaf:enhance=1.3,mode=abs`.
+    """Return a method from its name and settings: `vaf`, `vaf:enhance=1.3,mode=abs`, or several at once, `spear+locore`.
 
     Raises:
         ValueError: an unknown method or setting, with the nearest, or a setting that is not written NAME=VALUE.
     """
-    from interp.method import named
+    from interp.method import spoken
 
-    name, _, given = text.partition(":")
-    settings = {}
-    for part in filter(None, given.split(",")):
-        key, sign, value = part.partition("=")
-        if not sign:
-            raise ValueError(f"a setting is written NAME=VALUE, got {part!r} in {text!r}; for example vaf:enhance=1.3")
-        try:
-            settings[key.strip()] = json.loads(value)
-        except json.JSONDecodeError:
-            settings[key.strip()] = value.strip()
-    return named(name, **settings)
+    return spoken(text)
 
 
 def analyses(names: Sequence[str]) -> "dict[str, Analysis]":
