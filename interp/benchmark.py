@@ -89,6 +89,10 @@ class Benchmark(abc.ABC):
     def scores(self, counts: Counts) -> dict[str, Float[np.ndarray, "*draw"]]:
         """Return scores from summed counts; not a number where a score is not defined."""
 
+    def problems(self) -> Sequence[str]:
+        """Return what of the data could not be used and is left out of `samples`, one line each, with file and line."""
+        return ()
+
     def total(self, parts: Mapping[str, Counts]) -> Counts:
         """Return the scores of the whole from those of its parts: by default their plain means."""
         names = list(next(iter(parts.values())))
@@ -105,6 +109,14 @@ class Benchmark(abc.ABC):
     def settings(self) -> dict[str, Any]:
         """Return every setting by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+
+
+def ratio(
+    part: Float[np.ndarray, "*draw"] | float, whole: Float[np.ndarray, "*draw"] | float
+) -> Float[np.ndarray, "*draw"]:
+    """Return part / whole; not a number where the whole is 0."""
+    whole = np.asarray(whole, dtype=float)
+    return np.asarray(np.asarray(part, dtype=float) / np.where(whole == 0, np.nan, whole))
 
 
 def summed(benchmark: Benchmark, read: Iterable[tuple[Sample, Reading]]) -> dict[str, dict[str, dict[str, float]]]:

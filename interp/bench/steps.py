@@ -7,7 +7,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from interp.bench._drawn import drawn
-from interp.benchmark import Benchmark, Counts, Reading, Sample
+from interp.benchmark import Benchmark, Counts, Reading, Sample, ratio
 from interp.world.questions import Question
 from interp.world.scoring import steps_in_order
 
@@ -68,9 +68,9 @@ class Steps(Benchmark):
     def scores(self, counts: Counts) -> dict[str, np.ndarray]:
         """Return the shares."""
         return {
-            "steps": counts["right"] / counts["steps"],
-            "whole": counts["whole"] / counts["replies"],
-            "ordered": counts["ordered"] / counts["replies"],
+            "steps": ratio(counts["right"], counts["steps"]),
+            "whole": ratio(counts["whole"], counts["replies"]),
+            "ordered": ratio(counts["ordered"], counts["replies"]),
         }
 
     def outcome(self, sample: Sample, reading: Reading) -> dict[str, bool | float]:
