@@ -36,8 +36,7 @@ class MaskAttention(Intervention):
 
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the scores with the forbidden ones far below every other."""
-        far_below = -1e30 if torch.finfo(value.dtype).max > 1e35 else -3e4  # adding the causal mask must not overflow
-        return value.masked_fill(_touched(self, here), far_below)
+        return forbidden(value, _touched(self, here))
 
 
 @final
@@ -202,6 +201,11 @@ class RedistributePattern(Intervention):
         moved = torch.where(source, value * (1 - self.share), value)
         gain = (1 + freed / has.clamp_min(torch.finfo(torch.float32).tiny)).to(value.dtype)
         return torch.where(rows, torch.where(target, moved * gain, moved), value)
+
+
+def forbidden(scores: Scores, which: Bool[Tensor, "..."]) -> Scores:
+    """Return scores with some of them far below every other, though not so far that adding the causal mask overflows."""
+    return scores.masked_fill(which, -1e30 if torch.finfo(scores.dtype).max > 1e35 else -3e4)
 
 
 def share(pattern: Scores, keys: Bool[Tensor, "..."]) -> Float[Tensor, "batch head query 1"]:
