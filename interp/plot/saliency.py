@@ -5,7 +5,8 @@ from matplotlib.axes import Axes
 
 from interp.analysis.budget import SEGMENTS
 from interp.analysis.saliency import SaliencyFlow, SaliencyMaps, TokenSaliency
-from interp.plot.style import CYCLE, GREY, SEGMENT_COLOURS, SEQUENTIAL, axes_or_new, shown, style, whole_ticks
+from interp.plot.pairs import pairs
+from interp.plot.style import CYCLE, GREY, SEGMENT_COLOURS, axes_or_new, shown, style, whole_ticks
 
 
 def saliency_map(result: SaliencyMaps, layer: int | None = None, ax: Axes | None = None) -> Axes:
@@ -25,19 +26,8 @@ def saliency_map(result: SaliencyMaps, layer: int | None = None, ax: Axes | None
         raise ValueError(f"layer {layer} was not measured; there are {list(result.layers)}")
     whole = result.saliency.mean(1)
     cells = whole.mean(0) if layer is None else whole[result.layers.index(layer)]
-    with style():
-        ax = axes_or_new(ax, (4.6, 3.8))
-        drawn = ax.imshow(cells.sqrt().numpy(), aspect="auto", cmap=SEQUENTIAL, interpolation="nearest")
-        begins = [i for i in range(1, len(result.segments)) if result.segments[i] != result.segments[i - 1]]
-        for edge in begins:
-            ax.axvline(edge - 0.5, color="white", linewidth=0.5)
-            if edge in result.queries:
-                ax.axhline(result.queries.index(edge) - 0.5, color="white", linewidth=0.5)
-        every = -(-len(result.queries) // 8)
-        ax.set_yticks(range(0, len(result.queries), every), [str(q) for q in result.queries[::every]])
-        ax.set(xlabel="key position", ylabel="query position")
-        ax.figure.colorbar(drawn, ax=ax, label="√ saliency" + ("" if result.norm != "none" else " (√ nats)"))
-    return ax
+    unit = "" if result.norm == "none" else " (√ nats)"
+    return pairs(cells, f"saliency{unit}", result.segments, queries=result.queries, ax=ax)
 
 
 def flow(result: SaliencyFlow, ax: Axes | None = None) -> Axes:

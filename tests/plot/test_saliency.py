@@ -26,7 +26,7 @@ def tokens() -> TokenSaliency:
 def test_a_map_is_the_mean_over_layers_or_one_of_them(ax) -> None:
     cells = saliency_map(MAPS, ax=ax).images[0].get_array()
     np.testing.assert_allclose(cells, MAPS.saliency[:, 0].mean(0).sqrt())
-    assert len(ax.lines) == 6  # three segments begin inside, along both axes
+    assert len(ax.lines) == 6 + 4  # three segments begin inside, along both axes; four bands name them
     np.testing.assert_allclose(saliency_map(MAPS, 5).images[0].get_array(), MAPS.saliency[1, 0].sqrt())
     with pytest.raises(ValueError, match=r"layer 3 was not measured; there are \[2, 5\]"):
         saliency_map(MAPS, 3)

@@ -1,0 +1,59 @@
+"""Captions of drawn scenes, and which of their tokens begin an object that is there or is not: what most figures measure."""
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+CAPTION = "Describe the image in detail."
+
+
+@final
+@dataclass(frozen=True)
+class Captioned:
+    """A scene, the prompt with its greedy caption, and masks over the reply's tokens.
+
+    Args:
+        scene: what was drawn.
+        prompt: the conversation with the reply, teacher-forced.
+        reply: the reply.
+        hallucinated: the first token of every mention of something that is not there.
+        correct: the first token of every mention of something that is.
+    """
+
+    scene: Any
+    prompt: Any
+    reply: Any
+    hallucinated: Tensor
+    correct: Tensor
+
+
+def captioned(model: Any, n: int, seed: int, *changes: Any, split: str = "test", batch: int = 16) -> list[Captioned]:
+    """Return n scenes with their captions; of `counter_prior` those with the trigger, where there is most to invent."""
+    import interp
+    from interp.world import scenes
+
+    if split == "counter_prior":
+        drawn = [s for s in scenes(split, 2 * n, seed) if s.counter is not None and not s.counter.control]
+    else:
+        drawn = scenes(split, n, seed)
+    prompts = [model.prepare(s.image, CAPTION) for s in drawn]
+    replies = [
+        reply
+        for i in range(0, n, batch)
+        for reply in interp.generate(model, prompts[i : i + batch], *changes, max_new_tokens=100)
+    ]
+    return [_labelled(model, s, p, r) for s, p, r in zip(drawn, prompts, replies, strict=True)]
+
+
+def _labelled(model: Any, scene: Any, prompt: Any, reply: Any) -> Captioned:
+    from interp.world import mentions
+
+    told = model.tokenizer(reply.text, add_special_tokens=False, return_offsets_mapping=True)
+    same = tuple(told["input_ids"]) == reply.ids[: len(told["input_ids"])]
+    bad, good = (torch.zeros(len(reply.ids), dtype=torch.bool) for _ in range(2))
+    for mention in mentions(reply.text) if same else ():
+        token = next(i for i, (start, end) in enumerate(told["offset_mapping"]) if start <= mention.start < end)
+        (good if mention.name in scene.present else bad)[token] = True
+    return Captioned(scene, prompt.with_response(reply), reply, bad, good)
