@@ -96,7 +96,7 @@ class Benchmark(abc.ABC):
     def total(self, parts: Mapping[str, Counts]) -> Counts:
         """Return the scores of the whole from those of its parts: by default their plain means."""
         names = list(next(iter(parts.values())))
-        return {n: np.mean([p[n] for p in parts.values()], axis=0) for n in names}
+        return {n: np.asarray(np.mean([p[n] for p in parts.values()], axis=0)) for n in names}
 
     def outcome(self, sample: Sample, reading: Reading) -> dict[str, bool | float]:
         """Return what paired tests compare from sample to sample: a truth value (McNemar) or a number (Wilcoxon) by name."""

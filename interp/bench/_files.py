@@ -1,0 +1,141 @@
+"""Questions and images in files: what cannot be read is named with file and line, and left out."""
+
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+from PIL import Image
+
+from interp.benchmark import Sample
+from interp.catalogue import nearest
+from interp.images import read_image
+
+
+@final
+@dataclass(frozen=True)
+class Loaded:
+    """What was read.
+
+    Args:
+        samples: the samples that could be read.
+        problems: what could not, one line each, with file and line.
+    """
+
+    samples: tuple[Sample, ...] = ()
+    problems: tuple[str, ...] = field(default=())
+
+
+def file_of(path: str | Path) -> Path:
+    """Return an existing file.
+
+    Raises:
+        FileNotFoundError: it is not there; says what lies near its name.
+    """
+    path = Path(path)
+    if not path.is_file():
+        there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise FileNotFoundError(f"no file {path}{nearest(path.name, there)}")
+    return path
+
+
+def records(path: str | Path) -> list[tuple[str, Any]]:
+    """Return the records of a file with where each stands: one JSON object a line, or one JSON array, however it is laid out.
+
+    A line that is no JSON is returned as the error that says so.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: an array that is no JSON, with its line.
+    """
+    path = file_of(path)
+    text = path.read_text(encoding="utf-8-sig")
+    if text.lstrip().startswith("["):
+        try:
+            return [(f"{path}, item {i}", r) for i, r in enumerate(json.loads(text), 1)]
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
+    return [(f"{path}, line {i}", _line(line)) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+
+
+def _line(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        return error
+
+
+def load(paths: Sequence[str], sample_of: Callable[[str, Mapping[str, Any]], Sample], fields: Sequence[str]) -> Loaded:
+    """Return the samples of files.
+
+    Args:
+        paths: the files.
+        sample_of: makes a sample of a path and a record; raises ValueError for a record it does not understand.
+        fields: what every record has.
+
+    Raises:
+        FileNotFoundError: a file is not there.
+    """
+    found: dict[str, Sample] = {}
+    stand: dict[str, str] = {}
+    problems = []
+    for path in paths:
+        for where, record in records(path):
+            try:
+                sample = sample_of(path, _complete(record, fields))
+                if sample.id in found:
+                    raise ValueError(f"the id {sample.id!r} is taken: {stand[sample.id]} has it already")
+            except ValueError as error:
+                problems.append(f"{where}: {error}")
+                continue
+            found[sample.id], stand[sample.id] = sample, where
+    return Loaded(tuple(found.values()), tuple(problems))
+
+
+def _complete(record: Any, fields: Sequence[str]) -> Mapping[str, Any]:
+    if isinstance(record, json.JSONDecodeError):
+        raise ValueError(f"not JSON: {record.msg}")
+    if not isinstance(record, dict):
+        raise ValueError(f"an object with {', '.join(fields)} was expected, got {json.dumps(record)[:60]}")
+    lacking = [f for f in fields if f not in record]
+    if lacking:
+        raise ValueError(f"{', '.join(lacking)} is missing; a record has {', '.join(fields)}")
+    return record
+
+
+def checked(loaded: Loaded, *, strict: bool) -> Sequence[Sample]:
+    """Return the samples; what could not be read is a warning, or an error where it is to be.
+
+    Raises:
+        ValueError: nothing could be read, or something could not and `strict`.
+    """
+    if loaded.problems and (strict or not loaded.samples):
+        raise ValueError(f"data that cannot be used:\n{_shown(loaded.problems)}")
+    if not loaded.samples:
+        raise ValueError("the files hold no records")
+    if loaded.problems:
+        warnings.warn(f"left out (strict_files=True refuses):\n{_shown(loaded.problems)}", stacklevel=3)
+    return loaded.samples
+
+
+def _shown(problems: Sequence[str], most: int = 5) -> str:
+    more = f"\n... and {len(problems) - most} more" if len(problems) > most else ""
+    return "\n".join(problems[:most]) + more
+
+
+def image_in(folder: str | Path, name: str) -> Image.Image:
+    """Return an image of a folder.
+
+    Raises:
+        FileNotFoundError: no folder was given or it is not there, or the image is not in it; says what lies near its name.
+    """
+    if not str(folder) or not Path(folder).is_dir():
+        given = f"no folder {folder}" if str(folder) else "no folder of images was given"
+        raise FileNotFoundError(f"{given}: set images= to the folder that holds {name}")
+    path = Path(folder, name)
+    if not path.is_file():
+        there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise FileNotFoundError(f"no image {name} in {folder}{nearest(path.name, there)}; it holds {len(there)} files")
+    return read_image(path)

@@ -1,0 +1,97 @@
+"""POPE's questions for any set of images whose objects are known: the three ways of choosing what is not there."""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypedDict, final
+
+import numpy as np
+
+from interp.catalogue import nearest
+from interp.storage import write_text
+from interp.world.text import with_article
+
+KINDS: Final = ("random", "popular", "adversarial")
+
+
+@final
+class Record(TypedDict):
+    """One question, as the official files have it."""
+
+    question_id: int
+    image: str
+    text: str
+    label: str
+
+
+def negatives(
+    annotations: Mapping[str, Collection[str]], kind: str, *, per_image: int = 3, seed: int = 0
+) -> list[Record]:
+    """Return as many questions about objects that are there as about objects that are not, image by image.
+
+    Of every image that has `per_image` objects, as many are drawn. Each is paired with one object that is not in the image and was
+    not taken for it yet: any (`random`), the one in most images (`popular`), or the one that is in most images with the drawn object
+    (`adversarial`). Ties go to the first in the alphabet. Images with fewer objects are left out, as are pairs for which nothing is
+    absent. The objects that are there are the same for all three kinds.
+
+    Args:
+        annotations: the objects of every image, by the image's name.
+        kind: how absent objects are chosen.
+        per_image: questions of each answer an image gets.
+        seed: of what is drawn.
+
+    Raises:
+        ValueError: another kind, `per_image` below 1, or no image with enough objects.
+
+    References: Li et al., Evaluating Object Hallucination in Large Vision-Language Models (2023), section 5. Differs: images are
+        taken in the given order and all of them; the release draws 500.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"no kind {kind!r}{nearest(kind, KINDS)}; kinds: {', '.join(KINDS)}")
+    if per_image < 1:
+        raise ValueError(f"per_image is at least 1, got {per_image}")
+    objects = {image: sorted(set(there)) for image, there in annotations.items()}
+    if not any(len(there) >= per_image for there in objects.values()):
+        raise ValueError(f"no image has {per_image} objects; give annotations with more, or a smaller per_image")
+    pairs = _pairs(objects, kind, per_image, seed)
+    questions = [(image, *q) for image, there, absent in pairs for q in ((there, "yes"), (absent, "no"))]
+    return [
+        Record(question_id=i, image=image, text=f"Is there {with_article(name)} in the image?", label=label)
+        for i, (image, name, label) in enumerate(questions, 1)
+    ]
+
+
+def write_questions(path: str | Path, questions: Sequence[Record]) -> Path:
+    """Write questions as JSON lines, whole or not at all."""
+    return write_text(path, "".join(f"{json.dumps(q)}\n" for q in questions))
+
+
+def _pairs(
+    objects: Mapping[str, Sequence[str]], kind: str, per_image: int, seed: int
+) -> Iterator[tuple[str, str, str]]:
+    """Go through images with an object that is there and one that is not."""
+    there_of, chance = np.random.default_rng((seed, 0)), np.random.default_rng((seed, 1))
+    popular = Counter(name for there in objects.values() for name in there)
+    together = _together(objects) if kind == "adversarial" else {}
+    for image, there in objects.items():
+        if len(there) < per_image:
+            continue
+        taken = set(there)
+        for name in there_of.permutation(there)[:per_image].tolist():
+            left = sorted(set(popular) - taken)
+            if not left:
+                break
+            common = together.get(name, popular)
+            absent = left[chance.integers(len(left))] if kind == "random" else min(left, key=lambda o: (-common[o], o))
+            taken.add(absent)
+            yield image, name, absent
+
+
+def _together(objects: Mapping[str, Sequence[str]]) -> dict[str, Counter[str]]:
+    """Return in how many images two objects are together."""
+    found: dict[str, Counter[str]] = {}
+    for there in objects.values():
+        for name in there:
+            found.setdefault(name, Counter()).update(there)
+    return found
