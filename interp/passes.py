@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from interp.analysis import Analysis, restricted
+from interp.analysis import Analysis, View
+from interp.analysis.reduction import Reduction
 from interp.data import EVERY, PREDICTING, Selector, tokens
 from interp.interventions import Intervention
+from interp.memory import Estimate, afford
 from interp.method import Method, for_one_pass
 from interp.model import Model
-from interp.plan import Estimate, Target, Wanted, afford, plan
+from interp.plan import Plan, Target, Wanted, plan
 from interp.prompt import Capture, Prompt
+from interp.recomputation import RepetitionError
 from interp.result import Result, check_finite
 from interp.samples import Failure, Samples
 
@@ -108,6 +111,7 @@ def measure(
     *analyses: Analysis,
     changes: Sequence[Intervention | Method] = (),
     target: Target | None = None,
+    recompute: bool | None = None,
     progress: bool = True,
 ) -> Any:
     """Run the model once and return the result of every analysis; each layer is reduced when it arrives and let go.
@@ -118,24 +122,31 @@ def measure(
         analyses: what to find out.
         changes: interventions to run under.
         target: what gradients are of, where an analysis needs those of one target.
+        recompute: whether to run each layer a second time in the backward pass, where there is one. The numbers are the same; it takes
+            one more forward pass, and memory for the graph of one layer instead of all. By default it does where that graph
+            would hold more than 256 MiB (`interp.memory.WHOLE_GRAPH`) and the changes allow it. They do not when they hold a random
+            generator or are any function (`Apply`), unless `True` says that the function does the same thing each time, or when they carry
+            something from one layer to another (CLVA's anchors).
         progress: whether to show a bar over several prompts.
 
     Returns:
         One result for one analysis, a tuple of them for several. For several prompts each result is a `Samples`.
 
     Raises:
-        ValueError: no analysis, one that needs gradients without a target, or analyses whose gradients need two passes.
+        ValueError: no analysis, one that needs gradients without a target, or analyses whose gradients need two passes; `recompute=True`
+            under changes that do not allow it.
     """
     if not analyses:
         raise ValueError("measure needs at least one analysis, for example interp.analysis.sinks.Sinks()")
+    one = functools.partial(_measured, model, analyses=analyses, changes=changes, target=target, recompute=recompute)
     if isinstance(prompts, Prompt):
-        found = _measured(model, prompts, analyses, changes, target)
+        found = one(prompts)
         return found[0] if len(found) == 1 else found
     done: dict[int, tuple[Result, ...]] = {}
     failed = []
     for index, prompt in enumerate(tqdm(prompts, desc="measure", disable=not progress, leave=False)):
         try:
-            done[index] = _measured(model, prompt, analyses, changes, target)
+            done[index] = one(prompt)
         except (ValueError, IndexError, ArithmeticError, MemoryError) as error:
             failed.append(Failure(index, f"{type(error).__name__}: {error}"))
     each = [Samples(tuple(r[i] for r in done.values()), tuple(done), tuple(failed)) for i in range(len(analyses))]
@@ -145,12 +156,34 @@ def measure(
 def _measured(
     model: Model,
     prompt: Prompt,
+    *,
     analyses: Sequence[Analysis],
     changes: Sequence[Intervention | Method],
     target: Target | None,
+    recompute: bool | None,
 ) -> tuple[Result, ...]:
     settled = for_one_pass(model, prompt, changes)
-    prompt, edits = settled.prompts[0], settled.interventions
+    prompt = settled.prompts[0]
+    wanted = _wanted(analyses, target)
+    what = plan(model, prompt, replace(wanted, recompute=recompute), settled.interventions)
+    view = replace(model.view(prompt), queries=what.queries)
+    try:
+        return _reduced(what, analyses, view)
+    except RepetitionError as error:
+        if recompute:
+            raise ValueError(f"recompute=True cannot be had: {error}; leave it out, or say recompute=False") from error
+    return _reduced(replace(what, recompute=False), analyses, view)
+
+
+def _reduced(what: Plan, analyses: Sequence[Analysis], view: View) -> tuple[Result, ...]:
+    afford(what.estimate(keeps=False))
+    reduction = Reduction(analyses, view)
+    what.run(reduction.take)
+    return reduction.results()
+
+
+def _wanted(analyses: Sequence[Analysis], target: Target | None) -> Wanted:
+    """Return what several analyses need of one pass."""
     want, grad = (frozenset().union(*(getattr(a, n) for a in analyses)) for n in ("want", "grad"))
     kinds = {a.gradient for a in analyses if a.grad}
     if len(kinds) > 1:
@@ -163,30 +196,7 @@ def _measured(
         every = (
             every | PREDICTING
         )  # every row where some analysis asks for it; `capture` means these rows alone by EVERY
-    what = plan(model, prompt, Wanted(want, grad, target, every, None, kinds.pop() if kinds else "full"), edits)
-    afford(what.estimate())
-    known = replace(model.view(prompt), queries=what.queries)
-    rows = [known.restricted_to(a.rows) for a in analyses]
-    partials: list[dict[int, Any]] = [{} for _ in analyses]
-    waiting: dict[int, dict[str, Tensor]] = {}
-    complete = len(what.want) + len(what.grad)
-
-    def take(site: str, layer: int, value: Tensor, gradient: Tensor | None) -> None:
-        values = waiting.setdefault(layer, {})
-        if site in what.want:
-            values[site] = value
-        if gradient is not None:
-            values[f"{site}_grad"] = gradient
-        if len(values) == complete:
-            check_finite(values, layer)
-            for analysis, (some, view), found in zip(analyses, rows, partials, strict=True):
-                found[layer] = analysis.reduce(restricted(values, some), replace(view, layer=layer))
-            del waiting[layer]
-
-    what.run(take)
-    return tuple(
-        a.finish(dict(sorted(p.items())), view) for a, p, (_, view) in zip(analyses, partials, rows, strict=True)
-    )
+    return Wanted(want, grad, target, every, None, kinds.pop() if kinds else "full")
 
 
 def _other_parts(kept: Mapping[tuple[str, str, int], list[Tensor]]) -> dict[str, Tensor]:

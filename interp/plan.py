@@ -1,10 +1,8 @@
 """What one pass is to read and differentiate, settled before it runs: targets, memory, and the plan itself."""
 
 import functools
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, final
 
 import torch
@@ -12,8 +10,10 @@ from torch import Tensor
 
 from interp.data import EVERY, PREDICTING, Segment, Selector, Tokens, tokens
 from interp.interventions import SITES, Intervention
+from interp.memory import WHOLE_GRAPH, Estimate, Sizes, available, layer_by_layer, one_layer, whole_graph
 from interp.model import Model
 from interp.prompt import Prompt
+from interp.recomputation import Recomputation, repeatable
 from interp.running import ATTENTION_SITES, Pass, run
 from interp.taps import OTHER_PARTS, tap_path
 from interp.trace import forward, forward_and_backward
@@ -43,27 +43,6 @@ Target = int | Position | Callable[[Tensor], Tensor]
 
 @final
 @dataclass(frozen=True)
-class Estimate:
-    """How much memory a capture takes, in bytes.
-
-    Args:
-        kept: what is returned, but for the attention of the vision tower and the Q-Former, whose tokens nobody has counted yet.
-        during: what the pass holds beyond the weights at its fullest, roughly.
-        available: what is free where the model is.
-    """
-
-    kept: int
-    during: int
-    available: int
-
-    def __str__(self) -> str:
-        """Say it in gigabytes."""
-        kept, during, available = (x / 2**30 for x in (self.kept, self.during, self.available))
-        return f"keeps {kept:.2f} GiB, holds about {during:.2f} GiB during the pass, {available:.1f} GiB are free"
-
-
-@final
-@dataclass(frozen=True)
 class Wanted:
     """What a verb wants of a pass; see `interp.capture` for what each means."""
 
@@ -73,6 +52,7 @@ class Wanted:
     queries: Selector = EVERY
     layers: tuple[int, ...] | None = None
     gradient: Literal["full", "position"] = "full"
+    recompute: bool | None = False
 
 
 @final
@@ -90,6 +70,18 @@ class Plan:
     loss: Callable[[Tensor], Tensor] | None
     local: bool
     changes: tuple[Intervention, ...]
+    recompute: bool | None = False
+
+    @property
+    def twice(self) -> bool:
+        """Whether layers run twice (see `interp.recomputation`), as was asked for.
+
+        Left open, they do where the graph of all layers would hold more than `WHOLE_GRAPH`, unless a change may be one that
+        does not do the same thing twice: any function (`Apply`), or one that holds a random generator.
+        """
+        if self.loss is None or self.recompute is not None:
+            return self.loss is not None and bool(self.recompute)
+        return whole_graph(self._sizes) > WHOLE_GRAPH and all(map(repeatable, self.changes))
 
     @property
     def paths(self) -> dict[str, tuple[str, int]]:
@@ -103,26 +95,35 @@ class Plan:
         Returns:
             The logits, and the values of the other parts' sites.
         """
-        sites = self.want | self.grad
+        sites, graded = self.want | self.grad, self.grad
         wanted = frozenset(tuple(n.split(".", 1)) if "." in n else ("decoder", n) for n in sites)
         watched = {"wanted": wanted, "layers": frozenset(self.layers), "rows": self.rows}
+        inputs, paths = self.model.inputs([self.prompt]), self.paths
+
+        def hand(site: str, layer: int, value: Tensor, slope: Tensor | None) -> None:
+            own = functools.partial(self._own_rows, now, site, layer)
+            visit(site, layer, own(value[0]), None if slope is None else own(slope[0]))
+
+        def hand_over(path: str, value: Tensor, slope: Tensor | None) -> None:
+            hand(*paths[path], value, slope)
+
+        twice = Recomputation(graded, hand) if self.twice else None
+        if twice is not None:
+            watched |= {"wanted": wanted - {("decoder", "logits")}, "reader": twice.read, "state": twice.state}
         now = self.model.running(
             [self.prompt], self.changes, gradient=self.loss is not None, local=self.local, **watched
         )
-        inputs, paths = self.model.inputs([self.prompt]), self.paths
-
-        def hand_over(path: str, value: Tensor, gradient: Tensor | None) -> None:
-            site, layer = paths[path]
-            own = functools.partial(self._own_rows, now, site, layer)
-            visit(site, layer, own(value[0]), None if gradient is None else own(gradient[0]))
-
         with run(now):
             if self.loss is None:
                 logits = forward(self.model.seen, inputs, list(paths), hand_over)
+                return logits[0], now.kept
+            whole = self.loss
+            if twice is not None:
+                logits = twice.run(self.model.module, self.model.blocks, inputs, now, lambda x: whole(x[0]))
             else:
-                loss, graded = self.loss, frozenset(p for p, (s, _) in paths.items() if s in self.grad)
+                slopes = frozenset(p for p, (s, _) in paths.items() if s in graded)
                 logits = forward_and_backward(
-                    self.model.seen, inputs, list(paths), graded, lambda x: loss(x[0]), hand_over
+                    self.model.seen, inputs, list(paths), slopes, lambda x: whole(x[0]), hand_over
                 )
         return logits[0], now.kept
 
@@ -134,23 +135,37 @@ class Plan:
         have = range(len(self.prompt)) if computed is None or value.shape[1] == len(self.prompt) else computed.tolist()
         return value[:, [have.index(q) for q in self.queries]]
 
-    def estimate(self, itemsize: int | None = None) -> Estimate:
-        """Return how much memory this takes."""
-        m, tokens_, rows = self.model, len(self.prompt), len(self.queries)
-        sizes = {
-            **dict.fromkeys(("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"), tokens_ * m.dim),
-            **dict.fromkeys(("q", "z"), tokens_ * m.heads * m.head_dim),
-            **dict.fromkeys(("k", "v"), tokens_ * m.kv_heads * m.head_dim),
-            **dict.fromkeys(("attn_scores", "pattern"), m.heads * rows * tokens_),
-        }
-        size = torch.empty((), dtype=m.dtype).element_size()
-        counted = [s for s in (*self.want, *self.grad) if s in sizes]
-        logits = tokens_ * m.module.get_output_embeddings().weight.shape[0] if "logits" in self.want else 0
-        kept = (len(self.layers) * sum(sizes[s] for s in counted) + logits) * (itemsize or size)
-        attention = m.heads * rows * tokens_ * size * 4
-        stream = tokens_ * m.dim * size * 12
-        during = kept + (m.layers if self.loss is not None else 1) * (attention + stream)
-        return Estimate(kept, during, _available(m.device))
+    def estimate(self, itemsize: int | None = None, *, keeps: bool = True) -> Estimate:
+        """Return how much memory this takes.
+
+        Args:
+            itemsize: bytes of a number that is kept; the model's by default.
+            keeps: whether all arrays are returned, as by `capture`, or reduced as they come, as by `measure`.
+        """
+        size, found = self._sizes, [*self.want, *self.grad]
+        logits = size.tokens * size.vocabulary if "logits" in self.want else 0
+        kept = (len(self.layers) * sum(map(size.of, found)) + logits) * (itemsize or size.itemsize) if keeps else 0
+        return Estimate(kept, kept + self._working(), available(self.model.device))
+
+    def _working(self) -> int:
+        if self.loss is None:
+            return one_layer(self._sizes)
+        return layer_by_layer(self._sizes) if self.twice else whole_graph(self._sizes)
+
+    @functools.cached_property
+    def _sizes(self) -> Sizes:
+        m = self.model
+        return Sizes(
+            layers=m.layers,
+            tokens=len(self.prompt),
+            rows=len(self.queries),
+            heads=m.heads,
+            kv_heads=m.kv_heads,
+            head_dim=m.head_dim,
+            dim=m.dim,
+            vocabulary=m.module.get_output_embeddings().weight.shape[0],
+            itemsize=torch.empty((), dtype=m.dtype).element_size(),
+        )
 
 
 def plan(model: Model, prompt: Prompt, wanted: Wanted, changes: tuple[Intervention, ...] = ()) -> Plan:
@@ -181,7 +196,8 @@ def plan(model: Model, prompt: Prompt, wanted: Wanted, changes: tuple[Interventi
     positions = prompt.layout.positions(rows)
     if not positions:
         raise ValueError(f"queries={rows} take no token of this prompt")
-    return Plan(model, prompt, wanted.values, wanted.gradients, layers, rows, positions, loss, local, changes)
+    asked = wanted.values, wanted.gradients, layers, rows, positions, loss, local, changes, wanted.recompute
+    return Plan(model, prompt, *asked)
 
 
 def _check_sites(model: Model, wanted: Wanted) -> None:
@@ -240,27 +256,3 @@ def _scalar(value: Tensor) -> Tensor:
     if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
         raise ValueError(f"a target function returns one number computed from the logits, got {value!r:.80}")
     return value.reshape(())
-
-
-def _available(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        return next(
-            int(line.split()[1]) * 1024 for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable")
-        )
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def afford(needs: Estimate) -> None:
-    """Refuse what does not fit.
-
-    Raises:
-        MemoryError: with what to ask for instead.
-    """
-    if needs.during > needs.available:
-        raise MemoryError(
-            f"this pass {needs}. Ask for fewer rows (queries=interp.EMITTING), fewer layers (layers=range(8, 16)), "
-            "a smaller dtype (dtype=torch.float16), or use measure(...), which keeps one layer at a time"
-        )

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import torch
@@ -17,6 +17,8 @@ ATTENTION_SITES = ("attn_scores", "pattern")
 INSIDE = ("q", "k", "v", *ATTENTION_SITES, "z")
 ROOM = 64
 """For how many tokens to come masks are made ahead."""
+MANY = 1 << 18
+"""How many entries are held, of values before and after a change, until they are compared."""
 
 
 class NothingChanged(UserWarning):
@@ -34,36 +36,40 @@ class Conversations(Roles):
         self.pads = [longest - len(x) for x in layouts]
         self.past, self.length, self.batch, self.device = 0, longest, len(layouts), torch.device("cpu")
         self.memo: dict[Any, Any] = {}
-        self._masks: dict[Any, Tensor] = {}
+        self.foreseen: dict[Any, Any] = {}
+        self.horizon = longest
 
     def advance(self, batch: int, past: int, new: int, device: torch.device) -> None:
         """Take note of what one forward pass of the decoder is given: `new` tokens behind `past` cached ones."""
-        if batch != self.batch or device != self.device:
-            self._masks.clear()
+        if batch != self.batch or device != self.device or past + new > self.horizon:
+            self.foreseen.clear()
+            self.horizon = past + new + ROOM
         self.past, self.length, self.batch, self.device = past, past + new, batch, device
         self.memo.clear()
 
-    def on_cpu(self, which: Tokens) -> Tensor:
-        """Return `mask(which)` in main memory, where looking at it waits for nothing."""
-        return self._mask(which, torch.device("cpu"))
-
     def mask(self, which: Tokens) -> Tensor:
         """Return which tokens a selection takes, on the model's device; padding is never taken."""
-        return self._mask(which, self.device)
+        if which not in self.memo:
+            known = self._mask(which, self.length).to(self.device) if which.from_end else self.ahead(which)
+            self.memo[which] = known[:, : self.length]
+        return self.memo[which]
 
-    def _mask(self, which: Tokens, device: torch.device) -> Tensor:
-        key = (which, device)
-        if key not in self.memo:
-            if key not in self._masks or self._masks[key].shape[1] < self.length:
-                self._masks[key] = self._ahead(which).to(device, non_blocking=True)
-            self.memo[key] = self._masks[key][:, : self.length]
-            if which.from_end:
-                del self._masks[key]
-        return self.memo[key]
+    def ahead(self, which: Tokens) -> Tensor:
+        """Return `mask(which)` with the tokens up to the horizon, as replies that go on."""
+        if which not in self.foreseen:
+            self.foreseen[which] = self._mask(which, self.horizon).to(self.device)
+        return self.foreseen[which]
 
-    def _ahead(self, which: Tokens) -> Tensor:
-        """Return the mask, and what it will be of the tokens to come where that is known."""
-        length = self.length + (0 if which.from_end else ROOM)
+    def needed(self, several: frozenset[Tokens]) -> list[bool]:
+        """Say of every token whether any of some selections takes it in any sample; it waits for no device."""
+        moving = any(w.from_end for w in several)
+        known = self.memo if moving else self.foreseen
+        if several not in known:
+            length = self.length if moving else self.horizon
+            known[several] = torch.cat([self._mask(w, length) for w in several]).any(0).tolist()
+        return known[several][: self.length]
+
+    def _mask(self, which: Tokens, length: int) -> Tensor:
         chosen = torch.zeros(len(self.layouts), length, dtype=torch.bool)
         for row, layout, pad in zip(chosen, self.layouts, self.pads, strict=True):
             row[pad:] = which.mask(layout.grown_to(length - pad))
@@ -80,7 +86,7 @@ class Fired:
         calls: how often it was called.
         layers: in which layers.
         largest: the largest absolute change of any entry.
-        mean: the mean absolute change per entry and call.
+        mean: the mean absolute change of an entry, over all calls.
         row_sum: how far the sum of a row of the pattern was from 1 at most, after the change.
     """
 
@@ -90,31 +96,44 @@ class Fired:
     largest: float = 0.0
     mean: float = 0.0
     row_sum: float = 0.0
-    _moved: list[tuple[Tensor, Tensor, int, Tensor | None]] = field(default_factory=list, repr=False)
+    _entries: int = field(default=0, repr=False)
+    _held: list[tuple[Tensor, Tensor]] = field(default_factory=list, repr=False)
+    _largest: list[Tensor] = field(default_factory=list, repr=False)
+    _total: list[Tensor] = field(default_factory=list, repr=False)
+    _off: list[Tensor] = field(default_factory=list, repr=False)
 
     def note(self, before: Tensor, after: Tensor, here: Here) -> None:
-        """Add one call; nothing is copied from the device until `settle`."""
+        """Add one call; its values are held until there are enough to compare them at once."""
         self.calls += 1
         self.layers.add(here.layer)
-        if after is before or not before.numel():
-            return
+        self._entries += before.numel()
+        if after is not before and before.numel():
+            self._held.append((before.detach(), after.detach()) if after.requires_grad else (before, after))
+            if before.numel() * len(self._held) > MANY:
+                self._compare()
+
+    def _compare(self) -> None:
+        """Take the figures of the values held; nothing is copied from the device."""
+        held, self._held = self._held, []
+        alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
+        for pair in held:
+            alike.setdefault(pair[0].shape[:-1], []).append(pair)
         with torch.no_grad():
-            change = (after - before).flatten()
-            largest = torch.linalg.vector_norm(change, torch.inf, dtype=torch.float32)
-            total = torch.linalg.vector_norm(change, 1, dtype=torch.float32)
-            sums = after.sum(-1, dtype=torch.float32) if here.site == "pattern" else None
-            self._moved.append((largest, total, change.numel(), sums))
+            for pairs in alike.values():
+                change = torch.cat([after for _, after in pairs], -1) - torch.cat([before for before, _ in pairs], -1)
+                self._largest.append(torch.linalg.vector_norm(change, torch.inf, dtype=torch.float32))
+                self._total.append(torch.linalg.vector_norm(change, 1, dtype=torch.float32))
+            if self.change.site == "pattern" and held:
+                sums = torch.cat([after.sum(-1, dtype=torch.float32).flatten() for _, after in held])
+                self._off.append((sums - 1).abs().amax())
 
     def settle(self) -> None:
         """Bring the figures home."""
-        if self._moved:
-            largest, total, counts, sums = zip(*self._moved, strict=True)
-            self.largest = max(self.largest, float(torch.stack(largest).nan_to_num(posinf=3e38).amax()))
-            means = torch.stack(total).cpu() / torch.tensor(counts)
-            self.mean = float(means.sum()) / self.calls
-            rows = [x.flatten() for x in sums if x is not None]
-            self.row_sum = float(torch.cat(rows).sub(1).abs().amax()) if rows else 0.0
-            self._moved.clear()
+        self._compare()
+        if self._largest:
+            self.largest = max(self.largest, float(torch.stack(self._largest).nan_to_num(posinf=3e38).amax()))
+            self.mean = float(torch.stack(self._total).double().sum()) / self._entries
+            self.row_sum = float(torch.stack(self._off).amax()) if self._off else 0.0
 
 
 @final
@@ -151,7 +170,7 @@ class Pass:
     audit: list[Fired] = field(default_factory=list)
     step: int = -1
     _shown: Tensor | None = None
-    _idle: dict[tuple[str, int], bool] = field(default_factory=dict, repr=False)
+    _inside: dict[tuple[str, int], frozenset[str]] = field(default_factory=dict, repr=False)
     _wanted: dict[Any, frozenset[Tokens]] = field(default_factory=dict, repr=False)
     _acting: dict[tuple[str, str, int], tuple[list[Fired], bool]] = field(default_factory=dict, repr=False)
 
@@ -172,12 +191,15 @@ class Pass:
         """Say whether gradients stay within one position there: from the first layer that is read on."""
         return self.local and part == "decoder" and (self.layers is None or layer >= min(self.layers))
 
-    def idle(self, part: str, layer: int) -> bool:
-        """Say whether no attention site of a layer is read or changed; found once."""
-        if (part, layer) not in self._idle:
-            apart = self.stays_local(part, layer) or (part == "decoder" and self.clean is not None)
-            self._idle[part, layer] = not apart and not any(self.looks(part, s, layer) for s in INSIDE)
-        return self._idle[part, layer]
+    def inside(self, part: str, layer: int) -> frozenset[str]:
+        """Return the attention sites of a layer that are read or changed; found once."""
+        if (part, layer) not in self._inside:
+            self._inside[part, layer] = frozenset(s for s in INSIDE if self.looks(part, s, layer))
+        return self._inside[part, layer]
+
+    def apart(self, part: str, layer: int) -> bool:
+        """Say whether the rows of a layer attend to others than each other as they are now."""
+        return part == "decoder" and (self.clean is not None or self.stays_local(part, layer))
 
     def _place(self, part: str, site: str, layer: int) -> tuple[list[Fired], bool]:
         """Return what acts at a site of a layer, and whether the verb reads it; found once."""
@@ -198,8 +220,9 @@ class Pass:
             return None
         known, key = self.roles.memo, ("explicit", id(wanted), queries)
         if key not in known:
-            chosen = torch.stack([self.roles.on_cpu(w) for w in wanted]).any(0).any(0)[-queries:]
-            known[key] = None if bool(chosen.all()) else chosen.nonzero().flatten()
+            chosen = self.roles.needed(wanted)[-queries:]
+            rows = [i for i, needed in enumerate(chosen) if needed]
+            known[key] = None if len(rows) == queries else torch.tensor(rows, dtype=torch.long)
         return known[key]
 
     def _rows_wanted(self, part: str, layer: int) -> frozenset[Tokens]:
@@ -211,6 +234,10 @@ class Pass:
             wanted |= {self.rows} if reads else frozenset()
             self._wanted[part, layer] = self._wanted.setdefault(wanted, wanted)
         return self._wanted[part, layer]
+
+    def again(self, reader: Callable[[Tensor, Here], Tensor]) -> "Pass":
+        """Return this pass for running a part of it once more: same tokens and changes, a new state and an audit of its own."""
+        return replace(self, reader=reader, state={}, _acting={})
 
     @contextmanager
     def showing(self, rows: Tensor | None) -> Iterator[None]:
@@ -227,7 +254,9 @@ class Pass:
         heads = value.shape[1] if attention else value.shape[2] if value.ndim == 4 else 0
         if part != "decoder":
             rows = torch.arange(value.shape[-2] if attention else value.shape[1])
-            return Here(part, layer, site, self.step, None, (0, value.shape[-1]), rows, heads, self.state)
+            return Here(
+                part, layer, site, self.step, None, (0, value.shape[-1]), rows, heads, self.state, {}, value.device
+            )
         key = ("rows", None if self._shown is None else id(self._shown), value.shape[1] if site == "logits" else None)
         known = self.roles.memo
         if key not in known:
@@ -242,7 +271,9 @@ class Pass:
             known[key] = rows, self._shown  # held, so that no other tensor gets its id in this step
         keys = value.shape[-1] if attention else value.shape[1]
         span = (self.roles.length - keys, self.roles.length)
-        return Here(part, layer, site, self.step, self.roles, span, known[key][0], heads, self.state, known)
+        return Here(
+            part, layer, site, self.step, self.roles, span, known[key][0], heads, self.state, known, value.device
+        )
 
     def visit(self, part: str, site: str, layer: int, value: Tensor) -> Tensor:
         """Apply the changes that act here, and keep the value where the verb asked for it."""

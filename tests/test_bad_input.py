@@ -157,14 +157,14 @@ def test_tokens_outside_the_conversation(model, prompt):
 
 
 def test_more_memory_than_there_is(model, prompt, monkeypatch):
-    monkeypatch.setattr(plan, "_available", lambda device: 10_000)
+    monkeypatch.setattr(plan, "available", lambda device: 10_000)
     with pytest.raises(
         MemoryError, match=r"Ask for fewer rows \(queries=interp.EMITTING\), fewer layers .* or use measure\(...\)"
     ):
         capture(model, prompt)
     told = capture(model, prompt, estimate=True)
     assert told.during > told.available == 10_000
-    monkeypatch.setattr(plan, "_available", lambda device: told.during)
+    monkeypatch.setattr(plan, "available", lambda device: told.during)
     assert capture(model, prompt).pattern.shape[0] == 2
 
 

@@ -12,6 +12,7 @@ from interp.data import EMITTING, LAST, Segment
 from interp.families import known
 from interp.interventions.attention import ScalePattern
 from interp.interventions.function import Apply
+from interp.memory import Estimate
 from interp.passes import capture, measure
 from interp.plan import Position
 from interp.prompt import AXES, Capture
@@ -219,13 +220,12 @@ def test_an_estimate_says_itself_in_words(qwen):
     assert told.available > 2**20
     assert "keeps 0.00 GiB, holds about 0.00 GiB during the pass, " in str(told)
     assert (
-        str(plan.Estimate(2**30, 2**31, 2**34))
-        == "keeps 1.00 GiB, holds about 2.00 GiB during the pass, 16.0 GiB are free"
+        str(Estimate(2**30, 2**31, 2**34)) == "keeps 1.00 GiB, holds about 2.00 GiB during the pass, 16.0 GiB are free"
     )
 
 
 def test_more_than_there_is_is_refused_with_a_remedy(qwen, monkeypatch):
-    monkeypatch.setattr(plan, "_available", lambda device: 1000)
+    monkeypatch.setattr(plan, "available", lambda device: 1000)
     for verb in (lambda: capture(*qwen), lambda: measure(*qwen, Budget())):
         with pytest.raises(
             MemoryError,

@@ -12,6 +12,9 @@ from interp.heads import HeadWeights, LogitDirections
 from interp.prompt import Capture
 from interp.result import Result
 
+ATTENTION = frozenset({"attn_scores", "pattern", "attn_scores_grad", "pattern_grad"})
+"""The arrays that have an axis of query rows."""
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -89,6 +92,14 @@ class Analysis(abc.ABC):
             view: the conversation; its queries are those of this analysis.
         """
 
+    def joined(self, partials: Mapping[int, Any], view: View) -> Mapping[int, Any]:
+        """Return what is kept of the layers that have arrived, by layer, the one of `view.layer` being the newest.
+
+        All their partials, as they are; an analysis whose layers are multiplied with each other makes one of them here, so that what it
+        keeps does not grow. Layers arrive first to last, or last to first where gradients come with them.
+        """
+        return partials
+
     @abc.abstractmethod
     def finish(self, partials: Mapping[int, Any], view: View) -> Result:
         """Return the result from the partials, by layer."""
@@ -110,14 +121,14 @@ def on_capture(analysis: Analysis, capture: Capture, *, view: View | None = None
     arrays = {n: capture[n] for n in names}
     known = view or View(capture.layout, capture.tokens, capture.ids)
     rows, view = replace(known, queries=capture.queries).restricted_to(analysis.rows)
-    partials = {}
-    for index, layer in enumerate(capture.layers):
+    partials: Mapping[int, Any] = {}
+    for layer in sorted(capture.layers, reverse=bool(analysis.grad)):  # the order in which a pass gives them
+        index, here = capture.layers.index(layer), replace(view, layer=layer)
         values = restricted({n: a[index] for n, a in arrays.items()}, rows)
-        partials[layer] = analysis.reduce(values, replace(view, layer=layer))
-    return analysis.finish(partials, view)
+        partials = analysis.joined({**partials, layer: analysis.reduce(values, here)}, here)
+    return analysis.finish(dict(sorted(partials.items())), view)
 
 
 def restricted(values: Mapping[str, Tensor], rows: list[int] | None) -> dict[str, Tensor]:
     """Return a layer's arrays with only some of the query rows of scores and pattern; None keeps all."""
-    attention = ("attn_scores", "pattern", "attn_scores_grad", "pattern_grad")
-    return {n: v[:, rows] if rows is not None and n in attention else v for n, v in values.items()}
+    return {n: v[:, rows] if rows is not None and n in ATTENTION else v for n, v in values.items()}

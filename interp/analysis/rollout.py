@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from jaxtyping import Float
@@ -59,6 +59,57 @@ def relevance_update(
     References: Chefer et al. (2021), equation 5. Differs: the gradient is that of ln p, not of the logit.
     """
     return (-pattern.float() * gradient.float()).clamp_min(0).mean(0)
+
+
+@final
+@dataclass(frozen=True)
+class Chain:
+    """The product of the layers that have arrived, and the rows of it that are asked for after each of them.
+
+    A next layer on top needs the whole product; a layer below does not, so going down there is none.
+
+    Args:
+        rows: the asked rows of the product of layers[0] up to each layer.
+        whole: the product of all layers; None once a layer came from below.
+        layers: the layers, in order.
+    """
+
+    rows: Float[Tensor, "layer query key"]
+    whole: Float[Tensor, "token key"] | None
+    layers: tuple[int, ...]
+
+    def with_layer(self, layer: int, factor: Float[Tensor, "token key"], where: list[int]) -> "Chain":
+        """Return the chain with one more layer at its upper or lower end.
+
+        Args:
+            layer: which layer.
+            factor: what it multiplies by.
+            where: the asked rows.
+
+        Raises:
+            ValueError: a layer in between, or one on top after one from below.
+        """
+        if layer < self.layers[0]:
+            return Chain(torch.cat([factor[None, where], self.rows @ factor]), None, (layer, *self.layers))
+        if layer < self.layers[-1] or self.whole is None:
+            raise ValueError(
+                f"layer {layer} is no neighbour of {list(self.layers)}: layers are joined first to last or last to first"
+            )
+        whole = factor @ self.whole
+        return Chain(torch.cat([self.rows, whole[None, where]]), whole, (*self.layers, layer))
+
+
+def _joined(partials: Mapping[int, Any], view: View, queries: Selector) -> dict[int, Chain]:
+    """Return the one chain that the layers so far make; the newest partial is what its layer multiplies by."""
+    where = list(view.layout.positions(queries))
+    if not where:
+        raise ValueError(f"the rows {queries} take no token of this conversation")
+    factor = partials[view.layer]
+    before = [p for p in partials.values() if isinstance(p, Chain)]
+    chain = (
+        before[0].with_layer(view.layer, factor, where) if before else Chain(factor[None, where], factor, (view.layer,))
+    )
+    return {chain.layers[0]: chain}
 
 
 @final
@@ -121,7 +172,7 @@ class Roots(Result):
 class AttentionRollout(Analysis):
     """Follow attention through the layers, the residual stream counted as attention of a token to itself.
 
-    Keeps one head-reduced pattern a layer until the end.
+    Keeps the product of the layers so far, not the layers.
 
     Args:
         heads: how the heads of a layer are put together.
@@ -145,17 +196,22 @@ class AttentionRollout(Analysis):
             raise ValueError(f"heads is 'mean' or 'max' and residual in [0, 1], got {self.heads!r} and {self.residual}")
 
     def reduce(self, values: Mapping[str, Tensor], view: View) -> Float[Tensor, "query key"]:
-        """Return one layer's pattern with its heads put together."""
-        pattern = values["pattern"].float()
+        """Return what one layer multiplies by: the identity and its pattern with the heads put together."""
         if self.heads == "mean":
-            return pattern.mean(0).cpu()
-        largest = pattern.amax(0)
-        return (largest / largest.sum(-1, keepdim=True)).cpu()
+            reduced = values["pattern"].mean(0, dtype=torch.float32).cpu()
+        else:
+            largest = values["pattern"].amax(0).float()
+            reduced = (largest / largest.sum(-1, keepdim=True)).cpu()
+        mixed = (1 - self.residual) * reduced
+        return mixed.diagonal_scatter(mixed.diagonal() + self.residual)
 
-    def finish(self, partials: Mapping[int, Tensor], view: View) -> Roots:
-        """Multiply the layers."""
-        whole = rollout(torch.stack(list(partials.values())), self.residual)
-        return _roots(whole, tuple(partials), self.queries, view, "rollout")
+    def joined(self, partials: Mapping[int, Any], view: View) -> dict[int, Chain]:
+        """Multiply the newest layer with those before it."""
+        return _joined(partials, view, self.queries)
+
+    def finish(self, partials: Mapping[int, Chain], view: View) -> Roots:
+        """Return the rows."""
+        return _roots(partials, self.queries, view, "rollout")
 
 
 @final
@@ -176,17 +232,20 @@ class GradientRelevance(Analysis):
     grad: ClassVar[frozenset[str]] = frozenset({"pattern"})
 
     def reduce(self, values: Mapping[str, Tensor], view: View) -> Float[Tensor, "query key"]:
-        """Return one layer's update."""
-        return relevance_update(values["pattern"], values["pattern_grad"]).cpu()
+        """Return what one layer multiplies by: the identity and its update."""
+        update = relevance_update(values["pattern"], values["pattern_grad"]).cpu()
+        return update.diagonal_scatter(update.diagonal() + 1)
 
-    def finish(self, partials: Mapping[int, Tensor], view: View) -> Roots:
-        """Add up the layers."""
-        return _roots(relevance(torch.stack(list(partials.values()))), tuple(partials), self.queries, view, "relevance")
+    def joined(self, partials: Mapping[int, Any], view: View) -> dict[int, Chain]:
+        """Multiply the newest layer with those before it."""
+        return _joined(partials, view, self.queries)
+
+    def finish(self, partials: Mapping[int, Chain], view: View) -> Roots:
+        """Return the rows."""
+        return _roots(partials, self.queries, view, "relevance")
 
 
-def _roots(whole: Tensor, layers: tuple[int, ...], queries: Selector, view: View, kind: str) -> Roots:
-    where = view.layout.positions(queries)
-    if not where:
-        raise ValueError(f"the rows {queries} take no token of this conversation")
-    image = view.layout.positions(Segment.IMAGE)
-    return Roots(whole[:, list(where)].contiguous(), layers, where, image, view.words, kind)
+def _roots(partials: Mapping[int, Chain], queries: Selector, view: View, kind: str) -> Roots:
+    (chain,) = partials.values()
+    where, image = view.layout.positions(queries), view.layout.positions(Segment.IMAGE)
+    return Roots(chain.rows, chain.layers, where, image, view.words, kind)

@@ -130,10 +130,11 @@ class ScaleQueries(Intervention):
 
     def __call__(self, value: Z, here: Here) -> Z:
         """Return the scaled queries."""
-        known = here.state.setdefault((type(self).__name__, id(self)), {})
-        if here.layer not in known:
-            known[here.layer] = self._factors(here.layer, value)
-        return torch.where(here.queries(self.queries), (value * known[here.layer]).to(value.dtype), value)
+        known = here.state.setdefault((type(self).__name__, id(self), here.layer), {})
+        if "factors" not in known:
+            known["factors"] = self._factors(here.layer, value)
+        scaled = (value * known["factors"]).to(value.dtype)
+        return scaled if self.queries == EVERY else torch.where(here.queries(self.queries), scaled, value)
 
     def _factors(self, layer: int, value: Z) -> Float[Tensor, "head 1"]:
         row = self.by[layer if self.layers is None else self.layers.index(layer)]

@@ -1,0 +1,85 @@
+"""What several analyses make of one pass: each layer is reduced as soon as all of it has arrived, and let go."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, final
+
+from torch import Tensor
+
+from interp.analysis import ATTENTION, Analysis, View
+from interp.result import Result, check_finite
+
+
+@final
+class Reduction:
+    """Several analyses at work on one pass.
+
+    Of scores and pattern only the rows that some analysis reads are held until the layer is complete.
+
+    Args:
+        analyses: what to find out.
+        view: the conversation; its queries are the rows that will arrive.
+
+    Raises:
+        ValueError: an analysis needs rows that will not arrive, or that the conversation does not have.
+    """
+
+    def __init__(self, analyses: Sequence[Analysis], view: View) -> None:
+        """Find out which rows of which array each analysis reads."""
+        self.analyses = tuple(analyses)
+        self.views = [view.restricted_to(a.rows)[1] for a in analyses]
+        names = frozenset[str]().union(*map(arrays, analyses))
+        held = {
+            n: tuple(
+                sorted({p for a, v in zip(analyses, self.views, strict=True) if n in arrays(a) for p in v.queries})
+            )
+            for n in names & ATTENTION
+        }
+        self._waits_for = len(names)
+        self._names = names
+        self._held = {n: _among(view.queries, rows) for n, rows in held.items()}
+        self._own = [
+            {n: _among(held[n], v.queries) for n in arrays(a) & ATTENTION}
+            for a, v in zip(analyses, self.views, strict=True)
+        ]
+        self._waiting: dict[int, dict[str, Tensor]] = {}
+        self._partials: list[dict[int, Any]] = [{} for _ in analyses]
+
+    def take(self, site: str, layer: int, value: Tensor, slope: Tensor | None) -> None:
+        """Take a value and its gradient; the last of a layer to arrive lets the layer be reduced.
+
+        Raises:
+            FloatingPointError: NaN or infinity, with site and layer.
+        """
+        values = self._waiting.setdefault(layer, {})
+        given = {site: value} if slope is None else {site: value, f"{site}_grad": slope}
+        for name in given.keys() & self._names:
+            values[name] = _rows(given[name], self._held.get(name))
+            check_finite({name: values[name]}, layer)
+        if len(values) == self._waits_for:
+            self._reduce(layer, self._waiting.pop(layer))
+
+    def _reduce(self, layer: int, values: dict[str, Tensor]) -> None:
+        for index, (analysis, view, rows) in enumerate(zip(self.analyses, self.views, self._own, strict=True)):
+            own = {n: _rows(values[n], rows.get(n)) for n in sorted(arrays(analysis))}
+            here = replace(view, layer=layer)
+            partial = analysis.reduce(own, here)
+            self._partials[index] = dict(analysis.joined({**self._partials[index], layer: partial}, here))
+
+    def results(self) -> tuple[Result, ...]:
+        """Return the result of every analysis, when all layers have arrived."""
+        found = zip(self.analyses, self._partials, self.views, strict=True)
+        return tuple(a.finish(dict(sorted(p.items())), v) for a, p, v in found)
+
+
+def arrays(analysis: Analysis) -> frozenset[str]:
+    """Return the names of the arrays an analysis reads; gradients as `<site>_grad`."""
+    return analysis.want | {f"{s}_grad" for s in analysis.grad}
+
+
+def _among(have: tuple[int, ...], wanted: tuple[int, ...]) -> list[int] | None:
+    return None if have == wanted else [have.index(p) for p in wanted]
+
+
+def _rows(value: Tensor, rows: list[int] | None) -> Tensor:
+    return value if rows is None else value[:, rows]

@@ -1,0 +1,101 @@
+"""How much memory a pass takes, before it runs: said, and refused where there is less."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import torch
+
+WHOLE_GRAPH = 2**28
+"""How many bytes the graph of all layers may hold before `measure` runs layers twice instead, if it is left the choice: 256 MiB."""
+
+
+@final
+@dataclass(frozen=True)
+class Estimate:
+    """How much memory a capture takes, in bytes.
+
+    Args:
+        kept: what is returned, but for the attention of the vision tower and the Q-Former, whose tokens nobody has counted yet.
+        during: what the pass holds beyond the weights at its fullest, roughly.
+        available: what is free where the model is.
+    """
+
+    kept: int
+    during: int
+    available: int
+
+    def __str__(self) -> str:
+        """Say it in gigabytes."""
+        kept, during, free = (x / 2**30 for x in (self.kept, self.during, self.available))
+        return f"keeps {kept:.2f} GiB, holds about {during:.2f} GiB during the pass, {free:.1f} GiB are free"
+
+
+@final
+@dataclass(frozen=True)
+class Sizes:
+    """What the memory of a pass hangs on: counts of a model and a conversation, and the bytes of a number.
+
+    Args:
+        rows: how many query rows of scores and pattern are read.
+    """
+
+    layers: int
+    tokens: int
+    rows: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    dim: int
+    vocabulary: int
+    itemsize: int
+
+    def of(self, site: str) -> int:
+        """Return how many numbers a site of one layer has; 0 for those outside the decoder layers."""
+        if site in ("attn_scores", "pattern"):
+            return self.heads * self.rows * self.tokens
+        if site in ("q", "z", "k", "v"):
+            return self.tokens * self.head_dim * (self.heads if site in ("q", "z") else self.kv_heads)
+        inside = site in ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
+        return self.tokens * self.dim if inside else 0
+
+
+def one_layer(sizes: Sizes) -> int:
+    """Return what a layer works with, in bytes."""
+    return sizes.itemsize * (4 * sizes.of("pattern") + 12 * sizes.of("resid_pre"))
+
+
+def whole_graph(sizes: Sizes) -> int:
+    """Return what the graph of all layers holds until the backward pass has gone through it."""
+    return sizes.layers * one_layer(sizes)
+
+
+def layer_by_layer(sizes: Sizes) -> int:
+    """Return what is held where layers run twice: what enters each of them, and the graph of one."""
+    return sizes.itemsize * sizes.layers * sizes.of("resid_pre") + 2 * one_layer(sizes)
+
+
+def available(device: torch.device) -> int:
+    """Return how many bytes are free on a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        return next(
+            int(line.split()[1]) * 1024 for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable")
+        )
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def afford(needs: Estimate) -> None:
+    """Refuse what does not fit.
+
+    Raises:
+        MemoryError: with what to ask for instead.
+    """
+    if needs.during > needs.available:
+        raise MemoryError(
+            f"this pass {needs}. Ask for fewer rows (queries=interp.EMITTING), fewer layers (layers=range(8, 16)), "
+            "a smaller dtype (dtype=torch.float16), or use measure(...), which keeps one layer at a time"
+        )
