@@ -1,0 +1,116 @@
+"""FarSight: every row may lay some of its attention down on tokens that are still to come, and loses it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from torch import Tensor
+
+from interp.data import EVERY, Segment, Selector
+from interp.interventions import Here, Intervention
+from interp.method import Method
+
+PROMPT = EVERY - Segment.RESPONSE
+
+
+@final
+@dataclass(frozen=True)
+class Farsight(Method):
+    """Attention registers.
+
+    The causal mask takes the scores of later tokens out of row i. Here that of token j behind it becomes, before the softmax,
+    -(j - i) · (sigma · (1 - i / 4(n-1)) + m_h), with n tokens and m_h = 2^(-8(h+1)/H), ALiBi's slope of head h. After the softmax
+    they are set to 0, and rows are not renormalised: what a row lays down there is lost, most of it in early rows. For a row
+    whose visible scores have the sum Z of exponentials and its registers R, it comes to a factor Z / (Z + R).
+
+    The last row has nothing behind it, so a decoded token is changed through earlier rows alone. As published, each of these is
+    computed again at every step, with more registers each time, so there is no cache (`registers="all"`). By default the
+    registers of a prompt's row are the rest of the prompt, and a response row has none: then decoding with a cache and one pass
+    agree.
+
+    `variant="release"` is the public patch: it adds the causal mask to scores and registers alike, which takes the registers out
+    again and leaves the model as it was. The audit says so.
+
+    Args:
+        sigma: how fast registers decay; infinite is neutral.
+        alibi: whether heads decay at slopes of their own.
+        registers: `prompt`, or `all` later tokens, which needs `use_cache=False` in `generate`.
+        variant: the paper's method or the released code.
+
+    References: Tang et al., Seeing far and clearly (CVPR 2025), as its released code computes it where it is not undone
+    (Shell/farsight_patch.py): sigma = ln 256 / ln 1024, the mean of a constant decay and one that halves towards the last row.
+    Differs: registers of the prompt by default.
+    """
+
+    sigma: float = math.log(256) / math.log(1024)
+    alibi: bool = True
+    registers: Literal["prompt", "all"] = "prompt"
+    variant: Literal["paper", "release"] = "paper"
+
+    def __post_init__(self) -> None:
+        """Refuse settings without a meaning.
+
+        Raises:
+            ValueError: a sigma that is not positive, or unknown registers or variant.
+        """
+        if not self.sigma > 0:
+            raise ValueError(f"sigma is above 0, got {self.sigma}")
+        if self.registers not in ("prompt", "all") or self.variant not in ("paper", "release"):
+            raise ValueError(
+                f"registers is 'prompt' or 'all' and variant 'paper' or 'release', got {self.registers!r} and {self.variant!r}"
+            )
+
+    def misfit(self, options: Mapping[str, Any]) -> str | None:
+        """Say that a cache keeps rows that registers='all' computes again."""
+        if self.registers == "prompt" or options.get("use_cache") is False:
+            return None
+        return (
+            "registers='all' changes earlier rows at every step, which a cache keeps as they were; give use_cache=False"
+        )
+
+    def interventions(self, model: Any) -> tuple[Intervention, ...]:
+        """Return the one intervention that lays attention down."""
+        sigma = math.inf if self.variant == "release" else self.sigma
+        return (LayDown(sigma, self.alibi, EVERY if self.registers == "all" else PROMPT),)
+
+
+@final
+@dataclass(frozen=True)
+class LayDown(Intervention):
+    """FarSight's one intervention: reads the scores, and takes what the registers get from the pattern. See `Farsight`.
+
+    Neutral at an infinite `sigma`.
+    """
+
+    sigma: float
+    alibi: bool
+    queries: Selector = PROMPT
+    site: ClassVar[str] = "pattern"
+
+    def takes(self, part: str, site: str, layer: int) -> bool:
+        """Say whether this acts at a site of a layer: it looks at the scores, and changes the pattern."""
+        return part == self.part and site in (self.site, "attn_scores")
+
+    def __call__(self, value: Tensor, here: Here) -> Tensor:
+        """Return the scores as they are, and the pattern with the registers' share gone."""
+        known = here.state.setdefault((self, "scores"), {})
+        if here.site == "attn_scores":
+            known["scores"] = value
+            return value
+        best = value.argmax(-1, keepdim=True)
+        total = known.pop("scores").float().gather(-1, best) - value.float().gather(-1, best).log()
+        factor = torch.sigmoid(total - self.laid(value, here).log())
+        return torch.where(here.queries(self.queries), (value.float() * factor).to(value.dtype), value)
+
+    def laid(self, value: Tensor, here: Here) -> Tensor:
+        """Return the sum of the registers' exponentials (batch, head, query, 1): a geometric series in the distance."""
+        count = here.keys(self.queries).sum(-1, keepdim=True)
+        at = here.positions.to(value.device)[:, None, :, None].clamp_min(0)
+        heads = torch.arange(1, here.head_count + 1, device=value.device)[None, :, None, None]
+        decay = self.sigma * (1 - at / (count - 1).clamp_min(1) / 4) + (
+            2.0 ** (-8 * heads / here.head_count) if self.alibi else 0
+        )
+        later = (count - 1 - at).clamp_min(0)
+        return torch.where(later > 0, -torch.expm1(-decay * later) / torch.expm1(decay), 0)
