@@ -5,14 +5,13 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from interp.analysis.spectrum import REGIMES, HeadSpectra
-from interp.plot.heatmap import heatmap
+from interp.plot.signed import signed
 from interp.plot.style import CYCLE, GREY, axes_or_new, style
 
 
 def spectrum(result: HeadSpectra, ax: Axes | None = None) -> Axes:
     """Draw ξ = tr W / √tr (SΣ)² of every head: how far its eigenvalues lie to one side of zero."""
-    limit = float(result.xi.abs().max()) or 1.0
-    return heatmap(result.xi, "ξ = tr W / √tr W²", layers=result.layers, limits=(-limit, limit), ax=ax)
+    return signed(result.xi, "ξ = tr W / √tr (SΣ)²", layers=result.layers, ax=ax)
 
 
 def spectrum_of_layer(result: HeadSpectra, layer: int | None = None, ax: Axes | None = None) -> Axes:
