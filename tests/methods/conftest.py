@@ -4,13 +4,17 @@ import functools
 
 import pytest
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
+from torch.testing import assert_close
+from transformers import AttentionInterface, AttentionMaskInterface, LogitsProcessor
 from transformers.masking_utils import eager_mask
 
+import interp
 from interp.families import family
+from interp.generation import end_tokens
 from interp.method import resolved
 from interp.running import run
 from interp.testing import check_method
+from interp.trials import _special
 
 SEEING = ["llava", "qwen2_5_vl", "internvl", "instructblip"]
 
@@ -95,3 +99,75 @@ def under():
             return model.module(**model.inputs(settled.prompts), use_cache=False).logits
 
     return logits
+
+
+@pytest.fixture
+def uncached():
+    """Return the function from a model's inputs to a function of a reply: the last logits of one pass of a model without taps."""
+
+    def stream(model, inputs, module=None):
+        def last(ids):
+            plain = module or _plain(model.config.model_type)
+            plain.set_attn_implementation("eager")
+            grown = {n: v.clone() for n, v in inputs.items()}
+            for name in ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids"):
+                if name in grown and ids:
+                    new = list(ids) if name == "input_ids" else [int(name == "attention_mask")] * len(ids)
+                    grown[name] = torch.cat([grown[name], torch.tensor([new])], 1)
+            with torch.no_grad():
+                return plain(**grown, use_cache=False).logits[0, -1].float()
+
+        return last
+
+    return stream
+
+
+class _Keeper(LogitsProcessor):
+    """Keeps the scores as the rules before it left them."""
+
+    def __init__(self):
+        self.kept = []
+
+    def __call__(self, input_ids, scores):
+        self.kept.append(scores[0].clone())
+        return scores
+
+
+@pytest.fixture
+def two_passes():
+    """Return the function that decodes with two whole passes a token and compares every score with the method's own."""
+
+    def check(model, prompt, method, streams, combine, new=6):
+        keeper = _Keeper()
+        kept = keeper.kept
+        banned = sorted({*_special(model), *end_tokens(model)})  # a placeholder in a reply would ask for an image
+        reply = interp.generate(
+            model, prompt, method, keeper, max_new_tokens=new, min_new_tokens=new, suppress_tokens=banned
+        )
+        ids = []
+        for step, got in enumerate(kept):
+            here, there = (stream(ids) for stream in streams)
+            here = here.index_fill(0, torch.tensor(banned), -torch.inf)
+            want = combine(here, there, step)
+            assert_close(got, want, rtol=1e-5, atol=5e-5)
+            ids.append(int(want.argmax()))
+        assert len(kept) == new
+        assert reply.ids == tuple(ids)
+        return reply
+
+    return check
+
+
+@pytest.fixture
+def set_apart():
+    """Return the function that makes the usual contrast, written down on its own: probabilities decide what is plausible."""
+
+    def make(alpha, beta):
+        def combine(here, there, step):
+            scores = here + alpha * (here - there)
+            scores[here.softmax(-1) < beta * here.softmax(-1).max()] = -torch.inf
+            return scores
+
+        return combine
+
+    return make

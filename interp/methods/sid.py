@@ -1,0 +1,136 @@
+"""SID: what the model says is set against what it says of the image tokens that it looks at least."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor
+
+from interp.data import EMITTING, EVERY, Segment
+from interp.interventions import Here, Intervention
+from interp.interventions.attention import Scores, forbidden
+from interp.method import Method
+from interp.methods.contrast import Contrast, check_images, check_strength, several_replies
+from interp.prompt import Prompt
+
+PUBLISHED = (100, 576)
+"""How many image tokens are kept, of how many."""
+
+
+@final
+@dataclass(frozen=True)
+class Sid(Method):
+    """Self-introspective decoding: `Contrast` with a stream that sees only the image tokens it looks at least.
+
+    In the second stream every row that emits a token ranks the image tokens by its attention in layer `layer` - 1, the mean over
+    heads; from `layer` on it sees the `rank` least attended of them and no other. The prompt's other rows see what its last
+    row does. Positions stay as they are.
+
+    Args:
+        alpha: how far the two streams are set apart; 0 is neutral together with `beta=0`.
+        beta: the least share of the likeliest token's probability that makes a token plausible.
+        rank: how many image tokens are left; by default 100 of 576, as published, of as many as the prompt has.
+        layer: the first layer in which the others are hidden.
+
+    References: Huo et al., SID (ICLR 2025), and the mask of its released code. Differs: greedy decoding too, where the code changes
+    only sampling; a published number of tokens becomes a share of the image.
+    """
+
+    alpha: float = 1.0
+    beta: float = 0.1
+    rank: int | None = None
+    layer: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse settings without a meaning.
+
+        Raises:
+            ValueError: a negative alpha, beta outside [0, 1], a rank below 1, or a first layer with none before it.
+        """
+        check_strength(self.alpha, self.beta)
+        if (self.rank is not None and self.rank < 1) or self.layer < 1:
+            raise ValueError(f"rank and layer are at least 1, got {self.rank} and {self.layer}")
+
+    @property
+    def passes(self) -> int:
+        """Two: one for each stream."""
+        return 2
+
+    def refusal(self, model: Any) -> str | None:
+        """Say that there is no image, or no layer to hide it in."""
+        if not model.family.image_token:
+            return "it hides image tokens, and this is a language model"
+        if self.layer >= model.layers:
+            return f"layer={self.layer} hides nothing: it has layers 0..{model.layers - 1}; give one of 1..{model.layers - 1}"
+        return None
+
+    def misfit(self, options: Mapping[str, Any]) -> str | None:
+        """Say that beams are not followed."""
+        return several_replies(options)
+
+    def interventions(self, model: Any) -> tuple[Intervention, ...]:
+        """Return none: it acts on the choice of tokens."""
+        return ()
+
+    def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
+        """Return the rule that follows the stream in which most of the image is hidden.
+
+        Raises:
+            ValueError: a prompt without an image, or one with no more image tokens than are left.
+        """
+        check_images(self, prompts)
+        fewest = min(len(p.layout.positions(Segment.IMAGE)) for p in prompts)
+        if self.rank is not None and self.rank >= fewest:
+            raise ValueError(
+                f"{self} leaves {self.rank} image tokens, and a prompt has only {fewest}, so nothing would be hidden; give a smaller rank"
+            )
+        chosen, hidden = RankImage(self.rank, (self.layer - 1,)), HideImage(tuple(range(self.layer, model.layers)))
+        return Contrast(lambda p: p, self.alpha, self.beta, (chosen, hidden)).rules(model, prompts)
+
+
+def left(count: int, rank: int | None) -> int:
+    """Return how many of `count` image tokens are left: `rank`, or the published share of them, at least one."""
+    return max(1, round(PUBLISHED[0] * count / PUBLISHED[1])) if rank is None else rank
+
+
+@final
+@dataclass(frozen=True)
+class RankImage(Intervention):
+    """SID's reading half: finds the image tokens each emitting row looks at least, and changes nothing."""
+
+    rank: int | None
+    layers: tuple[int, ...]
+    queries: Any = EMITTING
+    site: ClassVar[str] = "pattern"
+
+    def __call__(self, value: Scores, here: Here) -> Scores:
+        """Remember which image tokens are hidden from the emitting rows."""
+        emitting = here.queries(EMITTING)[:, 0, :, 0].any(0)
+        image = here.keys(Segment.IMAGE)[:, 0]
+        looks = value[:, :, emitting].float().mean(1).masked_fill(~image, torch.inf)
+        places = looks.argsort(stable=True).argsort(-1)
+        counts = [left(n, self.rank) for n in image.sum((1, 2)).tolist()]
+        hidden = image & (places >= torch.tensor(counts, device=value.device)[:, None, None])
+        here.state[HideImage] = (hidden, here.rows[emitting.to(here.rows.device)])
+        return value
+
+
+@final
+@dataclass(frozen=True)
+class HideImage(Intervention):
+    """SID's acting half: hides from each row what `RankImage` found."""
+
+    layers: tuple[int, ...]
+    queries: Any = EVERY
+    site: ClassVar[str] = "attn_scores"
+
+    def __call__(self, value: Scores, here: Here) -> Scores:
+        """Return the scores without those of the hidden tokens."""
+        return forbidden(value, here.once(HideImage, make=lambda: self._hidden(here)))
+
+    def _hidden(self, here: Here) -> Tensor:
+        """Return what each row does not see: what the emitting row at or after it does not."""
+        hidden, rows = here.state[HideImage]
+        index = torch.searchsorted(rows, here.rows).clamp_max(len(rows) - 1)
+        return hidden[:, index.to(hidden.device)][:, None]
