@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interp.cli import ablate, capture, demo, generate, measure, models, world
+from interp.cli import ablate, capture, demo, generate, measure, models, report, world
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -16,6 +16,8 @@ interp demo
 interp generate scene:test/3 "Describe the image in detail."
 
 interp measure scene:test/3 "Describe the image in detail." sinks budget --generate
+
+interp report scene:test/3 "Describe the image in detail." --method spear
 
 interp generate --help
 """
@@ -37,6 +39,7 @@ app.add_typer(ablate.app, name="ablate")
 app.command(epilog=capture.EXAMPLES)(capture.capture)
 app.command(epilog=measure.EXAMPLES)(measure.measure)
 app.command(epilog=models.EXAMPLES)(models.models)
+app.command(epilog=report.EXAMPLES)(report.report)
 app.add_typer(world.app, name="world")
 
 

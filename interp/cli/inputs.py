@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from interp.method import Method
     from interp.model import Model
     from interp.prompt import Prompt
+    from interp.world import Scene
 
 SCENE = "scene:"
 NO_IMAGE = "none"
@@ -71,10 +72,22 @@ def image(name: str) -> Any:
     """
     if name == NO_IMAGE:
         return None
-    if not name.startswith(SCENE):
-        from interp.images import read_image
+    drawn = scene(name)
+    if drawn is not None:
+        return drawn.image
+    from interp.images import read_image
 
-        return read_image(name)
+    return read_image(name)
+
+
+def scene(name: str) -> "Scene | None":
+    """Return the scene of the drawn world that an image's name stands for; None for any other image.
+
+    Raises:
+        ValueError: a scene that is not there.
+    """
+    if not name.startswith(SCENE):
+        return None
     from interp.world import SPLITS, scenes
 
     split, _, number = name.removeprefix(SCENE).partition("/")
@@ -82,7 +95,7 @@ def image(name: str) -> Any:
         raise ValueError(
             f"a scene is scene:SPLIT/N with SPLIT one of {', '.join(SPLITS)} and N from 0, for example scene:test/3; got {name!r}"
         )
-    return scenes(split, int(number) + 1)[-1].image
+    return scenes(split, int(number) + 1)[-1]
 
 
 def conversation(

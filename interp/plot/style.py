@@ -8,6 +8,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 
 from interp.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SEGMENT_COLOURS, SKY, YELLOW
+from interp.display import visible
 
 __all__ = [
     "BLUE",
@@ -63,11 +64,6 @@ def axes_or_new(ax: Axes | None, size: tuple[float, float] = (5.0, 3.4)) -> Axes
     from matplotlib import pyplot
 
     return pyplot.subplots(figsize=size, layout="constrained")[1]
-
-
-def visible(word: str) -> str:
-    """Return a token as it can be read: line breaks, tabs and lone spaces made visible."""
-    return word.replace("\n", "\\n").replace("\t", "\\t") if word.strip() else repr(word)[1:-1] or "''"
 
 
 def shown(word: str) -> str:

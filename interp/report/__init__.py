@@ -1,16 +1,46 @@
-"""The demo's report: a study of a model on scenes it never saw, and the page, the pictures and the numbers it is written to."""
+"""Pages to look at: the demo's study of a model, and a question asked under several changes, token by token."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+from interp.report.comparison import Comparison, compare
 from interp.report.page import page
 from interp.report.pictures import pictures
+from interp.report.reading import Reading, Variant
 from interp.report.study import Study, study, units
 from interp.report.summary import Table, summary, tables
+from interp.report.token_page import token_page
 from interp.storage import write_atomically, write_text
 
-__all__ = ["Study", "Table", "study", "summary", "tables", "units", "write"]
+__all__ = [
+    "Comparison",
+    "Reading",
+    "Study",
+    "Table",
+    "Variant",
+    "compare",
+    "study",
+    "summary",
+    "tables",
+    "units",
+    "write",
+    "write_comparison",
+]
+
+
+def write_comparison(found: Comparison, out: Path, *, command: str) -> None:
+    """Write the page about a question under several changes to one file, whole or not at all.
+
+    Args:
+        found: what is shown.
+        out: the file; its folder is made when it is not there.
+        command: the command that made it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    write_text(out, token_page(found, command=command))
 
 
 def write(found: Study, out: Path, *, command: str, seconds: float) -> dict[str, Any]:
