@@ -119,7 +119,7 @@ class Plan:
                 return logits[0], now.kept
             whole = self.loss
             if twice is not None:
-                logits = twice.run(self.model.module, self.model.blocks, inputs, now, lambda x: whole(x[0]))
+                logits = twice.run(self.model.module, tuple(self.model.blocks), inputs, now, lambda x: whole(x[0]))
             else:
                 slopes = frozenset(p for p, (s, _) in paths.items() if s in graded)
                 logits = forward_and_backward(
