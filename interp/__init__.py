@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from interp.plan import Position
     from interp.prompt import Capture, Prompt, Reply
     from interp.result import Result
+    from interp.runs.comparison import compare, rescore
+    from interp.runs.run import run
 
 __version__ = "0.1.0"
 
@@ -32,6 +34,8 @@ _WHERE = {
     "Prompt": "prompt",
     "Reply": "prompt",
     "Result": "result",
+    "run": "runs.run",
+    **dict.fromkeys(("compare", "rescore"), "runs.comparison"),
     **dict.fromkeys(("Segment", "Layout", "Grid", "Tokens", "tokens", "EVERY", "EMITTING", "LAST"), "data"),
 }
 __all__ = [
@@ -49,9 +53,12 @@ __all__ = [
     "Segment",
     "Tokens",
     "capture",
+    "compare",
     "generate",
     "load",
     "measure",
+    "rescore",
+    "run",
     "tokens",
 ]
 

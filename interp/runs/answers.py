@@ -1,0 +1,166 @@
+"""A run with its replies read, and what a table says of it: scores, intervals, paired differences, tests, costs."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+from interp.benchmark import Benchmark, Reading, Sample, scored, summed
+from interp.runs.directory import Run
+from interp.runs.row import Row
+from interp.runs.statistics import PairedTest, drawn_scores, false_discovery, interval, paired
+
+Tests = Mapping[str, tuple[PairedTest, float]]
+"""By outcome: the test against the baseline, and its q-value over the methods."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """A run with its replies read.
+
+    Args:
+        run: the run.
+        label: what the table calls it.
+        rows: its rows.
+        read: sample and reading of every row that has a reply, by the sample's id.
+    """
+
+    run: Run
+    label: str
+    rows: Sequence[Row] = field(repr=False)
+    read: Mapping[str, tuple[Sample, Reading]] = field(repr=False)
+
+    @classmethod
+    def of(cls, run: Run, benchmark: Benchmark, label: str) -> "Answers":
+        """Read the replies of a run.
+
+        Raises:
+            ValueError: there is none.
+        """
+        rows = run.rows()
+        read = {r.id: (r.sample, benchmark.read(r.reply, r.sample)) for r in rows if not r.error}
+        if not read:
+            raise ValueError(
+                f"not one of {len(rows)} samples of {run.name} has a reply; the first says: {rows[0].error}"
+            )
+        return cls(run, label, rows, read)
+
+    def only(self, ids: Mapping[str, Any]) -> list[tuple[Sample, Reading]]:
+        """Return what was read of some samples."""
+        return [pair for name, pair in self.read.items() if name in ids]
+
+    def saved(self, benchmark: Benchmark) -> dict[str, Any]:
+        """Return what scores.json keeps."""
+        scores = scored(benchmark, self.read.values())
+        plain = {p: {n: v if math.isfinite(v) else None for n, v in s.items()} for p, s in scores.items()}
+        return {"samples": len(self.rows), "failed": len(self.rows) - len(self.read), "scores": plain}
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """Return the methods' names, numbered where several runs are of one method."""
+    names = [r.method for r in runs]
+    return [n if names[:i].count(n) == 0 else f"{n} ({names[: i + 1].count(n)})" for i, n in enumerate(names)]
+
+
+def reading_name(benchmark: Benchmark) -> str:
+    """Return the settings that change only how replies are read, in words."""
+    settings = benchmark.settings()
+    return ",".join(f"{n}={settings[n]}" for n in benchmark.reading if n in settings)
+
+
+def tested(benchmark: Benchmark, answers: Sequence[Answers]) -> dict[str, Tests]:
+    """Return the tests of every method against the first, by label; q-values are over the methods, outcome by outcome."""
+    baseline, *others = answers
+    found = {one.label: _paired(benchmark, one, baseline) for one in others}
+    outcomes = dict.fromkeys(name for tests in found.values() for name in tests)
+    qs: dict[tuple[str, str], float] = {}
+    for name in outcomes:
+        having = [label for label, tests in found.items() if name in tests]
+        qs |= zip([(label, name) for label in having], false_discovery([found[h][name].p for h in having]), strict=True)
+    tested = {label: {n: (t, qs[label, n]) for n, t in tests.items()} for label, tests in found.items()}
+    return {baseline.label: {}, **tested}
+
+
+def _paired(benchmark: Benchmark, one: Answers, baseline: Answers) -> dict[str, PairedTest]:
+    pairs: dict[str, tuple[list[bool | float], list[bool | float]]] = {}
+    for name, (sample, reading) in one.read.items():
+        if name not in baseline.read:
+            continue
+        mine, theirs = benchmark.outcome(sample, reading), benchmark.outcome(*baseline.read[name])
+        for outcome in (o for o in mine if o in theirs):
+            each = pairs.setdefault(outcome, ([], []))
+            each[0].append(mine[outcome])
+            each[1].append(theirs[outcome])
+    return {outcome: paired(mine, theirs) for outcome, (mine, theirs) in pairs.items()}
+
+
+def lines(
+    benchmark: Benchmark, one: Answers, baseline: Answers, tests: Tests, *, draws: int, seed: int
+) -> list[dict[str, Any]]:
+    """Return the lines of a table about one run: every part, then the whole."""
+    counts = summed(benchmark, one.read.values())
+    values = scored(benchmark, one.read.values())
+    drawn = drawn_scores(benchmark, [counts], draws=draws, seed=seed)[0]
+    differences = {} if one is baseline else _differences(benchmark, one, baseline, draws=draws, seed=seed)
+    found = []
+    for part, scores in values.items():
+        rows = [r for r in one.rows if part in ("total", r.part)]
+        line: dict[str, Any] = {
+            "method": one.label,
+            "settings": one.run.manifest["settings"],
+            "part": part,
+            "n": len(rows),
+            "failed": sum(bool(r.error) for r in rows),
+        }
+        groups = [g for p in counts if part in ("total", p) for g in counts[p].values()]
+        if "invalid" in groups[0]:
+            line["unread"] = sum(g["invalid"] for g in groups)
+        for name, value in scores.items():
+            low, high = interval(drawn[part][name])
+            line |= {name: value, f"{name}_low": low, f"{name}_high": high}
+            line |= _difference(name, differences.get(part, {}).get(name))
+        found.append(line)
+    found = found if len(found) > 2 else found[-1:]  # the only part is the whole
+    for name, (test, q) in tests.items():
+        found[-1] |= {f"{name}_better": test.better, f"{name}_worse": test.worse, f"{name}_p": test.p, f"{name}_q": q}
+    found[-1] |= _costs(one.run, baseline.run)
+    return found
+
+
+def _difference(name: str, found: tuple[float, float, float] | None) -> dict[str, float]:
+    value, low, high = found or (math.nan,) * 3
+    return {f"{name}_difference": value, f"{name}_difference_low": low, f"{name}_difference_high": high}
+
+
+def _differences(
+    benchmark: Benchmark, one: Answers, baseline: Answers, *, draws: int, seed: int
+) -> dict[str, dict[str, tuple[float, float, float]]]:
+    """Return how far every score is from the baseline's, with the bounds of its interval, over the samples that both answered."""
+    both = [one.only(baseline.read), baseline.only(one.read)]
+    if not both[0]:
+        return {}
+    mine, theirs = (scored(benchmark, pairs) for pairs in both)
+    drawn, against = drawn_scores(benchmark, [summed(benchmark, pairs) for pairs in both], draws=draws, seed=seed)
+    return {
+        part: {n: (v - theirs[part][n], *interval(drawn[part][n] - against[part][n])) for n, v in scores.items()}
+        for part, scores in mine.items()
+    }
+
+
+def _costs(run: Run, baseline: Run) -> dict[str, float]:
+    costs = run.costs()
+    samples, rate = sum(c.samples for c in costs), _rate(run)
+    return {
+        "seconds": sum(c.seconds for c in costs) / samples if samples else math.nan,
+        "tokens": rate,
+        "speed": rate / _rate(baseline) if _rate(baseline) else math.nan,
+        "memory": float(max((c.memory for c in costs), default=0)),
+    }
+
+
+def _rate(run: Run) -> float:
+    """Return how many new tokens a run made a second."""
+    costs = run.costs()
+    seconds = sum(c.seconds for c in costs)
+    return sum(c.tokens for c in costs) / seconds if seconds else math.nan

@@ -1,0 +1,220 @@
+"""A run on disk: rows that are appended a batch at a time and survive whatever ends the process."""
+
+import fcntl
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from interp.runs.row import Cost, Row
+from interp.storage import write_text
+
+MANIFEST, ROWS, COSTS, SCORES, LOCK = "manifest.json", "rows.jsonl", "costs.jsonl", "scores.json", "lock"
+PATIENCE = 0.2
+"""Seconds between two looks at a lock that another process holds."""
+
+log = logging.getLogger(__name__)
+
+
+@final
+@dataclass(frozen=True)
+class Run:
+    """One method on one benchmark, as a directory holds it.
+
+    Args:
+        path: the directory.
+        manifest: what it is a run of; `identity` in it is what its rows depend on.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """Open a run directory.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: its manifest cannot be read.
+        """
+        file = Path(path) / MANIFEST
+        if not file.is_file():
+            raise FileNotFoundError(f"{path} is no run directory: there is no {MANIFEST} in it")
+        try:
+            manifest = json.loads(file.read_text(encoding="utf-8"))
+            return cls(Path(path), manifest | {"identity": manifest["identity"]})
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{file} cannot be read ({error}); interp runs rm {path} clears it away") from error
+
+    @property
+    def name(self) -> str:
+        """The name of the directory."""
+        return self.path.name
+
+    @property
+    def samples(self) -> int:
+        """How many samples the run has when it is complete."""
+        return int(self.manifest["identity"]["samples"])
+
+    @property
+    def batch_size(self) -> int:
+        """How many samples are asked together."""
+        return int(self.manifest["identity"]["batch_size"])
+
+    @property
+    def method(self) -> str:
+        """The name of the method."""
+        return str(self.manifest["method"])
+
+    def rows(self) -> list[Row]:
+        """Return the rows that are there, up to the first that is not whole."""
+        return [Row.from_line(line) for line in _whole(self.path / ROWS, Row.from_line)]
+
+    def costs(self) -> list[Cost]:
+        """Return what each batch cost; of one that was done again, the last."""
+        read = [Cost.from_line(line) for line in _whole(self.path / COSTS, Cost.from_line)]
+        return list({c.batch: c for c in read}.values())
+
+    @property
+    def complete(self) -> bool:
+        """Whether every sample has its row."""
+        return len(self.rows()) == self.samples
+
+    def append(self, rows: Sequence[Row], cost: Cost) -> None:
+        """Add a batch: all of it reaches the disk before this returns.
+
+        Raises:
+            OSError: the disk is full, or cannot be written; what was there before stays whole.
+        """
+        _append(self.path / COSTS, cost.line())  # first, so that rows never lack theirs
+        _append(self.path / ROWS, b"".join(r.line() for r in rows))
+
+    def recover(self) -> list[Row]:
+        """Cut off a line that is not whole and the rows of a batch that is not, and return the rows that stay."""
+        lines = _whole(self.path / ROWS, Row.from_line)
+        kept = lines if len(lines) == self.samples else lines[: len(lines) // self.batch_size * self.batch_size]
+        _cut(self.path / ROWS, sum(map(len, kept)))
+        _cut(self.path / COSTS, sum(map(len, _whole(self.path / COSTS, Cost.from_line))))
+        return [Row.from_line(line) for line in kept]
+
+    def clear(self) -> None:
+        """Take away everything but the manifest."""
+        for name in (ROWS, COSTS, SCORES):
+            (self.path / name).unlink(missing_ok=True)
+
+    def scores(self) -> dict[str, Any]:
+        """Return the saved scores by the reading they were made with; none before the run is complete."""
+        file = self.path / SCORES
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+    def keep_scores(self, reading: str, scores: Mapping[str, Any]) -> None:
+        """Save scores under the reading they were made with, beside those of other readings."""
+        write_text(self.path / SCORES, json.dumps({**self.scores(), reading: scores}, indent=1) + "\n")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from writing here; wait while one does, and say which.
+
+        The lock goes with the process that holds it, however that ends.
+        """
+        with (self.path / LOCK).open("a+", encoding="utf-8") as file:
+            told = False
+            while not _locked(file.fileno()):
+                if not told:
+                    log.warning("%s is being written by %s; waiting for it", self.name, _holder(self.path / LOCK))
+                    told = True
+                time.sleep(PATIENCE)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}")
+            file.flush()
+            yield
+
+
+def started(folder: str | Path, name: str, manifest: Mapping[str, Any]) -> Run:
+    """Return the run directory of a manifest: the one that is there, or a new one.
+
+    Raises:
+        ValueError: what is there is the run of another model, of other data or settings; says which.
+        OSError: it cannot be written.
+    """
+    path = Path(folder) / name
+    if not (path / MANIFEST).is_file():
+        write_text(path / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    run = Run.open(path)
+    wanted, there = manifest["identity"], run.manifest["identity"]
+    other = sorted(n for n in {*wanted, *there} if wanted.get(n) != there.get(n))
+    if other:
+        said = "; ".join(f"{n} is {_short(there.get(n))} there and {_short(wanted.get(n))} here" for n in other)
+        raise ValueError(
+            f"{path} holds another run: {said}. Choose another folder, or remove it: interp runs rm {path}"
+        )
+    return run
+
+
+def runs(folder: str | Path) -> list[Run]:
+    """Return the runs of a folder by name; directories whose manifest cannot be read are passed over."""
+    found = []
+    for file in sorted(Path(folder).glob(f"*/{MANIFEST}")):
+        try:
+            found.append(Run.open(file.parent))
+        except ValueError as error:
+            log.warning("%s", error)
+    return found
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(path: Path) -> str:
+    return path.read_text(encoding="utf-8") or "another process"
+
+
+def _whole(path: Path, read: Any) -> list[bytes]:
+    """Return the lines of a file up to the first that was cut short or holds something else."""
+    lines: list[bytes] = []
+    for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else []:
+        try:
+            read(line)
+        except (ValueError, TypeError):
+            break
+        if not line.endswith(b"\n"):
+            break
+        lines.append(line)
+    return lines
+
+
+def _cut(path: Path, size: int) -> None:
+    if path.is_file() and path.stat().st_size > size:
+        os.truncate(path, size)
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Add bytes to a file and bring them to the disk; a file that could not take all of them is left as it was."""
+    with path.open("ab", buffering=0) as file:
+        before = file.tell()
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[file.write(left) :]
+            os.fsync(file.fileno())
+        except OSError as error:
+            os.truncate(path, before)
+            raise OSError(
+                f"could not write {path}: {error}; what was written before is whole. Free some space and run the same again to go on."
+            ) from error

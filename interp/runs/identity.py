@@ -1,0 +1,209 @@
+"""What the rows of a run depend on, as plain data with a hash: the model, what it is asked, the method, how it generates."""
+
+import hashlib
+import inspect
+import json
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import interp
+from interp.benchmark import Benchmark, Sample
+from interp.images import read_image
+from interp.interventions import Intervention
+from interp.method import Method, parts
+from interp.model import Model
+
+GREEDY = "greedy"
+"""What the baseline is called: the model as it is."""
+DIGITS = 12
+"""How many hexadecimal digits of its hash name a run."""
+BESIDE = ("_name_or_path", "name_or_path", "init_inputs", "transformers_version", "padding", "truncation")
+"""Entries of a configuration that say where it lies, who wrote it or what it was last used for, not what it does."""
+
+
+def address(identity: Mapping[str, Any]) -> str:
+    """Return the hash that names a run: equal for equal identities, and for no others."""
+    return _hash(json.dumps(identity, sort_keys=True).encode())[:DIGITS]
+
+
+def directory_name(model: str, benchmark: str, method: str, identity: Mapping[str, Any]) -> str:
+    """Return what the directory of a run is called."""
+    words = (re.sub(r"[^a-z0-9.+]+", "_", Path(w).name.lower()).strip("_.")[:40] for w in (model, benchmark, method))
+    return "-".join([*words, address(identity)])
+
+
+def model_identity(model: Model) -> dict[str, Any]:
+    """Return what of a model decides its replies: its weights and its processor, wherever they lie, and how it computes."""
+    return {
+        "weights": model.derived("runs.weights", lambda: _weights(model)),
+        "configuration": model.derived("runs.configuration", lambda: _configuration(model)),
+        "processor": model.derived("runs.processor", lambda: _processor(model)),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": model.device.type,
+    }
+
+
+def samples_hash(benchmark: Benchmark, samples: Sequence[Sample]) -> str:
+    """Return the hash of samples and of their images' bytes; an image that cannot be read counts as missing."""
+    images: dict[str, str] = {}
+    for sample in samples:
+        if sample.image not in images:
+            images[sample.image] = _image(benchmark, sample)
+    told = [[plain(asdict(s), f"sample {s.id}"), images[s.image]] for s in samples]
+    return _hash(json.dumps(told, sort_keys=True).encode())
+
+
+def method_name(method: Method | None) -> str:
+    """Return the name of a method; `greedy` for none."""
+    return GREEDY if method is None else "+".join(type(m).__name__.lower() for m in parts(method))
+
+
+def method_words(method: Method | None) -> str:
+    """Return the settings of a method that are not the published ones, in words."""
+    said = []
+    for one in [] if method is None else parts(method):
+        default = {f.name: f.default for f in fields(one)}  # type: ignore[arg-type]
+        said += [f"{n}={v}" for n, v in one.settings().items() if v != default[n]]
+    return ", ".join(said)
+
+
+def method_identity(method: Method | None) -> list[dict[str, Any]]:
+    """Return the single methods with all their settings; an empty list for none.
+
+    Raises:
+        TypeError: a setting that cannot be written down, such as a function.
+    """
+    return [_named(m, m.settings()) for m in ([] if method is None else parts(method))]
+
+
+def benchmark_identity(benchmark: Benchmark) -> dict[str, Any]:
+    """Return a benchmark with all its settings."""
+    return _named(benchmark, benchmark.settings())
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes."""
+    import transformers
+
+    return {"interp": interp.__version__, "torch": torch.__version__, "transformers": transformers.__version__}
+
+
+def machine() -> dict[str, Any]:
+    """Return where this runs."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"node": platform.node(), "system": platform.platform(), "python": platform.python_version(), "gpu": gpu}
+
+
+def plain(value: Any, what: str) -> Any:  # noqa: PLR0911  # one line a kind
+    """Return a value as JSON can hold it.
+
+    Raises:
+        TypeError: it cannot, such as a function; names what it is a part of.
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, (Path, torch.dtype, torch.device)):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(n): plain(v, what) for n, v in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(v, what) for v in value), key=json.dumps)
+    if isinstance(value, (list, tuple)):
+        return [plain(v, what) for v in value]
+    if isinstance(value, Tensor):
+        return {"shape": list(value.shape), "sha256": _hash(_bytes(value))}
+    if isinstance(value, Intervention):
+        return value.to_dict()
+    if is_dataclass(value) and not isinstance(value, type):
+        return _named(value, {f.name: getattr(value, f.name) for f in fields(value)})
+    raise TypeError(
+        f"{what} holds {value!r}, a {type(value).__name__}, which cannot be written down, so the run could not be known again; "
+        "make a class of it whose settings are numbers, words and lists"
+    )
+
+
+def _named(thing: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a thing's kind and settings; with the hash of its code where no version stands for that."""
+    kind = type(thing)
+    own = kind.__module__.split(".")[0] == "interp"
+    code = {} if own else {"code": _code(kind)}  # type: ignore[arg-type]
+    return {"name": kind.__name__.lower(), "settings": plain(settings, kind.__name__), **code}
+
+
+@cache
+def _code(kind: type) -> str:
+    try:
+        return _hash(inspect.getsource(kind).encode())
+    except (OSError, TypeError):
+        return "unknown"
+
+
+def _image(benchmark: Benchmark, sample: Sample) -> str:
+    try:
+        image = benchmark.image(sample)
+        if image is None:
+            return "none"
+        if isinstance(image, (str, Path)):
+            return _hash(Path(image).read_bytes())
+        picture = read_image(image)
+        return _hash(f"{picture.size}".encode() + picture.tobytes())
+    except (OSError, ValueError, TypeError):
+        return "missing"
+
+
+def _weights(model: Model) -> str:
+    """Return the hash of every parameter and buffer; of one that lies elsewhere, of its name and shape alone."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.module.state_dict().items()):
+        if isinstance(tensor, Tensor):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(b"" if tensor.is_meta else _bytes(tensor))
+    return digest.hexdigest()
+
+
+def _configuration(model: Model) -> str:
+    """Return the hash of the model's configuration and of how it generates by default."""
+    return _settings_hash([model.config.to_dict(), model.module.generation_config.to_dict()])
+
+
+def _processor(model: Model) -> str:
+    """Return the hash of chat template, image processing and tokenizer."""
+    processor, tokenizer = model.processor, model.tokenizer
+    template = getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)
+    acting = (processor, getattr(processor, "image_processor", None))
+    settings = [p.to_dict() for p in acting if p is not None and callable(getattr(p, "to_dict", None))]
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    words = json.loads(fast.to_str()) if fast is not None else sorted(tokenizer.get_vocab().items())
+    return _settings_hash([template, settings, words])
+
+
+def _settings_hash(settings: Any) -> str:
+    return _hash(json.dumps(_settled(settings), sort_keys=True, default=lambda o: type(o).__name__).encode())
+
+
+def _settled(value: Any) -> Any:
+    """Return settings without what stands beside them."""
+    if isinstance(value, Mapping):
+        return {str(n): _settled(v) for n, v in value.items() if n not in BESIDE}
+    if isinstance(value, (list, tuple)):
+        return [_settled(v) for v in value]
+    return value
+
+
+def _bytes(tensor: Tensor) -> Any:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def _hash(data: Any) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,108 @@
+"""`run`: a model asked the questions of a benchmark, as it is and under methods."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from interp.benchmark import Benchmark, spoken
+from interp.loading import load
+from interp.method import Method
+from interp.method import spoken as spoken_method
+from interp.model import Model
+from interp.runs.asking import Questioning, ask
+from interp.runs.comparison import compare
+from interp.runs.identity import GREEDY, samples_hash
+from interp.runs.table import Table
+
+
+def run(  # noqa: PLR0913  # the one call that does it all
+    model: Model | str,
+    benchmark: Benchmark | str,
+    methods: Sequence[Method | str] = (),
+    *,
+    batch_size: int = 16,
+    limit: int | None = None,
+    seed: int = 0,
+    system_prompt: str | None = None,
+    folder: str | Path = "runs",
+    resume: bool = True,
+    progress: bool = True,
+    strict: bool = False,
+    **options: Any,
+) -> Table:
+    """Ask a model the questions of a benchmark, as it is and under methods, and return the table.
+
+    Everything that is asked is kept in `folder`: a call that was killed goes on where it stopped, and what was asked before with
+    the same weights, data and settings is not asked again. See the page on runs for what a directory holds.
+
+    Args:
+        model: a model, or the name of one.
+        benchmark: a benchmark, or one in words: `pope`, `pope:parser=vcd`.
+        methods: methods, or such in words: `vaf`, `vaf:enhance=1.3`, `spear+locore`. The model as it is comes first in any case.
+        batch_size: how many samples are asked together.
+        limit: ask only so many samples, the first.
+        seed: of everything that is drawn, with `do_sample` or by a method.
+        system_prompt: an instruction before every question, see `Model.prepare`.
+        folder: where run directories are.
+        resume: keep rows that are there; otherwise ask everything again.
+        progress: whether to show a bar for each method.
+        strict: stop at the first sample that cannot be asked; otherwise its row says why, and the run goes on.
+        options: those of `generate`; `max_new_tokens` is the benchmark's `longest` by default.
+
+    Raises:
+        ValueError: an unknown name, a method that does not fit, a limit or batch size below 1, or no sample.
+        TypeError: a setting that cannot be written down, such as a function.
+        OSError: the disk is full; the same call goes on.
+    """
+    chosen = spoken(benchmark) if isinstance(benchmark, str) else benchmark
+    each = [None, *(m for m in map(_method, methods) if m is not None)]
+    what = questioning(
+        load(model) if isinstance(model, str) else model,
+        chosen,
+        batch_size=batch_size,
+        limit=limit,
+        seed=seed,
+        system_prompt=system_prompt,
+        options=options,
+    )
+    for method in each:
+        what.identity(method)  # a setting that cannot be written down is refused before anything runs
+    finished = [ask(what, m, folder, resume=resume, progress=progress, strict=strict) for m in dict.fromkeys(each)]
+    return compare(finished, benchmark=chosen)
+
+
+def questioning(
+    model: Model,
+    benchmark: Benchmark,
+    *,
+    batch_size: int = 16,
+    limit: int | None = None,
+    seed: int = 0,
+    system_prompt: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Questioning:
+    """Return what a benchmark asks of a model.
+
+    Raises:
+        ValueError: a limit or batch size below 1, no sample, or samples of one name.
+    """
+    if batch_size < 1 or (limit is not None and limit < 1):
+        raise ValueError(f"batch_size and limit are at least 1, got {batch_size} and {limit}")
+    every = benchmark.samples()
+    samples = every if limit is None else every[:limit]
+    if not samples:
+        raise ValueError(f"{benchmark} has no sample")
+    twice = [name for name, count in Counter(s.id for s in samples).items() if count > 1]
+    if twice:
+        raise ValueError(f"{benchmark} has several samples of one id: {', '.join(twice[:5])}; ids name a sample")
+    wanted = {"max_new_tokens": benchmark.longest, **(options or {})}
+    return Questioning(
+        model, benchmark, samples, samples_hash(benchmark, samples), batch_size, seed, wanted, system_prompt
+    )
+
+
+def _method(given: Method | str) -> Method | None:
+    if not isinstance(given, str):
+        return given
+    return None if given.strip().lower() == GREEDY else spoken_method(given)

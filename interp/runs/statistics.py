@@ -1,0 +1,148 @@
+"""Intervals of scores and tests of differences, both in pairs: every method is asked the same samples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from jaxtyping import Float
+
+from interp.benchmark import Benchmark
+
+PartCounts = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""Counts as `interp.benchmark.summed` returns them: part → group → name → count."""
+Drawn = dict[str, dict[str, np.ndarray]]
+"""Scores by part (and `total`) and name: one number for every draw."""
+
+LEVEL = 0.95
+CHUNK = 256
+"""How many draws are held at once."""
+
+
+@final
+@dataclass(frozen=True)
+class PairedTest:
+    """A paired test of one outcome.
+
+    Args:
+        kind: `mcnemar` or `wilcoxon`.
+        n: how many samples have both outcomes.
+        better: in how many of them the method's is the larger one.
+        worse: in how many the baseline's is.
+        p: the two-sided p-value.
+    """
+
+    kind: str
+    n: int
+    better: int
+    worse: int
+    p: float
+
+
+def drawn_scores(benchmark: Benchmark, runs: Sequence[PartCounts], *, draws: int = 2000, seed: int = 0) -> list[Drawn]:
+    """Return the scores of some runs when the groups of every part are drawn again with replacement, the same draws for all runs.
+
+    Args:
+        benchmark: makes the scores.
+        runs: the counts of each run; all with the same groups.
+        draws: how often.
+        seed: of the draws.
+
+    Raises:
+        ValueError: runs whose groups are not the same.
+
+    References: Efron, Bootstrap methods: another look at the jackknife (1979); groups instead of samples because the questions
+    about one image are not independent.
+    """
+    if any({p: set(g) for p, g in r.items()} != {p: set(g) for p, g in runs[0].items()} for r in runs):
+        raise ValueError(
+            "runs are drawn together only over the same groups; leave out the samples that one of them lacks"
+        )
+    generator = np.random.default_rng(seed)
+    parts: list[Drawn] = [{} for _ in runs]
+    for part, groups in runs[0].items():
+        names = list(next(iter(groups.values())))
+        table = np.array([[[run[part][g][n] for n in names] for run in runs] for g in groups], dtype=float)
+        totals = _redrawn(table, draws, generator)
+        for scores, run_totals in zip(parts, np.moveaxis(totals, 1, 0), strict=True):
+            scores[part] = _scores(benchmark, dict(zip(names, run_totals.T, strict=True)))
+    return [{**each, "total": {n: np.asarray(v) for n, v in benchmark.total(each).items()}} for each in parts]
+
+
+def _redrawn(
+    table: Float[np.ndarray, "group run count"], draws: int, generator: np.random.Generator
+) -> Float[np.ndarray, "draw run count"]:
+    """Return the sums over groups drawn again with replacement."""
+    groups = len(table)
+    sums = []
+    for first in range(0, draws, CHUNK):
+        weights = generator.multinomial(groups, np.full(groups, 1 / groups), size=min(CHUNK, draws - first))
+        sums.append(np.tensordot(weights.astype(float), table, 1))
+    return np.concatenate(sums)
+
+
+def _scores(benchmark: Benchmark, counts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {n: np.asarray(v, dtype=float) for n, v in benchmark.scores(counts).items()}
+
+
+def interval(values: Float[np.ndarray, " draw"], level: float = LEVEL) -> tuple[float, float]:
+    """Return the percentile interval of drawn values; draws in which a score is not defined do not count."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return float("nan"), float("nan")
+    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def paired(method: Sequence[bool | float], baseline: Sequence[bool | float]) -> PairedTest:
+    """Return the test that fits the outcomes: McNemar's for truth values, Wilcoxon's signed ranks for numbers.
+
+    Pairs in which either number is not one are left out.
+
+    Raises:
+        ValueError: not as many outcomes on one side as on the other.
+    """
+    if len(method) != len(baseline):
+        raise ValueError(f"paired outcomes come in pairs, got {len(method)} and {len(baseline)}")
+    if all(isinstance(v, (bool, np.bool_)) for v in (*method, *baseline)):
+        return mcnemar([bool(v) for v in method], [bool(v) for v in baseline])
+    return wilcoxon(np.asarray(method, dtype=float), np.asarray(baseline, dtype=float))
+
+
+def mcnemar(method: Sequence[bool], baseline: Sequence[bool]) -> PairedTest:
+    """Return McNemar's exact test: among the pairs that differ, is either side right more often than a coin would be?
+
+    Without a pair that differs, p is 1.
+
+    References: McNemar (1947); exact, by the binomial distribution.
+    """
+    from scipy.stats import binomtest
+
+    better = sum(m and not b for m, b in zip(method, baseline, strict=True))
+    worse = sum(b and not m for m, b in zip(method, baseline, strict=True))
+    p = float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+    return PairedTest("mcnemar", len(method), better, worse, p)
+
+
+def wilcoxon(method: Float[np.ndarray, " pair"], baseline: Float[np.ndarray, " pair"]) -> PairedTest:
+    """Return Wilcoxon's signed-rank test; pairs without a difference do not count, and without any other p is 1.
+
+    References: Wilcoxon (1945), as scipy computes it.
+    """
+    from scipy import stats
+
+    both = np.isfinite(method) & np.isfinite(baseline)
+    difference = (method - baseline)[both]
+    p = float(stats.wilcoxon(difference).pvalue) if np.any(difference) else 1.0
+    return PairedTest("wilcoxon", int(both.sum()), int((difference > 0).sum()), int((difference < 0).sum()), p)
+
+
+def false_discovery(ps: Sequence[float]) -> list[float]:
+    """Return q-values: the share of false discoveries there would be if everything with so small a p were called one.
+
+    References: Benjamini and Hochberg (1995).
+    """
+    from scipy.stats import false_discovery_control
+
+    return [float(q) for q in false_discovery_control(list(ps))] if ps else []

@@ -1,0 +1,198 @@
+"""The table of a comparison: one frame, and the ways to write it."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import pandas as pd
+
+SIGNS = {
+    "&": r"\&",
+    "%": r"\%",
+    "_": r"\_",
+    "#": r"\#",
+    "$": r"\$",
+    "^": r"\^{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+}
+"""How LaTeX writes what it has another use for."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Methods against a baseline on one benchmark.
+
+    `frame` has one row a method and part (`total` is the whole), the baseline first:
+
+    - `method`, `settings`, `part`, `n` samples asked, `failed` samples without a reply, `unread` replies that no answer was found
+      in (where the benchmark counts invalid ones);
+    - for every score its value, `SCORE_low` and `SCORE_high` (95 % interval), and its difference from the baseline's over the
+      samples that both answered: `SCORE_difference`, `SCORE_difference_low`, `SCORE_difference_high`;
+    - for every outcome that is compared in pairs, in the rows of the whole: `OUTCOME_better` and `OUTCOME_worse`, in how many
+      samples it is larger than the baseline's and smaller, `OUTCOME_p`, and `OUTCOME_q` (false discovery rate over the methods);
+    - in the rows of the whole: `seconds` a sample, `tokens` a second, `speed` (tokens a second as a multiple of the baseline's) and
+      `memory` in bytes at its peak.
+
+    Args:
+        about: model, revision, benchmark, how replies were read, n: what all rows share.
+        frame: the rows.
+        headline: the scores that are shown when not all are.
+        outcomes: which outcomes are compared, and by which test.
+        runs: the directory of each method.
+    """
+
+    about: Mapping[str, Any]
+    frame: pd.DataFrame = field(repr=False)
+    headline: tuple[str, ...]
+    outcomes: Mapping[str, str] = field(default_factory=dict)
+    runs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What all rows share, in words."""
+        tests = ", ".join(f"{name} by {test}" for name, test in self.outcomes.items())
+        return " · ".join(f"{n} {v}" for n, v in {**self.about, "p of": tests}.items() if v not in (None, ""))
+
+    def __str__(self) -> str:
+        """Return the table as text."""
+        return self.text()
+
+    def score(self, method: str, name: str, part: str = "total") -> float:
+        """Return one score.
+
+        Raises:
+            KeyError: no such method, part or score; says which there are.
+        """
+        rows = self.frame[(self.frame["method"] == method) & (self.frame["part"] == part)]
+        if rows.empty or name not in self.frame:
+            raise KeyError(
+                f"no {name!r} of {method!r} in {part!r}; methods: {', '.join(self.frame['method'].unique())}; "
+                f"parts: {', '.join(self.frame['part'].unique())}; headline scores: {', '.join(self.headline)}"
+            )
+        return float(rows[name].iloc[0])
+
+    def text(self, *, parts: bool = False) -> str:
+        """Return the table as text for a terminal.
+
+        Args:
+            parts: whether to show every part of the benchmark, too.
+        """
+        from rich.console import Console
+        from rich.table import Table as Drawn
+        from rich.text import Text
+
+        heads, rows = self.shown(parts=parts)
+        drawn = Drawn(title=Text(self.title), title_justify="left", header_style="bold")
+        for head in heads:
+            drawn.add_column(Text(head), no_wrap=True)
+        for row in rows:
+            drawn.add_row(*map(Text, row))
+        console = Console(width=1000, color_system=None, force_terminal=False)
+        with console.capture() as said:
+            console.print(drawn)
+        return "\n".join(line.rstrip() for line in said.get().splitlines())
+
+    def csv(self) -> str:
+        """Return every number, unrounded, with what all rows share in columns of its own."""
+        about = pd.DataFrame({n: [v] * len(self.frame) for n, v in self.about.items() if n not in self.frame})
+        return pd.concat([about, self.frame.reset_index(drop=True)], axis=1).to_csv(index=False)
+
+    def markdown(self, *, parts: bool = False) -> str:
+        """Return the table in Markdown, under a line that says what all rows share."""
+        heads, rows = self.shown(parts=parts)
+        lines = [heads, ["---"] * len(heads), *rows]
+        return "\n".join(
+            [self.title, "", *(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in line)} |" for line in lines), ""]
+        )
+
+    def latex(self, *, parts: bool = False) -> str:
+        """Return the table in LaTeX; needs the package booktabs."""
+        heads, rows = self.shown(parts=parts)
+        body = [" & ".join(map(_latex, row)) + r" \\" for row in rows]
+        return "\n".join(
+            [
+                r"\begin{table}",
+                rf"\caption{{{_latex(self.title)}}}",
+                rf"\begin{{tabular}}{{ll{'r' * (len(heads) - 2)}}}",
+                r"\toprule",
+                " & ".join(map(_latex, heads)) + r" \\",
+                r"\midrule",
+                *body,
+                r"\bottomrule",
+                r"\end{tabular}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+    def written(self, how: str, *, parts: bool = False) -> str:
+        """Return the table as `text`, `csv`, `markdown` or `latex`.
+
+        Raises:
+            ValueError: another way.
+        """
+        ways: dict[str, Callable[[], str]] = {
+            "text": lambda: self.text(parts=parts) + "\n",
+            "csv": self.csv,
+            "markdown": lambda: self.markdown(parts=parts),
+            "latex": lambda: self.latex(parts=parts),
+        }
+        if how not in ways:
+            raise ValueError(f"a table is written as {', '.join(ways)}, not {how!r}")
+        return ways[how]()
+
+    def shown(self, *, parts: bool = False) -> tuple[list[str], list[list[str]]]:
+        """Return the heads and cells that are shown: headline scores with intervals, differences, tests and costs."""
+        frame = self.frame if parts else self.frame[self.frame["part"] == "total"]
+        records: Any = frame.to_dict("records")
+        cells = [self._cells(r, ["settings", "part"] if parts else ["settings"]) for r in records]
+        return list(cells[0]), [list(c.values()) for c in cells]
+
+    def _cells(self, row: Mapping[str, Any], words: Sequence[str]) -> dict[str, str]:
+        cells = {n: str(row[n]) for n in ("method", *words, "n", "failed")}
+        if "unread" in row:
+            cells["invalid"] = _number(row["unread"], 0)
+        for name in (h for h in self.headline if h not in cells):
+            cells[name] = _with_interval(row, name)
+            cells[f"Δ {name}"] = _with_interval(row, f"{name}_difference", sign=True)
+        for name in self.outcomes:
+            cells[f"p {name}"] = _number(row[f"{name}_p"], 4)
+            cells[f"q {name}"] = _number(row[f"{name}_q"], 4)
+        cells["s/sample"] = _number(row["seconds"], 3)
+        cells["tokens/s ×"] = _number(row["speed"], 2)
+        cells["peak MiB"] = _number(row["memory"] / 2**20, 0)
+        return cells
+
+
+def _with_interval(row: Mapping[str, Any], name: str, *, sign: bool = False) -> str:
+    value, low, high = (row[n] for n in (name, f"{name}_low", f"{name}_high"))
+    if _missing(value):
+        return "–"
+    digits = 3 if max(abs(value), abs(high)) < 10 else 1
+    shown = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    return shown if _missing(low) else f"{shown} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _number(value: Any, digits: int) -> str:
+    return "–" if _missing(value) else f"{value:.{digits}f}"
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _latex(text: str) -> str:
+    plain = "".join(SIGNS.get(c, c) for c in text.replace("\\", "/"))
+    for sign, written in {"Δ": r"$\Delta$", "×": r"$\times$", "–": "--", "·": r"$\cdot$"}.items():
+        plain = plain.replace(sign, written)
+    return plain
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return rows as a frame whose columns come in the order in which rows first name them."""
+    names = list(dict.fromkeys(n for r in rows for n in r))
+    return pd.DataFrame([[r.get(n) for n in names] for r in rows], columns=names)

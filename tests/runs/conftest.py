@@ -1,0 +1,114 @@
+"""What tests of runs share: a tiny benchmark, a tiny model, and work in another process."""
+
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+import numpy as np
+import pytest
+
+from interp.benchmark import Benchmark, Counts, Reading, Sample
+from interp.runs.asking import Questioning
+from interp.runs.directory import Run
+from interp.runs.run import questioning
+
+MORE = ("What?", "What can be seen here, and where?", "Is it there? Say where, and how large it is.")
+
+
+@final
+@dataclass(frozen=True)
+class Letters(Benchmark):
+    """How many replies hold a letter; two questions about a picture."""
+
+    n: int = 10
+    letter: str = "e"
+    lost: tuple[str, ...] = ()
+    shade: int = 0
+    longest: int = 5
+
+    reading: ClassVar[tuple[str, ...]] = ("letter",)
+    headline: ClassVar[tuple[str, ...]] = ("held", "length")
+
+    def samples(self) -> Sequence[Sample]:
+        return [
+            Sample(f"q{i}", MORE[i % 3], f"{i // 2}", {"odd": i % 2}, ("left", "right")[i % 4 // 2], f"g{i // 2}")
+            for i in range(self.n)
+        ]
+
+    def image(self, sample: Sample) -> Any:
+        if sample.image in self.lost:
+            raise FileNotFoundError(f"no image {sample.image}")
+        shape = (20 + 10 * (int(sample.image) % 2), 24, 3)
+        return np.random.default_rng(int(sample.image) + self.shade).integers(0, 255, shape, dtype=np.uint8)
+
+    def read(self, reply: str, sample: Sample) -> Reading:
+        return {"held": self.letter in reply, "length": len(reply)}
+
+    def count(self, group: Sequence[tuple[Sample, Reading]]) -> dict[str, float]:
+        return {
+            "n": float(len(group)),
+            "held": float(sum(r["held"] for _, r in group)),
+            "length": float(sum(r["length"] for _, r in group)),
+        }
+
+    def scores(self, counts: Counts) -> dict[str, np.ndarray]:
+        return {"held": np.asarray(counts["held"] / counts["n"]), "length": np.asarray(counts["length"] / counts["n"])}
+
+    def outcome(self, sample: Sample, reading: Reading) -> dict[str, bool | float]:
+        return {"held": reading["held"], "length": float(reading["length"])}
+
+
+@pytest.fixture(scope="session")
+def letters() -> type[Letters]:
+    return Letters
+
+
+@pytest.fixture
+def asked(model_of) -> Callable[..., Questioning]:
+    """Return the function that makes the questions of the tiny benchmark for the tiny model; replies are drawn."""
+
+    def make(benchmark: Letters | None = None, **settings: Any) -> Questioning:
+        options = {"do_sample": True, "temperature": 1.5, **settings.pop("options", {})}
+        return questioning(
+            model_of("llava"), benchmark or Letters(), options=options, **{"batch_size": 3, "seed": 7, **settings}
+        )
+
+    return make
+
+
+@pytest.fixture
+def forked() -> Callable[..., int]:
+    """Return the function that starts work in a child of this process and returns the child's id."""
+
+    def start(work: Callable[[], Any]) -> int:
+        sys.stderr.flush()
+        child = os.fork()
+        if child:
+            return child
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+    return start
+
+
+def killed(child: int, after: float) -> bool:
+    """Kill a child after some time; return whether it still ran."""
+    time.sleep(after)
+    os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def content(run: Run | Path) -> bytes:
+    """Return the bytes of a run's rows."""
+    path = run.path if isinstance(run, Run) else run
+    return (path / "rows.jsonl").read_bytes()
