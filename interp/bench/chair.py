@@ -1,0 +1,205 @@
+"""CHAIR: the objects that a caption names and that are not in the image."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, final
+
+import numpy as np
+
+from interp.bench._coco import annotated
+from interp.bench._drawn import drawn
+from interp.bench._files import Loaded, checked, file_of, image_in, load
+from interp.bench.lemmas import lemmatiser
+from interp.bench.vocabulary import COCO, WORLD, named_in, vocabulary
+from interp.benchmark import Benchmark, Counts, Reading, Sample, ratio
+from interp.world.text import Mention
+
+ASKED: Final = "Please describe this image in detail."
+ASKED_OF_SCENES: Final = "Describe the image in detail."
+SPLITS: Final = ("val", "train")
+FIELDS: Final = ("image", "objects")
+
+
+@final
+@dataclass(frozen=True)
+class Chair(Benchmark):
+    """Captions, and how many of the objects they name are not there.
+
+    Scores: `chair_s` the share of captions with at least one hallucinated mention, `chair_i` the share of mentions that are
+    hallucinated (repeats count), `recall` the share of objects in the images that are named, all in [0, 1]; `length` in words.
+    What is in an image are its annotated objects and what the people who captioned it named.
+
+    Args:
+        data: `scenes`, the drawn world; the folder of COCO's annotations of 2014; or a file of JSON lines (or an array) with
+            `image`, `objects` and, where there are some, `captions`.
+        images: the folder that holds the images of the data.
+        n: how many scenes or images; all there are of a file where it holds fewer.
+        split: which scenes (`test`, `counter_prior`) or images of COCO (`val`, `train`); by default test and val.
+        seed: which of them.
+        ids: a file with the ids of COCO's images to take, a JSON array or one on a line; in place of n and seed.
+        synonyms: the file of objects and synonyms; `coco` for our own words, `world` for those of the drawn world. By default what
+            fits the data.
+        lemmatiser: how words are brought back to their basic form, see `interp.bench.lemmas`; by default `rules`, and
+            `wordnet_like` for the original.
+        strict_original: whether objects are found as the original does, quirks included.
+        strict_files: whether a line that cannot be used is an error; otherwise it is left out with a warning.
+        question: what is asked; by default the question of the papers, for scenes the one they were trained on.
+        longest: the longest reply, in new tokens. The papers differ: 64 to 512.
+
+    References: Rohrbach et al., Object Hallucination in Image Captioning (2018), equations 1 and 2; recall as in Maxlinn's release.
+        Differs: without a mention CHAIR_i is not a number; phrases of any length, spelling and word lists, see `strict_original`.
+    """
+
+    data: str = "scenes"
+    images: str = ""
+    n: int = 100
+    split: str = ""
+    seed: int = 0
+    ids: str = ""
+    synonyms: str = ""
+    lemmatiser: str = ""
+    strict_original: bool = False
+    strict_files: bool = False
+    question: str = ""
+    longest: int = 128
+
+    reading: ClassVar[tuple[str, ...]] = ("synonyms", "lemmatiser", "strict_original")
+    headline: ClassVar[tuple[str, ...]] = ("chair_s", "chair_i", "recall", "length")
+    lower_is_better: ClassVar[frozenset[str]] = frozenset({"chair_s", "chair_i"})
+
+    def __post_init__(self) -> None:
+        """Settle what was left open, so that a run says what it used.
+
+        Raises:
+            ValueError: an unknown lemmatiser, or a split that the data do not have.
+        """
+        world = self.data == "scenes"
+        open_settings = {
+            "split": "test" if world else "val",
+            "synonyms": WORLD if world else COCO,
+            "lemmatiser": "wordnet_like" if self.strict_original else "rules",
+            "question": ASKED_OF_SCENES if world else ASKED,
+        }
+        for name, value in open_settings.items():
+            object.__setattr__(self, name, getattr(self, name) or value)
+        lemmatiser(self.lemmatiser)
+        if not world and self.split not in SPLITS:
+            raise ValueError(f"no split {self.split!r}; COCO {', '.join(SPLITS)}, scenes test, counter_prior")
+
+    @property
+    def _listed(self) -> bool:
+        return self.data.endswith((".json", ".jsonl"))
+
+    def samples(self) -> Sequence[Sample]:
+        """Return one question for every image."""
+        if self.data == "scenes":
+            return [self._of_scene(i) for i in range(self.n)]
+        if self._listed:
+            return checked(self._loaded(), strict=self.strict_files)[: self.n]
+        return self._of_coco()
+
+    def problems(self) -> Sequence[str]:
+        """Return the lines that could not be used."""
+        return self._loaded().problems if self._listed else ()
+
+    def _of_scene(self, i: int) -> Sample:
+        scene = drawn(self.split, self.n, self.seed)[i]
+        truth = {"objects": sorted(scene.visible), "also": sorted(scene.present - scene.visible)}
+        return Sample(f"{i}", self.question, f"{i}", truth)
+
+    def _of_coco(self) -> list[Sample]:
+        known = annotated(self.data, self.split)
+        chosen = self._ids(known) if self.ids else self._drawn(list(known))
+        return [
+            Sample(f"{i}", self.question, a.file, {"objects": list(a.objects), "captions": list(a.captions)})
+            for i, a in ((i, known[i]) for i in chosen)
+        ]
+
+    def _drawn(self, known: list[int]) -> list[int]:
+        return np.random.default_rng(self.seed).permutation(known)[: self.n].tolist()
+
+    def _ids(self, known: Mapping[int, Any]) -> list[int]:
+        text = file_of(self.ids).read_text(encoding="utf-8")
+        chosen = json.loads(text) if text.lstrip().startswith("[") else [int(i) for i in text.split()]
+        lacking = [i for i in chosen if i not in known]
+        if lacking:
+            raise ValueError(
+                f"{self.ids} asks for image {lacking[0]}, which is not in COCO {self.split}2014 ({len(lacking)} such)"
+            )
+        return chosen
+
+    def _loaded(self) -> Loaded:
+        return load([self.data], self._sample, FIELDS)
+
+    def _sample(self, path: str, record: Mapping[str, Any]) -> Sample:
+        there, captions = record["objects"], record.get("captions", [])
+        if not all(isinstance(names, list) and all(isinstance(n, str) for n in names) for names in (there, captions)):
+            raise ValueError("objects and captions are lists of texts")
+        image = str(record["image"])
+        return Sample(str(record.get("id", image)), self.question, image, {"objects": there, "captions": captions})
+
+    def image(self, sample: Sample) -> Any:
+        """Return the image, or the scene drawn."""
+        if self.data == "scenes":
+            return drawn(self.split, self.n, self.seed)[int(sample.image)].image
+        return image_in(self.images, sample.image)
+
+    def mentions(self, text: str) -> list[Mention]:
+        """Return the objects that a text names."""
+        known = vocabulary(self.synonyms, original=self.strict_original)
+        return named_in(text, known, lemmatiser(self.lemmatiser))
+
+    def there(self, sample: Sample) -> list[str]:
+        """Return the objects in an image: those annotated, and those that its captions name."""
+        known = vocabulary(self.synonyms, original=self.strict_original)
+        every = {**known.words, **known.phrases}
+        named = [m.name for caption in sample.truth.get("captions", ()) for m in self.mentions(caption)]
+        return sorted({*(every.get(o) or o for o in sample.truth["objects"]), *named})
+
+    def read(self, reply: str, sample: Sample) -> Reading:
+        """Return the objects that are named, those that are there, which mentions are hallucinated, and the length in words."""
+        named, there = self.mentions(reply), self.there(sample)
+        seen = {*there, *sample.truth.get("also", ())}
+        return {
+            "named": [m.name for m in named],
+            "hallucinated": [m.name not in seen for m in named],
+            "there": there,
+            "words": len(reply.split()),
+        }
+
+    def count(self, group: Sequence[tuple[Sample, Reading]]) -> dict[str, float]:
+        """Return captions, those with a hallucination, mentions, hallucinated ones, objects there, objects named, and words."""
+        read = [r for _, r in group]
+        return {
+            "captions": float(len(read)),
+            "hallucinating": float(sum(any(r["hallucinated"]) for r in read)),
+            "mentions": float(sum(len(r["named"]) for r in read)),
+            "hallucinated": float(sum(sum(r["hallucinated"]) for r in read)),
+            "there": float(sum(len(r["there"]) for r in read)),
+            "found": float(sum(len(set(r["named"]) & set(r["there"])) for r in read)),
+            "words": float(sum(r["words"] for r in read)),
+        }
+
+    def scores(self, counts: Counts) -> dict[str, np.ndarray]:
+        """Return CHAIR_s, CHAIR_i, recall and length."""
+        return {
+            "chair_s": ratio(counts["hallucinating"], counts["captions"]),
+            "chair_i": ratio(counts["hallucinated"], counts["mentions"]),
+            "recall": ratio(counts["found"], counts["there"]),
+            "length": ratio(counts["words"], counts["captions"]),
+        }
+
+    def outcome(self, sample: Sample, reading: Reading) -> dict[str, bool | float]:
+        """Return whether something is hallucinated, how many mentions are, and the share of objects that are named."""
+        there = set(reading["there"])
+        return {
+            "hallucinates": any(reading["hallucinated"]),
+            "hallucinated": float(sum(reading["hallucinated"])),
+            "recall": len(there & set(reading["named"])) / len(there) if there else float("nan"),
+        }
+
+    def labels(self, sample: Sample, reply: str) -> list[tuple[int, int, bool]]:
+        """Return the mentions in a reply: first character, end, whether hallucinated."""
+        seen = {*self.there(sample), *sample.truth.get("also", ())}
+        return [(m.start, m.end, m.name not in seen) for m in self.mentions(reply)]

@@ -1,0 +1,138 @@
+"""The objects that a text can name: words and their objects, and where a text has them."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from itertools import chain
+from typing import Final, final
+
+from interp.bench._files import file_of
+from interp.bench.lemmas import Lemmatiser
+from interp.world.objects import PLURALS
+from interp.world.text import Mention
+
+COCO: Final = "coco"
+WORLD: Final = "world"
+ANIMALS: Final = (
+    *("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "animal", "cub"),
+)
+MERGED: Final = {
+    **{f"{age} {animal}": animal for age in ("baby", "adult") for animal in ANIMALS},
+    "passenger jet": "jet",
+    "passenger train": "train",
+    "bow tie": "tie",
+    "toilet seat": "toilet",
+}
+"""Two words that name what one of them names: a "baby elephant" is no baby."""
+NO_OBJECT: Final = ("home plate", "train track")
+"""Two words that name none of what one of them names."""
+WORD: Final = re.compile(r"\w+(?:-\w+)*|'\w+|[^\w\s]")
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """Words and the objects they name.
+
+    Args:
+        words: the object of every word.
+        phrases: the object of several words in a row; empty where they name none.
+        original: whether phrases are two basic forms in a row and words are looked up by their basic form alone, as the
+            original CHAIR does; otherwise phrases can be longer, and a word can stand as the list has it.
+    """
+
+    words: Mapping[str, str]
+    phrases: Mapping[str, str]
+    original: bool = False
+
+    @property
+    def objects(self) -> list[str]:
+        """The objects."""
+        return [o for o in dict.fromkeys([*self.words.values(), *self.phrases.values()]) if o]
+
+
+def read_rows(path: str) -> list[str]:
+    """Return the rows of a file of objects: one object a line, its synonyms behind it, parted by commas.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it names no object.
+    """
+    source = files("interp.bench") / "coco_objects.txt" if path == COCO else file_of(path)
+    rows = [line for line in source.read_text(encoding="utf-8").splitlines() if line.strip() and line[0] != "#"]
+    if not rows:
+        raise ValueError(f"{path} names no object; a line holds an object and its synonyms, parted by commas")
+    return rows
+
+
+@lru_cache(maxsize=8)
+def vocabulary(source: str, *, original: bool = False) -> Vocabulary:
+    """Return the vocabulary of a file, of the 80 objects of COCO in words of our own (`coco`), or of the drawn world (`world`).
+
+    A line that begins with "- " lists phrases that name no object, whatever their words do.
+
+    Args:
+        source: the file, `coco` or `world`.
+        original: whether to read it as the original CHAIR does: entries keep the blanks and capitals they have, so that those never
+            match, and only phrases of two words do.
+    """
+    rows = [f"{one}, {many}" for one, many in PLURALS.items()] if source == WORLD else read_rows(source)
+    return _original(rows) if original else _lenient(rows)
+
+
+def _original(rows: Iterable[str]) -> Vocabulary:
+    split = [row.strip().split(", ") for row in rows if not row.startswith("- ")]
+    words = {word: row[0] for row in split for word in row}
+    merged = {**{w.strip(): w.strip() for w in words if " " in w.strip()}, **MERGED, **dict.fromkeys(NO_OBJECT, "")}
+    phrases = {phrase: words.get(to, "") for phrase, to in {**merged, "wine glas": "wine glass"}.items()}
+    return Vocabulary(words, phrases, original=True)
+
+
+def _lenient(rows: Sequence[str]) -> Vocabulary:
+    split = [[w.strip().lower() for w in row.removeprefix("- ").split(",")] for row in rows]
+    named = {w: row[0] for row, line in zip(split, rows, strict=True) if not line.startswith("- ") for w in row if w}
+    nothing = chain(NO_OBJECT, *(row for row, line in zip(split, rows, strict=True) if line.startswith("- ")))
+    merged = {phrase: named[to] for phrase, to in MERGED.items() if to in named}
+    phrases = {**merged, **{w: o for w, o in named.items() if " " in w}, **dict.fromkeys(nothing, "")}
+    return Vocabulary({w: o for w, o in named.items() if " " not in w}, phrases)
+
+
+def named_in(text: str, known: Vocabulary, lemma: Lemmatiser) -> list[Mention]:
+    """Return the objects that a text names, in order, repeats included, with the characters that name them."""
+    found = list(WORD.finditer(text.lower()))
+    words = [m.group() for m in found]
+    lemmas = [lemma(w) for w in words]
+    longest = 2 if known.original else max((p.count(" ") + 1 for p in known.phrases), default=1)
+    named: list[tuple[Mention, str]] = []
+    at = 0
+    while at < len(words):
+        sizes = range(min(longest, len(words) - at), 1, -1)
+        size = next((n for n in sizes if _phrase(words, lemmas, at, n, known) is not None), 1)
+        said = lemmas[at] if size == 1 else " ".join(lemmas[at : at + size])
+        name = _word(words[at], lemmas[at], known) if size == 1 else _phrase(words, lemmas, at, size, known)
+        if name:
+            named.append((Mention(name, found[at].start(), found[at + size - 1].end()), said))
+        at += size
+    return [m for m, said in named if not (known.original and said == "seat" and _toilet(named))]
+
+
+def _toilet(named: Iterable[tuple[Mention, str]]) -> bool:
+    return any(said in ("toilet", "toilet seat") for _, said in named)
+
+
+def _word(word: str, lemma: str, known: Vocabulary) -> str:
+    if known.original:
+        return known.words.get(lemma, "")
+    spaced = word.replace("-", " ")
+    return known.words.get(word) or known.words.get(lemma) or known.phrases.get(spaced, "")
+
+
+def _phrase(words: Sequence[str], lemmas: Sequence[str], at: int, size: int, known: Vocabulary) -> str | None:
+    """Return what several words in a row name, None where they are no phrase."""
+    forms = [" ".join(lemmas[at : at + size])]
+    if not known.original:
+        plain = words[at : at + size]
+        forms = [" ".join(plain), " ".join([*plain[:-1], lemmas[at + size - 1]]), *forms]
+    return next((known.phrases[f] for f in forms if f in known.phrases), None)
