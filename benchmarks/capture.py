@@ -1,56 +1,35 @@
-"""What looking costs: one pass with patterns, gradients and residuals, and taps that nothing looks at, against plain transformers.
+"""What looking costs: one pass with patterns, their gradients and residuals, and taps that nothing looks at.
 
-    python benchmarks/capture.py                       the embedded model
-    python benchmarks/capture.py --size mid            a LLaVA of 16 layers, 16 heads, 576 image tokens; random weights
-    python benchmarks/capture.py --clock cpu           processor seconds, where other programs keep the machine busy
-
-Plain transformers and this package take turns in one process; what is printed is the median of the ratios of the pairs.
+python benchmarks/capture.py                       a LLaVA of 16 layers, 16 heads, 576 image tokens; random weights
+python benchmarks/capture.py --size embedded       the model that ships with the package
+python benchmarks/capture.py --size llava7b --device cuda
 """
 
-import argparse
 import copy
-import json
-import statistics
-import time
-from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
-import numpy as np
 import torch
+from sizes import SIZES, TOKENS, asked, parts
+from timing import Claim, Work, compared, parser, record, rounds_of
+from torch import nn
 
 import interp
-from interp.families import family
-from interp.storage import write_text
 
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-AIMS = {"pass with gradients": 1.05, "forward": 1.02, "decoding": 1.02, "decoding with interp.generate": 1.02}
-
-
-def embedded() -> tuple[torch.nn.Module, Any]:
-    """Return the model that ships with the package."""
-    model = interp.load("scenes")
-    return type(model.module)(model.config).eval(), model.processor
-
-
-def mid() -> tuple[torch.nn.Module, Any]:
-    """Return a LLaVA with random weights whose images are 24 × 24 tokens."""
-    from transformers import LlavaForConditionalGeneration
-
-    small, processor = family("llava").tiny()
-    config = small.config
-    sizes = {"hidden_size": 1024, "intermediate_size": 2752, "num_hidden_layers": 16, "num_attention_heads": 16}
-    sizes |= {"num_key_value_heads": 16, "head_dim": 64, "initializer_range": 0.02}
-    for name, value in sizes.items():
-        setattr(config.text_config, name, value)
-    config.vision_config.image_size, config.vision_config.patch_size, config.image_seq_length = 336, 14, 576
-    processor.patch_size = 14
-    processor.image_processor.size = {"shortest_edge": 336}
-    processor.image_processor.crop_size = {"height": 336, "width": 336}
-    torch.manual_seed(0)
-    return LlavaForConditionalGeneration(config).eval(), processor
+PASS = "patterns, gradients and residuals in one pass"
+CLAIMS = {
+    "plain": Claim(PASS, "transformers eager, `autograd.grad` on the attentions, parameters frozen", 1.05),
+    "released": Claim(
+        PASS, "the released saliency code's way: eager, retained gradients, gradients of all weights", 0.65
+    ),
+    "bridge": Claim(PASS, "TransformerLens `TransformerBridge`, `run_with_cache(incl_bwd=True)`", 0.8),
+    "forward": Claim("a forward pass with taps nobody looks at", "the untouched model on sdpa", 1.02),
+    "decode": Claim("decoding with taps nobody looks at", "the untouched model on sdpa", 1.02),
+    "generate": Claim("decoding with `interp.generate`, without changes", "the untouched model on sdpa", 1.02),
+}
 
 
-def plain_pass(module: torch.nn.Module, inputs: dict[str, Any], row: int, token: int) -> Any:
+def plain_pass(module: nn.Module, inputs: dict[str, Any], row: int, token: int) -> Any:
     """Return patterns, residuals and the gradients of the patterns, the way one writes it by hand."""
     begin = module.get_input_embeddings().register_forward_hook(lambda _, __, out: out.detach().requires_grad_())
     try:
@@ -61,83 +40,96 @@ def plain_pass(module: torch.nn.Module, inputs: dict[str, Any], row: int, token:
     return out.attentions, out.hidden_states, torch.autograd.grad(loss, out.attentions)
 
 
-def contests(
-    module: torch.nn.Module, processor: Any, new: int
-) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
-    """Return, by name, plain transformers' way and ours."""
+def released_pass(module: nn.Module, inputs: dict[str, Any], row: int, token: int) -> Any:
+    """Return the same with every attention's gradient retained and those of all weights worked out on the way."""
+    out = module(**inputs, use_cache=False, output_attentions=True, output_hidden_states=True)
+    for pattern in out.attentions:
+        pattern.retain_grad()
+    (-out.logits[0, row].float().log_softmax(-1)[token]).backward()
+    grads = [pattern.grad for pattern in out.attentions]
+    module.zero_grad(set_to_none=True)
+    return out.attentions, out.hidden_states, grads
+
+
+def bridged(module: nn.Module, tokenizer: Any, inputs: dict[str, Any]) -> Work:
+    """Return TransformerLens' way of asking for the same arrays; its loss is the mean over the conversation."""
+    from transformer_lens.model_bridge import TransformerBridge
+
+    # Left to itself it asks the hub for a processor and, when that fails, has pip install torchvision, and with it another torch.
+    with mock.patch("transformer_lens.model_bridge.sources.transformers.source.load_modality_processor"):
+        bridge = TransformerBridge.boot_transformers(
+            "llava-hf/llava-1.5-7b-hf", hf_model=module, tokenizer=tokenizer, device=module.device, dtype=module.dtype
+        )
+    ids, others = inputs["input_ids"], {n: v for n, v in inputs.items() if n != "input_ids"}
+    layers = range(bridge.cfg.n_layers)
+    names = [f"blocks.{i}.{n}" for i in layers for n in ("attn.hook_pattern", "hook_resid_post")]
+
+    def work() -> Any:
+        kept = bridge.run_with_cache(ids, names_filter=names, incl_bwd=True, return_type="loss", **others)
+        bridge.zero_grad(set_to_none=True)
+        return kept
+
+    return work
+
+
+def contests(module: nn.Module, processor: Any, size: str, new: int) -> tuple[dict[str, Work], ...]:
+    """Return what takes turns: ours, and by claim the ways it is compared with."""
     plain = copy.deepcopy(module).requires_grad_(False)
+    free, lens = copy.deepcopy(module).requires_grad_(True), copy.deepcopy(module)
+    free.set_attn_implementation("eager")
     model = interp.load(module, processor=processor)
-    picture = np.random.default_rng(0).integers(0, 255, (336, 336, 3), dtype=np.uint8)
-    prompt = model.prepare(picture, "Describe what can be seen in the image, please.", response="A chair.")
+    prompt = asked(model, length=None if size == "embedded" else TOKENS, response="A chair.")
     inputs, target = model.inputs([prompt]), prompt.layout.positions(interp.Segment.RESPONSE)[0]
+    row, token = target - 1, prompt.ids[target]
     print(f"{model!r}, {len(prompt)} tokens, {len(prompt.layout.positions(interp.Segment.IMAGE))} of them image")
 
     def eager() -> Any:
         plain.set_attn_implementation("eager")
-        return plain_pass(plain, inputs, target - 1, prompt.ids[target])
+        return plain_pass(plain, inputs, row, token)
 
     def captured() -> Any:
         return interp.capture(model, prompt, want={"pattern", "resid_post"}, grad={"pattern"}, target=0)
 
-    def forward(which: torch.nn.Module) -> Any:
+    def forward(which: nn.Module) -> Any:
         with torch.no_grad():
             return which(**inputs, use_cache=False)
 
-    def decode(which: torch.nn.Module) -> Any:
+    def decode(which: nn.Module) -> Any:
         return which.generate(**inputs, max_new_tokens=new, min_new_tokens=new, do_sample=False)
 
-    def sdpa(work: Callable[[torch.nn.Module], Any]) -> Any:
-        plain.set_attn_implementation("sdpa")
-        return work(plain)
+    def on_sdpa(work: Any) -> Work:
+        def run() -> Any:
+            plain.set_attn_implementation("sdpa")
+            return work(plain)
+
+        return run
 
     options = {"max_new_tokens": new, "min_new_tokens": new}
-    return {
-        "pass with gradients": (eager, captured),
-        "forward": (lambda: sdpa(forward), lambda: forward(model.module)),
-        "decoding": (lambda: sdpa(decode), lambda: decode(model.module)),
-        "decoding with interp.generate": (lambda: sdpa(decode), lambda: interp.generate(model, prompt, **options)),
+    asking = {
+        "ours": captured,
+        "plain": eager,
+        "released": lambda: released_pass(free, inputs, row, token),
+        "bridge": bridged(lens, model.tokenizer, inputs),
     }
-
-
-def compared(
-    pair: tuple[Callable[[], Any], Callable[[], Any]], rounds: int, clock: Callable[[], float]
-) -> dict[str, Any]:
-    """Return the seconds of both in every round, and the median and quartiles of their ratio."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for index in range(rounds + 1):
-        for side in (0, 1) if index % 2 else (1, 0):
-            begin = clock()
-            pair[side]()
-            if index:  # the first round warms up
-                times[side].append(clock() - begin)
-    ratios = [b / a for a, b in zip(*times, strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return {"plain": times[0], "ours": times[1], "ratio": middle, "quartiles": (low, high)}
+    looking = {"ours": lambda: forward(model.module), "forward": on_sdpa(forward)}
+    decoding = {"ours": lambda: decode(model.module), "decode": on_sdpa(decode)}
+    generating = {"ours": lambda: interp.generate(model, prompt, **options), "generate": on_sdpa(decode)}
+    return asking, looking, decoding, generating
 
 
 def main() -> None:
-    """Measure, print a table and write it down."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="embedded", choices=["embedded", "mid"])
-    parser.add_argument("--clock", default="wall", choices=CLOCKS)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--new", type=int, default=24)
-    parser.add_argument("--only", nargs="*", choices=AIMS)
-    given = parser.parse_args()
-    found = {}
-    for name, pair in contests(*(mid() if given.size == "mid" else embedded()), given.new).items():
-        if given.only and name not in given.only:
-            continue
-        found[name] = one = compared(pair, given.rounds, CLOCKS[given.clock])
-        (low, high), plain, ours = one["quartiles"], statistics.median(one["plain"]), statistics.median(one["ours"])
-        print(
-            f"{name:30} plain {plain * 1e3:9.1f} ms  ours {ours * 1e3:9.1f} ms  "
-            f"ratio {one['ratio']:.3f} [{low:.3f}, {high:.3f}]  aim {AIMS[name]:.2f}"
-        )
-    settings = {**vars(given), "threads": torch.get_num_threads(), "torch": torch.__version__}
-    write_text(
-        f"runs/benchmarks/capture-{given.size}.json", json.dumps({"settings": settings, "found": found}, indent=1)
-    )
+    """Measure, print and write down."""
+    options = parser(__doc__, rounds=3, sizes=("mid", *(s for s in SIZES if s not in ("mid", "qwen7b"))))
+    options.add_argument("--new", type=int, default=16, help="how many tokens are decoded")
+    options.add_argument("--only", nargs="*", choices=CLAIMS, help="the claims to measure; all by default")
+    given = options.parse_args()
+    torch.set_num_threads(1)
+    for works in contests(*parts(given.size, given.device), given.size, given.new):
+        chosen = {n: w for n, w in works.items() if n == "ours" or not given.only or n in given.only}
+        if len(chosen) > 1:
+            taken = dict(zip(chosen, rounds_of(list(chosen.values()), given.rounds, given.device), strict=True))
+            ours, settings = taken.pop("ours"), {"size": given.size, "device": given.device}
+            record([compared(CLAIMS[name], base, ours, **settings) for name, base in taken.items()])
 
 
 if __name__ == "__main__":
