@@ -21,6 +21,7 @@ from interp.analysis.statistics import compare
 from interp.experiments.erasure import erase_heads
 from interp.experiments.sinks import Task, sink_study
 from interp.heads import Heads
+from interp.labels import token_labels
 from interp.loading import EMBEDDED
 from interp.model import Model
 from interp.prompt import Prompt, Reply
@@ -73,13 +74,9 @@ def captions(model: Model, about: Sequence[Scene], *changes: object) -> list[Rep
 
 def labelled(model: Model, scene: Scene, reply: Reply) -> Captioned:
     """Mark the first token of every mention in a caption as hallucinated or correct."""
-    told = model.tokenizer(reply.text, add_special_tokens=False, return_offsets_mapping=True)
-    same = tuple(told["input_ids"]) == reply.ids[: len(told["input_ids"])]
-    bad, good = (torch.zeros(len(reply.ids), dtype=torch.bool) for _ in range(2))
-    for mention in mentions(reply.text) if same else ():
-        token = next(i for i, (start, end) in enumerate(told["offset_mapping"]) if start <= mention.start < end)
-        (good if mention.name in scene.present else bad)[token] = True
-    return Captioned(scene, model.prepare(scene.image, CAPTION).with_response(reply), reply, bad, good)
+    named = [(m.start, m.end, m.name not in scene.present) for m in mentions(reply.text)]
+    marked = token_labels(reply, named, model.tokenizer)
+    return Captioned(scene, model.prepare(scene.image, CAPTION).with_response(reply), reply, marked.hallucinated, marked.correct)
 
 
 def markdown(table: pd.DataFrame, digits: int = 3) -> str:
