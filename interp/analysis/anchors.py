@@ -205,7 +205,7 @@ class VisualAnchors(Analysis):
         if not bool(image.any()):
             raise ValueError("visual anchors need an image, and this conversation has none")
         text, emitting = (_rows(view, which) for which in (self.text, self.emitting))
-        mass = visual_mass(pattern[:, text], image)
+        mass = torch.stack([visual_mass(head[text], image) for head in pattern])  # one head is copied at a time
         sensitive, insensitive, filled = head_groups(mass, self.spread)
         emits = pattern[:, emitting]
         every = torch.ones_like(sensitive)

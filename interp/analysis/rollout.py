@@ -58,7 +58,10 @@ def relevance_update(
 
     References: Chefer et al. (2021), equation 5. Differs: the gradient is that of ln p, not of the logit.
     """
-    return (-pattern.float() * gradient.float()).clamp_min(0).mean(0)
+    total = torch.zeros_like(pattern[0], dtype=torch.float32)
+    for one, slope in zip(pattern, gradient, strict=True):
+        total += (-one.float() * slope.float()).clamp_min(0)
+    return total / len(pattern)
 
 
 @final

@@ -44,17 +44,17 @@ def saliency(
     latter being the definition of Wang et al., Label Words are Anchors (2023). Differs: no; the released script multiplies
     pre-softmax scores with a gradient of layer 0 instead, which is neither.
     """
-    product = pattern.float() * gradient.float()
-    keys = torch.arange(product.shape[-1], device=product.device)
-    product = torch.where(keys <= torch.tensor(queries, device=product.device)[:, None], product, 0.0)
-    if heads == "sum_then_abs":
-        return product.sum(0, keepdim=True).abs()
-    each = product.abs()
-    if heads == "each":
-        return each
     if heads not in HEADS:
         raise ValueError(f"heads is one of {', '.join(HEADS)}, got {heads!r}")
-    return each.sum(0, keepdim=True) if heads == "abs_then_sum" else each.mean(0, keepdim=True)
+    keys = torch.arange(pattern.shape[-1], device=pattern.device)
+    seen = keys <= torch.tensor(queries, device=pattern.device)[:, None]
+    products = (torch.where(seen, a.float() * g.float(), 0.0) for a, g in zip(pattern, gradient, strict=True))
+    if heads == "each":
+        return torch.stack([p.abs_() for p in products])
+    total = torch.zeros_like(pattern[0], dtype=torch.float32)
+    for product in products:
+        total += product if heads == "sum_then_abs" else product.abs_()
+    return total.abs()[None] / (len(pattern) if heads == "mean" else 1)
 
 
 def normalised(values: Float[Tensor, "head query key"], norm: Norm) -> Float[Tensor, "head query key"]:

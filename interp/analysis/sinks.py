@@ -24,7 +24,9 @@ def attention_received(pattern: Float[Tensor, "*batch query key"]) -> Float[Tens
     """
     length = pattern.shape[-1]
     seen_by = torch.arange(length, 0, -1, device=pattern.device)
-    return pattern.float().tril().sum(-2) / seen_by
+    maps = pattern.reshape(-1, *pattern.shape[-2:])
+    received = torch.stack([one.float().tril().sum(-2) for one in maps])  # one map is copied at a time
+    return received.view(*pattern.shape[:-2], length) / seen_by
 
 
 @final
