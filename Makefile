@@ -1,7 +1,7 @@
 # One virtual environment, .venv, filled once per set of extras. `make help` lists what there is to do.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs results figures notebooks bench clean
+.PHONY: help demo test browser lint docs results figures notebooks bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,6 +23,11 @@ demo: $(VENV)/.demo ## draw the report of the embedded model into report/
 
 test: $(VENV)/.test ## run the tests; ARGS="-k sinks" is handed to pytest
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
+
+browser: ## install a headless browser for the tests of pages, where that can be done (Debian, as root); they are skipped without
+	@command -v chromedriver >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-dejavu-core; } \
+	>/dev/null 2>&1 </dev/null; } || echo "no browser here: the tests that open pages in one will be skipped"
 
 lint: $(VENV)/.lint ## check style, types and the layering
 	$(BIN)/ruff check .

@@ -58,7 +58,7 @@ def compare(
         longest: the most tokens of a reply.
 
     Raises:
-        ValueError: a reply without a token, or a change that does not fit the model.
+        ValueError: an empty reply was given, or a change that does not fit the model.
     """
     first = read(model, prompt, AS_IT_IS, response=response, longest=longest)
     readings = (first, *(read(model, prompt, v, longest=longest) for v in variants))

@@ -107,7 +107,7 @@ def read(model: Model, prompt: Prompt, variant: Variant, *, response: str | None
         longest: the most tokens of its own reply.
 
     Raises:
-        ValueError: the reply given has no token, or a change does not fit the model.
+        ValueError: an empty reply was given, or a change does not fit the model.
     """
     settled = resolved(model, [prompt], variant.changes)
     if response is None:
@@ -116,14 +116,7 @@ def read(model: Model, prompt: Prompt, variant: Variant, *, response: str | None
         whole = settled.prompts[0].with_response(reply)
     else:
         whole = settled.prompts[0].with_response(response)
-        text, logprobs = (
-            response.strip(),
-            forced(model, settled, whole.response_ids).logprobs if whole.response_ids else (),
-        )
-    if not logprobs:
-        raise ValueError(
-            f"the reply {text!r} has no token to look at; give another --response, or let the model reply itself"
-        )
+        text, logprobs = response.strip(), forced(model, settled, whole.response_ids).logprobs
     results = measure(model, whole, *_analyses(model, whole), changes=settled.interventions)
     found: dict[type, Any] = {type(result): result for result in results}
     table, sinks, salient = found[AttentionTable], found[SinkTable], found.get(TokenSaliency)

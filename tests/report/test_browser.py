@@ -1,0 +1,192 @@
+"""The page in a browser: it draws, clicks and sliders and keys change it, and nothing a model says runs."""
+
+from dataclasses import replace
+
+import pytest
+
+from interp.report import write_comparison
+
+MAP = ".panel.attention .image canvas"
+EVIL = "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"
+
+
+@pytest.fixture(scope="module")
+def page(found, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "reply.html"
+    write_comparison(found, path, command="interp report")
+    return path
+
+
+@pytest.fixture
+def shown(browser, page):
+    browser.open(page)
+    yield browser
+    assert browser.complaints() == []
+
+
+def click(browser, reading: int, token: int) -> None:
+    browser.run(f'document.querySelector(\'.token[data-reading="{reading}"][data-token="{token}"]\').click()')
+
+
+def slide(browser, name: str, value: int) -> None:
+    browser.run(
+        "const s = document.getElementById(arguments[0]); s.value = arguments[1]; s.dispatchEvent(new Event('input'))",
+        name,
+        value,
+    )
+
+
+def press(browser, key: str) -> None:
+    for kind in ("rawKeyDown", "keyUp"):
+        browser.driver.execute_cdp_cmd("Input.dispatchKeyEvent", {"type": kind, "key": key, "code": key})
+
+
+def test_every_token_of_every_reply_is_a_button(shown, found) -> None:
+    counts = shown.run(
+        "return [...document.querySelectorAll('.reading')].map(c => c.querySelectorAll('button.token').length)"
+    )
+    assert counts == [len(r.words) for r in found.readings]
+    assert shown.run("return document.querySelectorAll('.token.invented').length") == sum(
+        named.count("invented") for named in found.labels
+    )
+    assert shown.run("return document.getElementById('failed').hidden")
+
+
+def test_it_begins_with_the_first_invented_object(shown, found) -> None:
+    token = found.labels[0].index("invented")
+    assert found.readings[0].words[token] in shown.text("#token-head")
+    assert shown.run("return document.querySelector('.token[aria-pressed=true]').dataset.token") == str(token)
+
+
+def test_the_numbers_are_those_of_the_pass(shown, found) -> None:
+    reading = found.readings[1]
+    click(shown, 1, 10)
+    slide(shown, "layer", 3)
+    slide(shown, "head", 5)
+    row = reading.attention[3, 5, 10]
+    image = list(reading.prompt.layout.places())
+    said = shown.text(".panel.attention .image figcaption")
+    on_image, most = (
+        float(said.split(a)[1].split(b)[0].replace("−", "-")) for a, b in (("On the image ", ";"), ("(", ")"))
+    )
+    assert on_image == pytest.approx(float(row[image].sum()), rel=0.03, abs=2e-3)
+    assert most == pytest.approx(float(row[image].max()), rel=0.03, abs=2e-3)
+    budget = shown.run("return document.querySelector('.stack .now .whole').title")
+    parts = {p.split(" ")[0]: float(p.split(" ")[1]) for p in budget.split(", ")}
+    for value, share in zip(parts.values(), reading.shares[3, 5, 10], strict=True):
+        assert value == pytest.approx(float(share), abs=6e-4)
+
+
+def test_a_click_and_each_slider_change_the_picture(shown) -> None:
+    seen = [shown.picture(MAP)]
+    click(shown, 0, 3)
+    seen.append(shown.picture(MAP))
+    slide(shown, "layer", 1)
+    seen.append(shown.picture(MAP))
+    slide(shown, "head", 2)
+    seen.append(shown.picture(MAP))
+    assert len(set(seen)) == 4
+    assert not shown.run("return document.getElementById('every-head').checked")
+    shown.run("document.getElementById('every-head').click()")
+    assert shown.picture(MAP) == seen[2]
+    shown.run("document.getElementById('every-layer').click()")
+    assert shown.picture(MAP) == seen[1]
+
+
+def test_a_cell_of_the_grid_chooses_layer_and_head(shown, found) -> None:
+    layers = len(found.readings[0].attention)
+    where = shown.run(
+        "const c = document.querySelector('.panel.attention .heads'); c.scrollIntoView(); const b = c.getBoundingClientRect();"
+        "c.dispatchEvent(new MouseEvent('click', {clientX: b.left + 1, clientY: b.top + 1, bubbles: true}));"
+        "return [document.getElementById('layer').value, document.getElementById('head').value]"
+    )
+    assert where == [str(layers - 1), "0"]
+
+
+def test_one_scale_and_anchors_can_be_switched(shown) -> None:
+    slide(shown, "layer", 2)
+    before = shown.text(".panel.attention .image .scale")
+    shown.run("document.getElementById('one-scale').click()")
+    assert shown.text(".panel.attention .image .scale") != before
+    drawn = shown.picture(MAP)
+    shown.run("document.getElementById('anchors').click()")
+    assert shown.picture(MAP) != drawn
+
+
+def test_tokens_can_be_coloured_by_something_else(shown) -> None:
+    colour = "return document.querySelector('.token').style.background"
+    before = shown.run(colour)
+    for score in ("salient_image", "on_image", "surprise"):
+        shown.run(
+            "const s = document.getElementById('by'); s.value = arguments[0]; s.dispatchEvent(new Event('change'))",
+            score,
+        )
+        assert shown.run("return document.getElementById('by').value") == score
+    assert shown.run(colour) != before
+
+
+def test_the_keyboard_goes_along_the_reply(shown, found) -> None:
+    click(shown, 0, 0)
+    shown.run("document.querySelector('.token[tabindex=\"0\"]').focus()")
+    assert shown.run("return document.querySelectorAll('.token[tabindex=\"0\"]').length") == 1
+    here = "return [document.activeElement.dataset.reading, document.activeElement.dataset.token]"
+    words, head = found.readings[0].words, []
+    for key, token in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", len(words) - 1), ("Home", 0)):
+        press(shown, key)
+        assert shown.run(here) == ["0", str(token)]
+        assert shown.text("#token-head").startswith(f"“{words[token]}”")
+        head.append(shown.picture(MAP))
+    assert len(set(head)) == 4
+    assert shown.run("return getComputedStyle(document.activeElement).outlineStyle") != "none"
+
+
+def test_every_control_has_a_name(shown) -> None:
+    nameless = shown.run(
+        "return [...document.querySelectorAll('button, input, select, canvas, svg')].filter(e => "
+        "!e.getAttribute('aria-label') && !(e.labels && e.labels.length) && !e.textContent.trim()).map(e => e.outerHTML)"
+    )
+    assert nameless == []
+
+
+def test_the_same_reply_is_shown_under_every_change(shown, found) -> None:
+    assert shown.run("return document.querySelectorAll('#again .card').length") == len(found.readings)
+    click(shown, 1, 0)
+    assert shown.run("return document.querySelectorAll('#again .card').length") == 0
+    assert found.readings[0].variant.name in shown.text("#again")
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_has_to_be_scrolled_sideways(browser, page, width) -> None:
+    browser.open(page, width)
+    wide, seen, inner = browser.run(
+        "const page = document.documentElement; return [page.scrollWidth, page.clientWidth, innerWidth]"
+    )
+    assert wide == seen
+    assert inner == width
+
+
+def test_what_a_model_says_never_runs(browser, found, tmp_path) -> None:
+    first = found.readings[0]
+    words = (*first.prompt.tokens[:-3], EVIL, "</script>", "<!--<script>")
+    request = replace(first.prompt.request, text=EVIL)
+    evil = replace(first, text=EVIL, prompt=replace(first.prompt, tokens=words, request=request), notes=(EVIL,))
+    said = replace(found, readings=(evil, *found.readings[1:]), image=EVIL, truth=EVIL, prompt=evil.prompt)
+    write_comparison(said, tmp_path / "evil.html", command=EVIL)
+    browser.open(tmp_path / "evil.html")
+    assert "broken" not in browser.run("return document.title.replace(arguments[0], '')", EVIL)
+    assert browser.run("return document.querySelectorAll('img').length") == len(found.prompt.images)
+    assert browser.run("return document.scripts.length") == 2
+    assert EVIL in browser.run("return [...document.querySelectorAll('.token')].map(t => t.textContent)")
+    click(browser, 0, len(first.words) - 2)
+    assert "</script>" in browser.text("#token-head")
+    assert browser.complaints() == []
+
+
+def test_the_policy_stops_a_script_that_gets_in(browser, page, tmp_path) -> None:
+    broken = page.read_text(encoding="utf-8").replace(
+        "<noscript>", "<script>document.body.dataset.got = 'in'</script><noscript>"
+    )
+    (tmp_path / "broken.html").write_text(broken, encoding="utf-8")
+    browser.open(tmp_path / "broken.html")
+    assert browser.run("return document.body.dataset.got || null") is None
+    assert any("Content Security Policy" in entry["message"] for entry in browser.complaints())
