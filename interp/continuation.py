@@ -57,9 +57,8 @@ class Continuation:
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(ids), 1)], 1)
         more: dict[str, Tensor] = {"input_ids": ids[:, None], "attention_mask": self._mask}
         offset = next((own for own in self._own if own is not None), None)
-        if (
-            self.model.family.image_token is None or offset is not None
-        ):  # the others count on from the cache, padding included
+        counted = self.model.family.image_token is None or "position_ids" in self._inputs
+        if counted or offset is not None:  # the others count on from the cache, padding included
             more["position_ids"] = (self._mask.cumsum(-1) - 1)[:, -1:] + (0 if offset is None else offset)
         return self._run(self._speaker, **more)
 

@@ -227,7 +227,7 @@ def batched(prompts: Sequence[Prompt], right_padded: tuple[str, ...], pad_id: in
     batch = {}
     for name in prompts[0].inputs:
         parts = [p.inputs[name] for p in prompts]
-        left = name in PER_TOKEN and name not in right_padded
+        left = name in (*PER_TOKEN, "position_ids") and name not in right_padded
         fill = pad_id if name == "input_ids" else 0
         shape = [max(p.shape[d] for p in parts) for d in range(1, parts[0].ndim)]
         batch[name] = torch.cat([_padded(p, shape, left, fill) for p in parts])
