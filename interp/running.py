@@ -293,7 +293,7 @@ class Pass:
         """Settle the audit, and warn of every intervention that changed nothing."""
         for fired in self.audit:
             fired.settle()
-            if fired.largest == 0:
+            if fired.largest == 0 and not fired.change.watches:
                 why = (
                     "it was never reached" if not fired.calls else f"its {fired.calls} calls left every value as it was"
                 )

@@ -102,8 +102,9 @@ def check_method(
     """
     given = prompts or [p.marked(sink=(0,)) for p in sample_prompts(model)]
     settled = resolved(model, given, [method])
-    idle = () if neutral is None else resolved(model, given, [neutral]).interventions
-    return check_trial(Trial(model, tuple(settled.prompts), method, neutral, settled.interventions, idle, first))
+    edits = tuple(c for c in settled.interventions if not c.watches)
+    idle = () if neutral is None or not edits else resolved(model, given, [neutral]).interventions
+    return check_trial(Trial(model, tuple(settled.prompts), method, neutral, edits, idle, first))
 
 
 def conformance_page(done: Mapping[tuple[str, str], Sequence[Check]]) -> str:

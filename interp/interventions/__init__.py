@@ -148,6 +148,8 @@ class Intervention(abc.ABC):
 
     site: ClassVar[str]
     part: ClassVar[str] = "decoder"
+    watches: ClassVar[bool] = False
+    """Whether it only looks, for a rule on the next token to read, so that changing nothing is no mistake."""
     layers: Sequence[int] | None = None
     queries: Selector = EVERY
     heads: Heads | None = None
