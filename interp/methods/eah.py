@@ -9,6 +9,8 @@ from torch import Tensor
 from interp.data import EMITTING, Segment, Selector
 from interp.interventions import Here, Intervention
 from interp.method import Method
+from interp.methods.contrast import check_images
+from interp.prompt import Prompt
 
 AFTER_IMAGE = Segment.USER | Segment.RESPONSE
 READING = (Segment.USER | EMITTING) - Segment.RESPONSE
@@ -62,6 +64,11 @@ class Eah(Method):
             if self.layer < model.layers
             else f"layer {self.layer} is not there: it has layers 0..{model.layers - 1}"
         )
+
+    def marked(self, model: Any, prompt: Prompt) -> Prompt:
+        """Refuse a prompt without an image."""
+        check_images(self, [prompt])
+        return prompt
 
     def interventions(self, model: Any) -> tuple[Intervention, ...]:
         """Return the one intervention that finds the head and spreads its map."""

@@ -11,6 +11,8 @@ from torch import Tensor
 from interp.data import EMITTING, EVERY, Segment, Selector
 from interp.interventions import Here, Intervention
 from interp.method import Method, scaled_layers
+from interp.methods.contrast import check_images
+from interp.prompt import Prompt
 
 
 @final
@@ -65,6 +67,11 @@ class Memvr(Method):
             return "its attention and MLP run side by side, so there is no norm that the MLP alone reads through"
         outside = [i for i in self._layers(model) if not 0 <= i < model.layers - 1]
         return f"layers {outside} have no layer behind them: it has layers 0..{model.layers - 1}" if outside else None
+
+    def marked(self, model: Any, prompt: Prompt) -> Prompt:
+        """Refuse a prompt without an image."""
+        check_images(self, [prompt])
+        return prompt
 
     def interventions(self, model: Any) -> tuple[Intervention, ...]:
         """Return the one intervention that reads the lens and looks again."""

@@ -8,7 +8,7 @@ from interp.data import EMITTING, Segment
 from interp.interventions import Intervention
 from interp.interventions.attention import ScaleScores
 from interp.method import Method, scaled_layers
-from interp.methods.contrast import Contrast
+from interp.methods.contrast import Contrast, check_images
 from interp.prompt import Prompt
 
 
@@ -56,6 +56,11 @@ class Pai(Method):
     def misfit(self, options: Mapping[str, Any]) -> str | None:
         """Say that the second stream follows no beams."""
         return self._guide().misfit(options) if self.guidance > 1 else None
+
+    def marked(self, model: Any, prompt: Prompt) -> Prompt:
+        """Refuse a prompt without an image."""
+        check_images(self, [prompt])
+        return prompt
 
     def interventions(self, model: Any) -> tuple[Intervention, ...]:
         """Return the one raising of scores."""

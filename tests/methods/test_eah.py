@@ -63,6 +63,12 @@ def test_it_says_that_it_is_a_reconstruction():
     assert "a reconstruction" in Eah.__doc__.splitlines()[0]
 
 
+def test_a_prompt_without_an_image_is_refused(model_of):
+    model = model_of("llava")
+    with pytest.raises(ValueError, match="a prompt has none: give it prompts with an image"):
+        interp.generate(model, model.prepare(text="What is there?"), Eah())
+
+
 def test_what_it_does_not_fit(model_of):
     assert "this is a language model" in Eah().refusal(model_of("qwen2"))
     assert "layer 5 is not there: it has layers 0..1" in Eah(layer=5).refusal(model_of("llava"))

@@ -112,6 +112,12 @@ def test_published_layers_are_those_of_32(model_of):
     assert Memvr()._layers(Deep) == (2, 3, 4)
 
 
+def test_a_prompt_without_an_image_is_refused(model_of):
+    model = model_of("llava")
+    with pytest.raises(ValueError, match="a prompt has none: give it prompts with an image"):
+        interp.generate(model, model.prepare(text="What is there?"), Memvr(layers=(0,)))
+
+
 def test_what_it_does_not_fit(model_of):
     assert "this is a language model" in Memvr().refusal(model_of("qwen2"))
     assert "layers [1] have no layer behind them: it has layers 0..1" in Memvr(layers=(0, 1)).refusal(model_of("llava"))

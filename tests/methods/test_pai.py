@@ -72,6 +72,12 @@ def test_guidance_is_two_whole_passes_a_token_and_only_the_first_is_edited(model
     assert reply.ids == tuple(ids)
 
 
+def test_a_prompt_without_an_image_is_refused(model_of):
+    model = model_of("llava")
+    with pytest.raises(ValueError, match="a prompt has none: give it prompts with an image"):
+        interp.generate(model, model.prepare(text="What is there?"), Pai())
+
+
 def test_what_it_does_not_fit(model_of, picture):
     model = model_of("llava")
     prompt = model.prepare(picture(), "What is there?")

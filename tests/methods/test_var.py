@@ -84,6 +84,12 @@ def test_the_bound_follows_the_width_below_4096():
     assert Var().interventions(Wide)[0].tau == 10
 
 
+def test_a_prompt_without_an_image_is_refused(model_of):
+    model = model_of("llava")
+    with pytest.raises(ValueError, match="a prompt has none: give it prompts with an image"):
+        interp.generate(model, model.prepare(text="What is there?"), Var(layers=(0,)))
+
+
 def test_what_it_does_not_fit(model_of):
     assert "this is a language model" in Var().refusal(model_of("qwen2"))
     assert "from the third layer on, and the model has 2" in Var().refusal(model_of("llava"))
