@@ -51,10 +51,11 @@ def released_pass(module: nn.Module, inputs: dict[str, Any], row: int, token: in
     return out.attentions, out.hidden_states, grads
 
 
-def bridged(module: nn.Module, tokenizer: Any, inputs: dict[str, Any]) -> Work:
+def bridged(module: nn.Module, inputs: dict[str, Any]) -> Work:
     """Return TransformerLens' way of asking for the same arrays; its loss is the mean over the conversation."""
     from transformer_lens.model_bridge import TransformerBridge
 
+    tokenizer = interp.load("scenes").tokenizer  # it wants one that came from a folder; nothing is tokenised here
     # Left to itself it asks the hub for a processor and, when that fails, has pip install torchvision, and with it another torch.
     with mock.patch("transformer_lens.model_bridge.sources.transformers.source.load_modality_processor"):
         bridge = TransformerBridge.boot_transformers(
@@ -109,7 +110,7 @@ def contests(module: nn.Module, processor: Any, size: str, new: int) -> tuple[di
         "ours": captured,
         "plain": eager,
         "released": lambda: released_pass(free, inputs, row, token),
-        "bridge": bridged(lens, model.tokenizer, inputs),
+        "bridge": bridged(lens, inputs),
     }
     looking = {"ours": lambda: forward(model.module), "forward": on_sdpa(forward)}
     decoding = {"ours": lambda: decode(model.module), "decode": on_sdpa(decode)}

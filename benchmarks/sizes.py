@@ -81,6 +81,7 @@ def qwen(device: str = "cpu") -> tuple[nn.Module, Any]:
 def made(kind: type, config: Any, device: str) -> nn.Module:
     """Return a model with random weights, made where it is to run."""
     torch.manual_seed(0)
+    config.architectures = [kind.__name__]
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32 if device == "cpu" else torch.bfloat16)
     try:
@@ -90,13 +91,23 @@ def made(kind: type, config: Any, device: str) -> nn.Module:
         torch.set_default_dtype(before)
 
 
-def asked(model: interp.Model, *, response: str | None = None, length: int | None = None) -> interp.Prompt:
-    """Return a question about a random picture, made `length` tokens long without the reply by repeating words."""
-    if length is None:
-        return model.prepare(PICTURE, QUESTION, response=response)
-    bare = len(model.prepare(PICTURE, "x"))
-    if bare >= length:
-        return model.prepare(PICTURE, "x", response=response)
-    each = len(model.prepare(PICTURE, "x" + " x" * 8)) - bare
-    text = "x" + " x" * (8 * (length - bare) // each)
-    return model.prepare(PICTURE, text, response=response)
+def asked(
+    model: interp.Model, *, response: str | None = None, reply: int | None = None, length: int | None = None
+) -> interp.Prompt:
+    """Return a question about a random picture.
+
+    Args:
+        model: the model.
+        response: what is teacher-forced.
+        reply: how many tokens are teacher-forced instead, the same one again and again.
+        length: about how many tokens the question has, filled up by repeating a word.
+    """
+    words = QUESTION
+    if length is not None:
+        bare, more = (len(model.prepare(PICTURE, "x" + " x" * n)) for n in (0, 8))
+        words = "x" + " x" * max(0, 8 * (length - bare) // (more - bare))
+    prompt = model.prepare(PICTURE, words, response=response)
+    if reply is None:
+        return prompt
+    token = model.tokenizer("chair", add_special_tokens=False).input_ids[0]
+    return prompt.with_response([token] * reply)
