@@ -117,7 +117,7 @@ def ask(
         OSError: the disk is full; what is there stays whole, and the same call goes on.
         MemoryError: a batch does not fit on the GPU.
     """
-    _refuse(what, method)
+    refuse(what, method)
     manifest = what.manifest(method)
     name = identity.directory_name(
         what.model.name, manifest["identity"]["benchmark"], manifest["method"], manifest["identity"]
@@ -144,7 +144,14 @@ def ask(
     return run
 
 
-def _refuse(what: Questioning, method: Method | None) -> None:
+def refuse(what: Questioning, method: Method | None) -> None:
+    """Refuse what cannot be asked under a method, before anything runs.
+
+    Raises:
+        ValueError: the method does not fit the model or the options, or several replies a sample are asked for.
+        TypeError: a setting that cannot be written down.
+    """
+    what.identity(method)
     several = what.options.get("num_return_sequences") or 1
     if several != 1:
         raise ValueError(f"a run keeps one reply a sample; leave num_return_sequences={several} out")

@@ -123,16 +123,7 @@ class Run:
 
         The lock goes with the process that holds it, however that ends.
         """
-        with (self.path / LOCK).open("a+", encoding="utf-8") as file:
-            told = False
-            while not _locked(file.fileno()):
-                if not told:
-                    log.warning("%s is being written by %s; waiting for it", self.name, _holder(self.path / LOCK))
-                    told = True
-                time.sleep(PATIENCE)
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}")
-            file.flush()
+        with _lock(self.path, wait=True):
             yield
 
 
@@ -168,9 +159,46 @@ def runs(folder: str | Path) -> list[Run]:
     return found
 
 
+def remove(path: str | Path) -> None:
+    """Delete a run directory: the files of a run, and nothing that others put there.
+
+    Raises:
+        FileNotFoundError: it is no run directory.
+        BlockingIOError: a process is writing there.
+    """
+    place = Path(path)
+    if not (place / MANIFEST).is_file():
+        raise FileNotFoundError(f"{path} is no run directory: there is no {MANIFEST} in it")
+    with _lock(place, wait=False):
+        for name in (MANIFEST, ROWS, COSTS, SCORES, LOCK):
+            (place / name).unlink(missing_ok=True)
+    if not any(place.iterdir()):
+        place.rmdir()
+
+
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@contextmanager
+def _lock(path: Path, *, wait: bool) -> Iterator[None]:
+    told = False
+    while True:
+        with (path / LOCK).open("a+", encoding="utf-8") as file:
+            if _locked(file.fileno()) and _still_there(path / LOCK, file.fileno()):
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {platform.node()}")
+                file.flush()
+                yield
+                return
+        holder = _holder(path / LOCK)
+        if not wait:
+            raise BlockingIOError(f"{path} is being written by {holder}; wait for it, or end it")
+        if not told:
+            log.warning("%s is being written by %s; waiting for it", path.name, holder)
+            told = True
+        time.sleep(PATIENCE)
 
 
 def _locked(descriptor: int) -> bool:
@@ -181,8 +209,13 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
+def _still_there(path: Path, descriptor: int) -> bool:
+    """Say whether a file is the one that was opened: it may have been removed with its directory, and begun again."""
+    return path.is_file() and path.stat().st_ino == os.fstat(descriptor).st_ino
+
+
 def _holder(path: Path) -> str:
-    return path.read_text(encoding="utf-8") or "another process"
+    return (path.read_text(encoding="utf-8") if path.is_file() else "") or "another process"
 
 
 def _whole(path: Path, read: Any) -> list[bytes]:

@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from interp.benchmark import Benchmark, spoken
 from interp.loading import load
 from interp.method import Method
 from interp.method import spoken as spoken_method
 from interp.model import Model
-from interp.runs.asking import Questioning, ask
+from interp.runs.asking import Questioning, ask, refuse
 from interp.runs.comparison import compare
 from interp.runs.identity import GREEDY, samples_hash
 from interp.runs.table import Table
@@ -55,21 +56,41 @@ def run(  # noqa: PLR0913  # the one call that does it all
         TypeError: a setting that cannot be written down, such as a function.
         OSError: the disk is full; the same call goes on.
     """
-    chosen = spoken(benchmark) if isinstance(benchmark, str) else benchmark
-    each = [None, *(m for m in map(_method, methods) if m is not None)]
+    made = chosen(model, benchmark, methods)
     what = questioning(
-        load(model) if isinstance(model, str) else model,
-        chosen,
+        made.model,
+        made.benchmark,
         batch_size=batch_size,
         limit=limit,
         seed=seed,
         system_prompt=system_prompt,
         options=options,
     )
-    for method in each:
-        what.identity(method)  # a setting that cannot be written down is refused before anything runs
-    finished = [ask(what, m, folder, resume=resume, progress=progress, strict=strict) for m in dict.fromkeys(each)]
-    return compare(finished, benchmark=chosen)
+    for method in made.methods:
+        refuse(what, method)
+    finished = [ask(what, m, folder, resume=resume, progress=progress, strict=strict) for m in made.methods]
+    return compare(finished, benchmark=made.benchmark)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """What was named, made; the methods begin with None, the model as it is."""
+
+    model: Model
+    benchmark: Benchmark
+    methods: tuple[Method | None, ...]
+
+
+def chosen(model: Model | str, benchmark: Benchmark | str, methods: Sequence[Method | str]) -> Chosen:
+    """Return what some names stand for; methods and benchmark are understood before the model is loaded.
+
+    Raises:
+        ValueError: an unknown name or setting, with the nearest.
+    """
+    asking = spoken(benchmark) if isinstance(benchmark, str) else benchmark
+    each = dict.fromkeys([None, *map(_method, methods)])
+    return Chosen(load(model) if isinstance(model, str) else model, asking, tuple(each))
 
 
 def questioning(

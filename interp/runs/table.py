@@ -1,24 +1,13 @@
 """The table of a comparison: one frame, and the ways to write it."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
 import pandas as pd
 
-SIGNS = {
-    "&": r"\&",
-    "%": r"\%",
-    "_": r"\_",
-    "#": r"\#",
-    "$": r"\$",
-    "^": r"\^{}",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-}
-"""How LaTeX writes what it has another use for."""
+from interp.runs.writing import flat, written
 
 
 @final
@@ -75,59 +64,29 @@ class Table:
             )
         return float(rows[name].iloc[0])
 
+    def flat(self) -> pd.DataFrame:
+        """Return the frame with what all rows share in columns of its own."""
+        return flat(self.about, self.frame)
+
     def text(self, *, parts: bool = False) -> str:
         """Return the table as text for a terminal.
 
         Args:
             parts: whether to show every part of the benchmark, too.
         """
-        from rich.console import Console
-        from rich.table import Table as Drawn
-        from rich.text import Text
-
-        heads, rows = self.shown(parts=parts)
-        drawn = Drawn(title=Text(self.title), title_justify="left", header_style="bold")
-        for head in heads:
-            drawn.add_column(Text(head), no_wrap=True)
-        for row in rows:
-            drawn.add_row(*map(Text, row))
-        console = Console(width=1000, color_system=None, force_terminal=False)
-        with console.capture() as said:
-            console.print(drawn)
-        return "\n".join(line.rstrip() for line in said.get().splitlines())
+        return self.written("text", parts=parts)
 
     def csv(self) -> str:
         """Return every number, unrounded, with what all rows share in columns of its own."""
-        about = pd.DataFrame({n: [v] * len(self.frame) for n, v in self.about.items() if n not in self.frame})
-        return pd.concat([about, self.frame.reset_index(drop=True)], axis=1).to_csv(index=False)
+        return self.written("csv")
 
     def markdown(self, *, parts: bool = False) -> str:
         """Return the table in Markdown, under a line that says what all rows share."""
-        heads, rows = self.shown(parts=parts)
-        lines = [heads, ["---"] * len(heads), *rows]
-        return "\n".join(
-            [self.title, "", *(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in line)} |" for line in lines), ""]
-        )
+        return self.written("markdown", parts=parts)
 
     def latex(self, *, parts: bool = False) -> str:
         """Return the table in LaTeX; needs the package booktabs."""
-        heads, rows = self.shown(parts=parts)
-        body = [" & ".join(map(_latex, row)) + r" \\" for row in rows]
-        return "\n".join(
-            [
-                r"\begin{table}",
-                rf"\caption{{{_latex(self.title)}}}",
-                rf"\begin{{tabular}}{{ll{'r' * (len(heads) - 2)}}}",
-                r"\toprule",
-                " & ".join(map(_latex, heads)) + r" \\",
-                r"\midrule",
-                *body,
-                r"\bottomrule",
-                r"\end{tabular}",
-                r"\end{table}",
-                "",
-            ]
-        )
+        return self.written("latex", parts=parts)
 
     def written(self, how: str, *, parts: bool = False) -> str:
         """Return the table as `text`, `csv`, `markdown` or `latex`.
@@ -135,15 +94,9 @@ class Table:
         Raises:
             ValueError: another way.
         """
-        ways: dict[str, Callable[[], str]] = {
-            "text": lambda: self.text(parts=parts) + "\n",
-            "csv": self.csv,
-            "markdown": lambda: self.markdown(parts=parts),
-            "latex": lambda: self.latex(parts=parts),
-        }
-        if how not in ways:
-            raise ValueError(f"a table is written as {', '.join(ways)}, not {how!r}")
-        return ways[how]()
+        if how == "csv":
+            return self.flat().to_csv(index=False)
+        return written(how, self.title, *self.shown(parts=parts))
 
     def shown(self, *, parts: bool = False) -> tuple[list[str], list[list[str]]]:
         """Return the heads and cells that are shown: headline scores with intervals, differences, tests and costs."""
@@ -183,13 +136,6 @@ def _number(value: Any, digits: int) -> str:
 
 def _missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _latex(text: str) -> str:
-    plain = "".join(SIGNS.get(c, c) for c in text.replace("\\", "/"))
-    for sign, written in {"Δ": r"$\Delta$", "×": r"$\times$", "–": "--", "·": r"$\cdot$"}.items():
-        plain = plain.replace(sign, written)
-    return plain
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

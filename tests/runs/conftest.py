@@ -1,13 +1,10 @@
 """What tests of runs share: a tiny benchmark, a tiny model, and work in another process."""
 
 import os
-import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -15,7 +12,6 @@ import pytest
 
 from interp.benchmark import Benchmark, Counts, Reading, Sample
 from interp.runs.asking import Questioning
-from interp.runs.directory import Run
 from interp.runs.run import questioning
 
 MORE = ("What?", "What can be seen here, and where?", "Is it there? Say where, and how large it is.")
@@ -93,22 +89,9 @@ def forked() -> Callable[..., int]:
             return child
         try:
             work()
-        except BaseException:
+        except BaseException:  # noqa: BLE001  # the child must not go on as a second pytest
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
 
     return start
-
-
-def killed(child: int, after: float) -> bool:
-    """Kill a child after some time; return whether it still ran."""
-    time.sleep(after)
-    os.kill(child, signal.SIGKILL)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-
-
-def content(run: Run | Path) -> bytes:
-    """Return the bytes of a run's rows."""
-    path = run.path if isinstance(run, Run) else run
-    return (path / "rows.jsonl").read_bytes()

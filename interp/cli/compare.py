@@ -1,0 +1,153 @@
+"""`interp compare`: methods against the model as it is, on benchmarks, with intervals, tests and costs."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from interp.cli import inputs, screen
+
+if TYPE_CHECKING:
+    from interp.benchmark import Benchmark
+    from interp.method import Method
+
+EXAMPLES = """[bold]Examples[/bold]
+
+interp compare --methods greedy,vaf,spear,clva --bench pope,steps --limit 50
+
+interp compare --method vaf:enhance=1.3,mode=abs --method spear+locore --bench pope:parser=vcd --format markdown --out table.md
+
+interp compare --methods spear --bench pope --limit 50 --stability
+"""
+
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--methods",
+        "--method",
+        metavar="NAME[:SETTING=VALUE,...],...",
+        help="Methods, parted by commas or given one by one; A+B is both at once. greedy, the model as it is, is always asked.",
+    ),
+]
+Benchmarks = Annotated[
+    list[str],
+    typer.Option("--bench", metavar="NAME[:SETTING=VALUE,...],...", help="Benchmarks, written like methods."),
+]
+Folder = Annotated[Path, typer.Option(help="Where run directories are.")]
+Format = Annotated[str, typer.Option("--format", help="text, csv, markdown or latex.")]
+Out = Annotated[Path | None, typer.Option(help="Write the tables to this file.")]
+Parts = Annotated[bool, typer.Option("--parts", help="Show every part of a benchmark, not the whole alone.")]
+
+
+def compare(
+    bench: Benchmarks,
+    methods: Methods = None,
+    model: inputs.ModelName = "scenes",
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask only so many samples, the first.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="How many samples are asked together.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="The longest reply; the benchmark's own by default.")
+    ] = None,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Draw replies instead of taking the likeliest tokens.")
+    ] = False,
+    system_prompt: Annotated[str | None, typer.Option(help="An instruction before every question.")] = None,
+    folder: Folder = Path("runs"),
+    resume: Annotated[bool, typer.Option(help="Go on where a run stopped; without it, ask everything again.")] = True,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first sample or line of data that cannot be used.")
+    ] = False,
+    stability: Annotated[
+        bool,
+        typer.Option(
+            "--stability", help="Instead: how many answers flip with the batch size and with how attention is computed."
+        ),
+    ] = False,
+    format: Format = "text",
+    out: Out = None,
+    parts: Parts = False,
+) -> None:
+    """Ask a model the questions of benchmarks, as it is and under methods, and print a table of each.
+
+    Everything asked is kept: the same command goes on where it was stopped, and asks nothing twice.
+    """
+    check_format(format)
+    chosen = benchmarks(bench, strict=strict)
+    each = named_methods(methods or [])
+    loaded = inputs.load(model)
+    settings: dict[str, Any] = {
+        "batch_size": batch_size,
+        "limit": limit,
+        "seed": seed,
+        "system_prompt": system_prompt,
+        "folder": folder,
+        **({"do_sample": True} if sample else {}),
+        **({"max_new_tokens": max_new_tokens} if max_new_tokens else {}),
+    }
+    if stability:
+        from interp.runs.stability import stability as check
+
+        under: list[Method | None] = [None, *each]
+        show([check(loaded, b, m, **settings) for b in chosen for m in under], format, out)
+        return
+    from interp.runs.run import run
+
+    show([run(loaded, b, each, resume=resume, strict=strict, **settings) for b in chosen], format, out, parts=parts)
+
+
+def named_methods(texts: list[str]) -> "list[Method]":
+    """Return the methods that are written, without greedy, which is asked in any case.
+
+    Raises:
+        ValueError: an unknown method or setting, with the nearest.
+    """
+    from interp.catalogue import listed
+
+    return [inputs.method(name) for text in texts for name in listed(text) if name.lower() != "greedy"]
+
+
+def benchmarks(texts: list[str], *, strict: bool = False) -> "list[Benchmark]":
+    """Return the benchmarks that are written.
+
+    Raises:
+        ValueError: an unknown benchmark or setting, with the nearest, or none.
+    """
+    from interp.benchmark import benchmarks as known
+    from interp.benchmark import spoken
+    from interp.catalogue import listed
+
+    made: list[Any] = [spoken(name) for text in texts for name in listed(text)]
+    if not made:
+        raise ValueError(f"--bench names no benchmark; benchmarks: {', '.join(sorted(known()))}")
+    return [replace(b, strict_files=True) if strict and "strict_files" in b.settings() else b for b in made]
+
+
+def check_format(how: str) -> None:
+    """Refuse a format that no table has, before anything runs.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    from interp.runs.writing import WAYS
+
+    if how not in WAYS:
+        raise typer.BadParameter(f"--format is one of {', '.join(WAYS)}, got {how!r}")
+
+
+def show(tables: list[Any], how: str, path: Path | None, **settings: Any) -> None:
+    """Print tables, or write them to a file; as CSV they are one table."""
+    if how == "csv":
+        import pandas as pd
+
+        said = pd.concat([t.flat() for t in tables], ignore_index=True).to_csv(index=False)
+    else:
+        said = "\n".join(t.written(how, **settings) for t in tables)
+    if path is None:
+        screen.out().print(said, markup=False, emoji=False, end="")
+        return
+    from interp.storage import write_text
+
+    write_text(path, said)
+    screen.err().print(f"{path}", markup=False)
