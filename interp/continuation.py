@@ -62,6 +62,18 @@ class Continuation:
             more["position_ids"] = (self._mask.cumsum(-1) - 1)[:, -1:] + (0 if offset is None else offset)
         return self._run(self._speaker, **more)
 
+    def select(self, rows: Int[Tensor, " batch"]) -> None:
+        """Go on with some of the conversations, in this order; one may be taken several times."""
+        self._cache.batch_select_indices(rows)
+        self._mask = self._mask[rows]
+        self._own = [own if own is None or len(own) == 1 else own[rows] for own in self._own]
+
+    def cut(self, tokens: int) -> None:
+        """Forget the last tokens of every conversation."""
+        if tokens:
+            self._cache.crop(-tokens)
+            self._mask = self._mask[:, :-tokens]
+
     def settle(self) -> None:
         """Cut what is cached off the graph of the last step, so that the next one takes it as it is."""
         for layer in self._cache.layers:
