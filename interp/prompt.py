@@ -7,7 +7,7 @@ from typing import Any, Literal, final
 
 from torch import Tensor
 
-from interp.data import Grid, Layout, Segment
+from interp.data import EVERY, Grid, Layout, Segment
 from interp.storage import StoredArrays, save_arrays
 
 
@@ -110,6 +110,14 @@ class Prompt:
             )
         return self.again(replace(self.request, images=images))
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the images, and every token coloured by its segment."""
+        from interp import display
+
+        images = "".join(display.thumbnail(image) for image in self.images)
+        told = display.conversation(self.tokens, self.layout.names)
+        return display.card("Prompt", display.note(f"{len(self)} tokens"), images, told)
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -143,6 +151,16 @@ class Reply:
     def __str__(self) -> str:
         """Return the text."""
         return self.text
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the tokens coloured by how unlikely they were, and what each intervention did."""
+        from interp import display
+
+        scored = display.scored(self.tokens, [-p for p in self.logprobs], "−ln p, nats")
+        rows = [(f.change, f.calls, sorted(f.layers), f.largest, f.mean) for f in self.audit]
+        heads = ("change", "calls", "layers", "largest change", "mean change")
+        stop = display.note(f"{len(self.ids)} tokens, stopped by: {self.stop}")
+        return display.card(self.text, scored, stop, display.table(heads, rows) if rows else "")
 
 
 AXES = {
@@ -208,6 +226,40 @@ class Capture:
             return self[name]
         except KeyError as error:
             raise AttributeError(error.args[0]) from None
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: which arrays were kept, and where the last row of the pattern looks."""
+        from interp import display
+
+        title = f"Capture of {self.model}: {len(self.tokens)} tokens, {len(self.layers)} layers"
+        if not isinstance(self.arrays, dict):  # on disk: reading it all for a look would be dear
+            return display.card(title, display.table(("array",), [(name,) for name in self.arrays]))
+        rows = [
+            (n, AXES.get(n.removesuffix("_grad"), ""), " × ".join(map(str, a.shape)), str(a.dtype))
+            for n, a in self.arrays.items()
+        ]
+        parts = [display.table(("array", "axes", "shape", "dtype"), rows)]
+        if "pattern" in self.arrays:
+            parts += self._last_row()
+        return display.card(title, *parts)
+
+    def _last_row(self) -> list[str]:
+        from interp import display
+
+        row = self.arrays["pattern"][:, :, -1].float().mean((0, 1))
+        sizes = [grid.rows * grid.cols for grid in self.layout.grids]
+        maps = row[self.layout.mask(Segment.IMAGE).to(row.device)].split(sizes) if sizes else ()
+        text = self.layout.mask(EVERY - Segment.IMAGE).tolist()
+        words = [(w, v) for w, v, shown in zip(self.tokens, row.tolist(), text, strict=True) if shown]
+        label = "attention, mean over layers and heads"
+        return [
+            display.note(f"What position {self.queries[-1]} ({self.tokens[self.queries[-1]]!r}) attends to:"),
+            *(
+                display.heat_map(values.reshape(grid.rows, grid.cols), f"{label}, on image {grid.image}")
+                for grid, values in zip(self.layout.grids, maps, strict=True)
+            ),
+            display.scored([w for w, _ in words], [v for _, v in words], f"{label}, on the text"),
+        ]
 
     def to_activation_cache(self, model: Any = None) -> Any:
         """Return this as a TransformerLens `ActivationCache`, so that TransformerLens' tools run on it.

@@ -97,6 +97,12 @@ class Result(abc.ABC):
             raise ValueError(f"{path} holds a {kind}, not a {cls.__name__}")
         return cls(**{n: stored[n] for n in cls.axes()}, **{n: _frozen(v) for n, v in header.items()})
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from interp import display
+
+        return display.result(self)
+
     def _labels(self, axis: str, size: int) -> list[Any]:
         labels = getattr(self, "labels", {})
         return list(labels[axis]) if axis in labels else list(range(size))

@@ -95,6 +95,19 @@ class Samples(Generic[R]):
         tables = [r.frame(self._name(name)).assign(sample=i) for i, r in zip(self.samples, self.results, strict=True)]
         return pd.concat(tables, ignore_index=True)
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the mean of the summary over samples, and the samples that failed."""
+        from interp import display
+
+        parts = [display.note(f"{len(self)} measured, {len(self.failed)} failed")]
+        if self.results:
+            first, name = self.results[0], self._name(None)
+            axes, labels = first.axes()[name], getattr(first, "labels", {})
+            parts.append(display.summary(self.mean(), f"{name}, mean over samples", axes, labels))
+        if self.failed:
+            parts.append(display.table(("sample", "why it failed"), [(f.sample, f.reason) for f in self.failed]))
+        return display.card(f"Samples of {type(self.results[0]).__name__}" if self.results else "Samples", *parts)
+
     def _name(self, name: str | None) -> str:
         if not self.results:
             return name or ""
