@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cached_property
 from typing import Any, final
 
 import torch
@@ -181,6 +182,14 @@ class Tokens:
     kind: str
     of: tuple[Any, ...] = ()
 
+    def __hash__(self) -> int:
+        """Return the hash, worked out once: selections are looked up in every layer of every step."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.kind, self.of))
+
     def __or__(self, other: "Selector") -> "Tokens":
         """Return the tokens of either."""
         return Tokens("or", (self, tokens(other)))
@@ -206,6 +215,12 @@ class Tokens:
         """Whether what it takes moves when the conversation grows."""
         inside = any(x.from_end for x in self.of if isinstance(x, Tokens))
         return inside or self.kind == "last" or (self.kind == "positions" and any(i < 0 for i in self.of))
+
+    @property
+    def reach(self) -> int:
+        """How many tokens a conversation has at least that holds every position named here."""
+        inside = [x.reach for x in self.of if isinstance(x, Tokens)]
+        return max([0, *inside, *(i + 1 for i in self.of if self.kind == "positions")])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that `Tokens.from_dict` reads back."""

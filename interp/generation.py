@@ -64,7 +64,7 @@ def generate(
     if on_token is not None:
         options["streamer"] = _Callback(lambda i: on_token(model.tokenizer.decode([i])))
     sampling = {"do_sample": False} if "do_sample" not in options else {}
-    now = model.running(batch, settled.interventions)
+    now = model.running(batch, settled.interventions, new=max_new_tokens)
     with torch.no_grad(), torch.random.fork_rng(enabled=seed is not None), run(now):
         if seed is not None:
             torch.manual_seed(seed)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, final
 
 from interp.catalogue import found, made, spelled
+from interp.data import Segment
 from interp.interventions import Intervention
 from interp.prompt import Prompt, Reply
 
@@ -37,6 +38,11 @@ class Method(abc.ABC):
     def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
         """Return Hugging Face logits processors for one batch; none by default."""
         return ()
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether this acts on an image, so that a prompt without one is refused."""
+        return False
 
     @property
     def passes(self) -> int:
@@ -150,6 +156,9 @@ def resolved(model: Any, prompts: Sequence[Prompt], changes: Sequence[Any]) -> R
         reason = method.refusal(model)
         if reason:
             raise ValueError(f"{method} does not fit {model.name}: {reason}")
+        blind = [i for i, p in enumerate(prompts) if not p.layout.positions(Segment.IMAGE)]
+        if method.needs_image and blind:
+            raise ValueError(f"{method} acts on an image, but prompts {blind} have none: give one, prepare(image, text)")
     ready = list(prompts)
     for method in methods:
         ready = [method.marked(model, p) for p in ready]

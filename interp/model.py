@@ -1,7 +1,8 @@
 """The one class with state: a Hugging Face model with its processor, its family and its taps."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, final
 
 import torch
@@ -12,11 +13,12 @@ from interp.data import Layout, Segment
 from interp.families import Family, ImageView
 from interp.heads import HeadWeights, LogitDirections
 from interp.interventions import SITES, Intervention
+from interp.interventions.reach import Reach
 from interp.preparation import Preparation, batched
 from interp.projections import head_weights, logit_directions
 from interp.prompt import Prompt, Request
 from interp.running import Conversations, Pass
-from interp.taps import RUNNING, install
+from interp.taps import RUNNING, AttentionTaps, install
 from interp.trace import seen
 
 
@@ -74,6 +76,14 @@ class Model:
     def layers(self) -> int:
         """The number of decoder layers."""
         return len(self.blocks)
+
+    @property
+    def part_layers(self) -> dict[str, int]:
+        """The number of layers of every part that attends: the decoder, the vision tower, a Q-Former and its cross-attention."""
+        return self.derived("layers by part", lambda: dict(Counter(self._parts())))
+
+    def _parts(self) -> Iterator[str]:
+        yield from (m.part for m in self.module.modules() if isinstance(m, AttentionTaps))
 
     @property
     def heads(self) -> int:
@@ -166,41 +176,30 @@ class Model:
         floating = {n: v.to(self.dtype) if v.is_floating_point() else v for n, v in batch.items()}
         return {n: v.to(self.device) for n, v in floating.items()}
 
-    def running(self, prompts: Sequence[Prompt], changes: Sequence[Intervention] = (), **settings: Any) -> Pass:
+    def running(
+        self, prompts: Sequence[Prompt], changes: Sequence[Intervention] = (), *, new: int = 0, **settings: Any
+    ) -> Pass:
         """Return the pass over some prompts, to be made the running one with `interp.running.run`.
 
         Raises:
-            ValueError: an intervention on a layer or site that the model does not have, or on tokens a prompt does not have.
+            ValueError: an intervention that can never act; see `check`.
         """
-        self.check(prompts, changes)
+        self.check(prompts, changes, new=new)
         return Pass(Conversations(tuple(p.layout for p in prompts)), tuple(changes), **settings)
 
-    def check(self, prompts: Sequence[Prompt], changes: Sequence[Intervention]) -> None:
-        """Refuse interventions that cannot act on these prompts, before anything runs.
+    def check(self, prompts: Sequence[Prompt], changes: Sequence[Intervention], *, new: int = 0) -> None:
+        """Refuse interventions that cannot act on these prompts and up to `new` tokens more, before anything runs.
 
         Raises:
             TypeError: something that is no intervention.
-            ValueError: a layer, site or position that is not there.
+            ValueError: a part, site, layer, head or position that is not there, or a choice that takes none of them.
         """
+        layouts = tuple(p.layout for p in prompts)
+        reach = Reach(self.name, self.part_layers, self.heads, self.sites, layouts, new)
         for change in changes:
             if not isinstance(change, Intervention):
                 raise TypeError(f"a change is an Intervention, got {type(change).__name__}: {change!r}")
-            beyond = [i for i in change.layers or () if i >= self.layers] if change.part == "decoder" else []
-            if beyond:
-                raise ValueError(f"{change} names layers {beyond}, but {self.name} has layers 0..{self.layers - 1}")
-            lacking = [p for p in change.heads or () if p[0] >= self.layers or p[1] >= self.heads]
-            if lacking and change.part == "decoder":
-                raise ValueError(
-                    f"{change} names heads {lacking}, but {self.name} has layers 0..{self.layers - 1} with heads 0..{self.heads - 1}"
-                )
-            if change.site not in self.sites:
-                raise ValueError(f"{change} acts at {change.site}, but {self.name} has only {', '.join(self.sites)}")
-            for selection in change.selections():
-                for prompt in prompts:
-                    try:
-                        selection.mask(prompt.layout)
-                    except IndexError as error:
-                        raise ValueError(f"{change}: {error}") from error
+            reach.check(change)
 
     def weights(self, layer: int) -> HeadWeights:
         """Return what each head of a layer multiplies by.

@@ -62,17 +62,20 @@ class Conversations(Roles):
 
     def needed(self, several: frozenset[Tokens]) -> list[bool]:
         """Say of every token whether any of some selections takes it in any sample; it waits for no device."""
-        moving = any(w.from_end for w in several)
-        known = self.memo if moving else self.foreseen
-        if several not in known:
-            length = self.length if moving else self.horizon
-            known[several] = torch.cat([self._mask(w, length) for w in several]).any(0).tolist()
-        return known[several][: self.length]
+        if several not in self.foreseen:
+            moves = any(w.from_end for w in several)
+            length = self.length if moves else self.horizon
+            chosen = torch.cat([self._mask(w, length) for w in several]).any(0).tolist()
+            if moves:
+                return chosen
+            self.foreseen[several] = chosen
+        return self.foreseen[several][: self.length]
 
     def _mask(self, which: Tokens, length: int) -> Tensor:
         chosen = torch.zeros(len(self.layouts), length, dtype=torch.bool)
         for row, layout, pad in zip(chosen, self.layouts, self.pads, strict=True):
-            row[pad:] = which.mask(layout.grown_to(length - pad))
+            known = length - pad if which.from_end else max(length - pad, which.reach)
+            row[pad:] = which.mask(layout.grown_to(known))[: length - pad]
         return chosen.repeat_interleave(self.batch // max(len(self.layouts), 1), 0)
 
 
@@ -278,11 +281,12 @@ class Pass:
     def visit(self, part: str, site: str, layer: int, value: Tensor) -> Tensor:
         """Apply the changes that act here, and keep the value where the verb asked for it."""
         acting, read = self._place(part, site, layer)
-        for fired in acting:
+        if acting:
             here = self.here(part, site, layer, value)
-            changed = fired.change(value, here)
-            fired.note(value, changed, here)
-            value = changed
+            for fired in acting:
+                changed = fired.change(value, here)
+                fired.note(value, changed, here)
+                value = changed
         if part == "decoder":
             return self.reader(value, self.here(part, site, layer, value)) if read and self.reader else value
         if read:

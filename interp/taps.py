@@ -8,8 +8,7 @@ sdpa attention; where only some query rows are looked at, those rows alone are c
 import functools
 import inspect
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +18,14 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from interp.families import Family
-from interp.running import Pass, running
+from interp.running import ATTENTION_SITES, Pass, running
 
 IMPLEMENTATION = "interp"
 RUNNING = "running_pass"
 """A keyword of the tapped model's call: the pass to make the running one for the length of that call."""
+LARGE = 2**22
+"""From how many numbers on a pattern is made without a copy of its scores."""
+NO_ROWS = torch.empty(0, dtype=torch.long)
 OTHER_PARTS = ("vision", "qformer", "cross")
 NAMES = {"decoder": "blocks", "vision": "vision.blocks", "qformer": "qformer.blocks", "cross": "qformer.cross"}
 
@@ -69,11 +71,9 @@ class AttentionTaps(nn.Module):
             self.z,
         )  # a tuple is found faster than a submodule
 
-    def idle(self, now: Pass | None) -> bool:
-        """Say whether nothing here is read or changed."""
-        if any(t.fwd_hooks or t.bwd_hooks for t in self.each):
-            return False
-        return now is None or now.idle(self.part, self.layer)
+    def hooked(self) -> frozenset[str]:
+        """Return the sites here that TransformerLens hooks read or change."""
+        return frozenset([t.site for t in self.each if t.fwd_hooks or t.bwd_hooks])
 
 
 @final
@@ -88,8 +88,7 @@ class StreamTaps(nn.Module):
 
 
 @final
-@dataclass(frozen=True)
-class _Rows:
+class _Rows(NamedTuple):
     """Some query rows of one attention call, and all that is needed to attend from them.
 
     Args:
@@ -97,31 +96,31 @@ class _Rows:
         k: all keys, once for every query head; of a single decoded row, once for every key-value head.
         v: all values, likewise.
         mask: what is added to their scores.
-        at: the position of each among the keys.
         scaling: what scores are multiplied by.
         softcap: what bounds the scores, where a model bounds them.
+        sites: which taps are looked at.
     """
 
     q: Tensor
     k: Tensor
     v: Tensor
     mask: Tensor | None
-    at: Tensor
     scaling: float
     softcap: float | None
+    sites: frozenset[str]
 
     def attend(self, taps: AttentionTaps) -> tuple[Tensor, Tensor]:
         """Return z and pattern the way transformers' eager attention computes them, through the taps on scores and pattern."""
         heads, groups = self.q.shape[1], self.k.shape[1]
         if heads == groups:
-            return self._through(taps, torch.matmul(self.q, self.k.transpose(2, 3)) * self.scaling, self.v)
+            return self._through(taps, torch.matmul(self.q, self.k.transpose(2, 3)).mul_(self.scaling), self.v)
         q = self.q.unflatten(1, (groups, heads // groups)).squeeze(
             3
         )  # one decoded row: the cache is not copied for every head
         scores = torch.matmul(q, self.k.transpose(2, 3)) * self.scaling
         return self._through(taps, scores.flatten(1, 2)[:, :, None], self.v)
 
-    def attend_apart(self, taps: AttentionTaps, still_k: Tensor, still_v: Tensor) -> tuple[Tensor, Tensor]:
+    def attend_apart(self, taps: AttentionTaps, still_k: Tensor, still_v: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
         """Return z and pattern where each row sees its own key and value as they are now, and every other as it `still` is.
 
         Where `still` is the same without gradient: the loss of a token is read at one row, and depends on that row's pattern
@@ -129,26 +128,39 @@ class _Rows:
         row's loss, and one backward pass serves every token. Where `still` is what an undisturbed pass computed: rows that are
         disturbed do not see each other's disturbance, as if each were a step of decoding behind a clean cache.
         """
-        fresh = self.at - still_k.shape[2]  # counted from the end, where the newest keys stand in both
-        off_k, off_v = self.k[:, :, fresh] - still_k[:, :, self.at], self.v[:, :, fresh] - still_v[:, :, self.at]
-        own = torch.zeros(len(self.at), still_k.shape[2], dtype=self.q.dtype, device=self.q.device)
-        own[torch.arange(len(self.at), device=self.q.device), self.at] = 1
-        scores = torch.matmul(self.q, still_k.transpose(2, 3)) * self.scaling
-        scores = scores + ((self.q * off_k).sum(-1, keepdim=True) * self.scaling) * own
+        fresh = at - still_k.shape[2]  # counted from the end, where the newest keys stand in both
+        off_k, off_v = self.k[:, :, fresh] - still_k[:, :, at], self.v[:, :, fresh] - still_v[:, :, at]
+        row = torch.arange(len(at), device=self.q.device)
+        own = (self.q * off_k).sum(-1) * self.scaling
+        scores = torch.matmul(self.q, still_k.transpose(2, 3)).mul_(self.scaling)
+        scores[..., row, at] += own
         z, pattern = self._through(taps, scores, still_v)
-        return z + (pattern * own).sum(-1, keepdim=True) * off_v, pattern
+        return z + pattern[..., row, at, None] * off_v, pattern
 
     def _through(self, taps: AttentionTaps, scores: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         if self.softcap is not None:
             scores = torch.tanh(scores / self.softcap) * self.softcap
-        scores = taps.attn_scores(scores)
+        shown = "attn_scores" in self.sites
+        if shown:
+            scores = taps.attn_scores(scores)
         if self.mask is not None:
-            scores = scores + self.mask
-        pattern = taps.pattern(scores.softmax(-1, dtype=torch.float32).to(v.dtype))
+            scores = scores + self.mask if shown else scores.add_(self.mask)
+        pattern = _softmax(scores, v.dtype, in_place=not shown or self.mask is not None)
+        if "pattern" in self.sites:
+            pattern = taps.pattern(pattern)
         if v.shape[1] == pattern.shape[1]:
             return torch.matmul(pattern, v), pattern
         grouped = pattern.squeeze(2).unflatten(1, (v.shape[1], -1))
         return torch.matmul(grouped, v).flatten(1, 2)[:, :, None], pattern
+
+
+def _softmax(scores: Tensor, dtype: torch.dtype, *, in_place: bool) -> Tensor:
+    """Return the pattern; one as large as `LARGE` head by head in the scores' own place, where no gradient needs them."""
+    if scores.numel() < LARGE or not in_place or torch.is_grad_enabled() or scores.dtype != dtype:
+        return scores.softmax(-1, dtype=torch.float32).to(dtype)
+    for head in scores.unbind(1):
+        head.copy_(head.softmax(-1, dtype=torch.float32))
+    return scores
 
 
 def _grouped(x: Tensor, heads: int) -> Tensor:
@@ -156,15 +168,16 @@ def _grouped(x: Tensor, heads: int) -> Tensor:
     return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], 1)
 
 
-def _additive(mask: Tensor | None, q: Tensor, keys: int, rows: Tensor, causal: bool) -> Tensor | None:
+def _additive(mask: Tensor | None, q: Tensor, keys: int, rows: Tensor | None, causal: bool) -> Tensor | None:
     """Return the mask of the chosen query rows in the form that is added to the scores, as eager attention has it."""
     if mask is None:
         if not causal or q.shape[2] == 1:
             return None
         positions = torch.arange(keys, device=q.device)
-        mask = positions <= (rows + keys - q.shape[2])[:, None]
+        some = positions[-q.shape[2] :] if rows is None else rows + keys - q.shape[2]
+        mask = positions <= some[:, None]
     else:
-        mask = mask[..., rows, :] if mask.shape[-2] > 1 else mask
+        mask = mask[..., rows, :] if rows is not None and mask.shape[-2] > 1 else mask
     if mask.dtype != torch.bool:
         return mask
     return torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, torch.finfo(q.dtype).min)
@@ -183,34 +196,33 @@ def attention(
     Rows that nothing looks at take transformers' own sdpa attention; rows that something looks at are computed explicitly.
     """
     taps, now = module.taps, running.get()
-    if options.get("softcap") is None and taps.idle(now):  # sdpa knows no softcap
+    hooked = taps.hooked()
+    sites = hooked if now is None else now.inside(taps.part, taps.layer) | hooked
+    softcap = options.get("softcap")
+    if not sites and softcap is None and (now is None or not now.apart(taps.part, taps.layer)):  # sdpa knows no softcap
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    rows = _rows(taps, now, query.shape[2], options)
-    fast = functools.partial(sdpa_attention_forward, module, attention_mask=attention_mask, **options)
-    if rows is not None and not len(rows) and not any(t.looked_at() for t in (taps.q, taps.k, taps.v, taps.z)):
-        return fast(query, key, value)
-    query, key, value = (
-        t(x.transpose(1, 2)).transpose(1, 2) if t.looked_at() else x
-        for t, x in zip((taps.q, taps.k, taps.v), (query, key, value), strict=True)
-    )
+    q, k, v, _, _, out = taps.each
+    query = _by_head(q, query) if "q" in sites else query
+    key = _by_head(k, key) if "k" in sites else key
+    value = _by_head(v, value) if "v" in sites else value
+    rows = None
+    if softcap is None and hooked.isdisjoint(ATTENTION_SITES):
+        rows = NO_ROWS if now is None else now.explicit_rows(taps.part, taps.layer, query.shape[2])
+    explicit = functools.partial(_explicit, module, now, (query, key, value), attention_mask, rows, options, sites)
     if rows is None:
-        z, pattern = _explicit(module, now, (query, key, value), attention_mask, None, options)
-        return taps.z(z.contiguous()), pattern
+        z, pattern = explicit()
+        return (out(z.contiguous()) if "z" in sites else z.contiguous()), pattern
     still = now is not None and now.stays_local(taps.part, taps.layer)
-    z = fast(*(x.detach() if still else x for x in (query, key, value)))[0]
+    qkv = (x.detach() if still else x for x in (query, key, value))
+    z = sdpa_attention_forward(module, *qkv, attention_mask, **options)[0]
     if len(rows):
-        rows = rows.to(query.device)
-        part, _ = _explicit(module, now, (query, key, value), attention_mask, rows, options)
-        z = z.index_copy(1, rows, part)
-    return taps.z(z), None
+        z = z.index_copy(1, rows.to(z.device), explicit()[0])
+    return (out(z) if "z" in sites else z), None
 
 
-def _rows(taps: AttentionTaps, now: Pass | None, queries: int, options: dict[str, Any]) -> Tensor | None:
-    """Return which query rows must be computed explicitly: indices, or None for all of them."""
-    hooked = any(t.fwd_hooks or t.bwd_hooks for t in (taps.attn_scores, taps.pattern))
-    if hooked or options.get("softcap") is not None:  # sdpa knows no softcap
-        return None
-    return torch.empty(0, dtype=torch.long) if now is None else now.explicit_rows(taps.part, taps.layer, queries)
+def _by_head(tap: Tap, value: Tensor) -> Tensor:
+    """Show a tap (batch, token, head, head_dim) of a value that has its heads before its tokens."""
+    return tap(value.transpose(1, 2)).transpose(1, 2)
 
 
 def _explicit(
@@ -220,35 +232,35 @@ def _explicit(
     mask: Tensor | None,
     rows: Tensor | None,
     options: dict[str, Any],
+    sites: frozenset[str],
 ) -> tuple[Tensor, Tensor]:
     """Return z (batch, query, head, head_dim) and pattern of some query rows (None: of all)."""
     query, key, value = qkv
     taps, heads = module.taps, query.shape[1]
     inside = now if taps.part == "decoder" else None
     clean = None if inside is None or inside.clean is None else inside.clean[taps.layer]
+    local = inside is not None and inside.stays_local(taps.part, taps.layer)
     keys = key.shape[2] if clean is None else clean[0].shape[2]
-    some = torch.arange(query.shape[2], device=query.device) if rows is None else rows
+    shared = query.shape[2] == 1 and clean is None and not local
+    some = None if rows is None else rows.to(query.device)
     said, scaling = options.get("is_causal"), options.get("scaling")
     causal = bool(getattr(module, "is_causal", True) if said is None else said)
-    local = inside is not None and inside.stays_local(taps.part, taps.layer)
-    apart = clean is not None or local
-    shared = query.shape[2] == 1 and not apart
     call = _Rows(
-        query if rows is None else query[:, :, rows],
+        query if rows is None else query[:, :, some],
         key if shared else _grouped(key, heads),
         value if shared else _grouped(value, heads),
         _additive(mask, query, keys, some, causal),
-        some + keys - query.shape[2],
         query.shape[-1] ** -0.5 if scaling is None else scaling,
         options.get("softcap"),
+        sites,
     )
-    with nullcontext() if now is None else now.showing(rows):
-        if clean is not None:
-            z, pattern = call.attend_apart(taps, _grouped(clean[0], heads), _grouped(clean[1], heads))
-        elif local:
-            z, pattern = call.attend_apart(taps, call.k.detach(), call.v.detach())
-        else:
+    with nullcontext() if now is None or rows is None else now.showing(rows):
+        if clean is None and not local:
             z, pattern = call.attend(taps)
+        else:
+            k, v = (call.k.detach(), call.v.detach()) if clean is None else (_grouped(x, heads) for x in clean)
+            at = torch.arange(query.shape[2], device=query.device) if some is None else some
+            z, pattern = call.attend_apart(taps, k, v, at + keys - query.shape[2])
     return z.transpose(1, 2), pattern
 
 

@@ -4,6 +4,7 @@ import warnings
 import pytest
 import torch
 
+from interp import running as running_file
 from interp.data import EMITTING, EVERY, LAST, Layout, Segment, tokens
 from interp.interventions.attention import MaskAttention, ScalePattern, ScaleScores
 from interp.interventions.function import Apply
@@ -48,6 +49,34 @@ def test_beams_of_one_conversation_share_its_roles():
     rows = roles.mask(tokens(SYSTEM)).tolist()
     assert rows[0] == rows[1] == rows[2] == [True, False, False, False]
     assert rows[3] == rows[4] == rows[5] == [False, False, True, False]
+
+
+WHICH = [tokens(SYSTEM), tokens(RESPONSE), EMITTING, EVERY, LAST, tokens([-2]), tokens([7]), EMITTING - LAST]
+
+
+@pytest.mark.parametrize("site", ["pattern", "v", "z", "resid_post"])
+def test_what_is_foreseen_is_what_comes(monkeypatch, site):
+    monkeypatch.setattr(running_file, "ROOM", 5)
+    now = conversation(layouts=(LONG, SHORT))
+    for past in (0, 4, 5, 6, 7, 8, 9, 10, 11, 6, 7, 20):  # beyond the horizon, and a cache that was cut back
+        new = 4 if past == 0 else 1
+        now.step, length = int(past > 0), past + new
+        now.roles.advance(2, past, new, CPU)
+        shape = {"pattern": (2, 1, new, length), "v": (2, length, 1, 1), "z": (2, new, 1, 1)}.get(site, (2, new, 1))
+        here = now.here("decoder", site, 0, torch.zeros(shape))
+        for which in WHICH:
+            expected = torch.zeros(2, length, dtype=torch.bool)
+            for row, layout in zip(expected, (LONG, SHORT), strict=True):
+                own, far = length - 4 + len(layout), which == tokens([7])
+                row[4 - len(layout) :] = which.mask(layout.grown_to(max(own, 8) if far else own))[:own]
+            if site != "v":
+                assert here.queries(which).flatten().tolist() == expected[:, past:].flatten().tolist()
+            if site in ("pattern", "v"):
+                assert here.keys(which).flatten().tolist() == expected.flatten().tolist()
+        if site == "pattern":
+            every = here.keys(EVERY)
+            causal = torch.ones(new, length).tril(past).bool()
+            assert torch.equal(here.visible, every & causal)
 
 
 # -------------------------------------------------------------------------------------------------------- what is looked at
@@ -107,6 +136,27 @@ def test_the_audit_says_where_and_how_far():
     assert (first.calls, first.layers, first.largest, first.row_sum) == (2, {2, 5}, 1.0, 1.0)
     assert first.mean == pytest.approx(1 / 16)
     assert (second.calls, second.largest, second.mean) == (2, 0.0, 0.0)
+
+
+def test_the_audit_of_many_calls_is_that_of_each(monkeypatch):
+    monkeypatch.setattr(running_file, "MANY", 40)
+    torch.manual_seed(0)
+    now = conversation(ScalePattern(USER, 1.7))
+    differences, off = [], []
+    for step in range(6):
+        now.step = step
+        now.roles.advance(1, 4 + step, 1, CPU)
+        for layer in range(2):
+            value = torch.rand(1, 2, 1, 5 + step).softmax(-1)
+            after = now.visit("decoder", "pattern", layer, value)
+            differences.append((after - value).abs().flatten())
+            off.append((after.sum(-1) - 1).abs().max())
+    now.close()
+    every = torch.cat(differences)
+    assert (now.audit[0].calls, now.audit[0].layers) == (12, {0, 1})
+    assert now.audit[0].largest == pytest.approx(float(every.max()))
+    assert now.audit[0].mean == pytest.approx(float(every.mean()))
+    assert now.audit[0].row_sum == pytest.approx(float(max(off)), rel=1e-5)
 
 
 def test_changes_at_one_site_apply_in_order():

@@ -5,7 +5,7 @@ import difflib
 import functools
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, final
 
 import torch
@@ -44,11 +44,42 @@ _SHAPES = {
 
 
 class Roles(abc.ABC):
-    """What a running pass knows about its tokens: which ones a selection takes, for every sample of the batch."""
+    """What a running pass knows about its tokens: which ones a selection takes, for every sample of the batch.
+
+    `horizon` is up to which length the conversations are foreseen, and `foreseen` what was worked out of them so far.
+    """
+
+    horizon: int
+    foreseen: dict[Any, Any]
 
     @abc.abstractmethod
     def mask(self, which: Tokens) -> Bool[Tensor, "batch token"]:
         """Return which tokens a selection takes; padding is never taken."""
+
+    @abc.abstractmethod
+    def ahead(self, which: Tokens) -> Bool[Tensor, "batch token"]:
+        """Return `mask(which)` with the tokens up to the horizon, as replies that go on."""
+
+
+@final
+class _Ahead(Roles):
+    """The tokens of conversations up to their horizon."""
+
+    def __init__(self, roles: Roles) -> None:
+        self.roles, self.horizon, self.foreseen = roles, roles.horizon, {}
+
+    def mask(self, which: Tokens) -> Tensor:
+        if which.from_end:
+            raise _MovesError
+        return self.ahead(which)
+
+    def ahead(self, which: Tokens) -> Tensor:
+        return self.roles.ahead(which)
+
+
+@final
+class _MovesError(Exception):
+    """What a selection takes moves with the end of the conversation, so nothing can be made of it ahead."""
 
 
 @final
@@ -67,6 +98,7 @@ class Here:
         head_count: how many heads the value has.
         state: a dictionary that lives as long as the pass, for what one layer must tell another.
         memo: a dictionary that lives as long as one forward call, for what is the same in every layer.
+        device: where the value is.
     """
 
     part: str
@@ -79,6 +111,7 @@ class Here:
     head_count: int
     state: dict[Any, Any]
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+    device: torch.device | str = "cpu"
 
     def once(self, *key: Any, make: Callable[[], Any]) -> Any:
         """Return what `make` returns, made once a forward call for the same key, rows and keys."""
@@ -87,24 +120,60 @@ class Here:
             self.memo[known] = make()
         return self.memo[known]
 
+    def by_role(self, *key: Any, make: "Callable[[Here], Tensor]") -> Tensor:
+        """Return what `make` makes of the tokens' roles and positions alone, shaped to broadcast against the value.
+
+        Made once a forward call; in decoding, for many rows to come at once.
+        """
+        roles = self.roles
+        if roles is None or self.step < 1 or len(self.rows) != 1:
+            return self.once(*key, make=lambda: make(self))
+        return self.once(*key, make=lambda: self._foreseen(roles, key, make))
+
+    def _foreseen(self, roles: Roles, key: tuple[Any, ...], make: "Callable[[Here], Tensor]") -> Tensor:
+        shape, row = _SHAPES.get(self.site, ("batch", "query", 1)), int(self.rows[0])
+        known = (*key, shape)
+        first, made = roles.foreseen.get(known, (row + 1, None))
+        if first > row:
+            rows = torch.arange(row, roles.horizon)
+            there = replace(self, step=0, roles=_Ahead(roles), key_span=(0, roles.horizon), rows=rows, memo={})
+            try:
+                made = make(there)
+            except _MovesError:
+                made = None
+            first = row
+            roles.foreseen[known] = row, made
+        if made is None:
+            return make(self)
+        spans = {"query": slice(row - first, row - first + 1), "key": slice(*self.key_span)}
+        axes = zip(shape, made.shape, strict=False)
+        return made[tuple(spans.get(str(a), slice(None)) if size > 1 else slice(None) for a, size in axes)]
+
     def keys(self, which: Selector) -> Bool[Tensor, "..."]:
         """Return which keys a selection takes, shaped to broadcast against the value."""
         chosen = tokens(which)
-        return self.once("keys", chosen, make=lambda: self._shaped(self._mask(chosen)[:, slice(*self.key_span)], "key"))
+        return self.by_role(
+            "keys", chosen, make=lambda here: here._shaped(here._mask(chosen)[:, slice(*here.key_span)], "key")
+        )
 
     def queries(self, which: Selector) -> Bool[Tensor, "..."]:
         """Return which query rows a selection takes, shaped to broadcast against the value."""
         chosen = tokens(which)
-        return self.once("queries", chosen, make=lambda: self._shaped(self._of_rows(self._mask(chosen)), "query"))
+        return self.by_role(
+            "queries", chosen, make=lambda here: here._shaped(here._of_rows(here._mask(chosen)), "query")
+        )
 
     def heads(self, chosen: Heads | None) -> Bool[Tensor, "..."] | bool:
         """Return which heads of this layer are chosen, shaped to broadcast against the value; True for None, which is all."""
         if chosen is None:
             return True
         axis = 1 if self.site in ("attn_scores", "pattern") else 2
-        mask = torch.zeros(self.head_count, dtype=torch.bool, device=self.rows.device)
-        mask[list(chosen.of_layer(self.layer))] = True
-        return mask.view([-1 if i == axis else 1 for i in range(4)])
+        known = (chosen, self.layer, axis, self.head_count)
+        if known not in self.state:
+            mask = torch.zeros(self.head_count, dtype=torch.bool, device=self.device)
+            mask[list(chosen.of_layer(self.layer))] = True
+            self.state[known] = mask.view([-1 if i == axis else 1 for i in range(4)])
+        return self.state[known]
 
     @property
     def positions(self) -> Int[Tensor, "batch query"]:
@@ -115,9 +184,13 @@ class Here:
     @property
     def visible(self) -> Bool[Tensor, "batch 1 query key"]:
         """Which keys each query row may look at in causal attention: no padding, nothing behind it."""
-        every = self.keys(EVERY)
-        positions = torch.arange(*self.key_span, device=every.device)
-        return every & (positions <= self.rows.to(every.device)[:, None])
+
+        def make(here: Here) -> Tensor:
+            every = here.keys(EVERY)
+            positions = torch.arange(*here.key_span, device=every.device)
+            return every & (positions <= here.rows.to(every.device)[:, None])
+
+        return self.by_role("visible", make=make)
 
     @property
     def emitting(self) -> Bool[Tensor, "..."]:
@@ -125,7 +198,9 @@ class Here:
         return self.queries(EMITTING)
 
     def _of_rows(self, mask: Tensor) -> Tensor:
-        return mask[:, self.rows.to(mask.device)]
+        first, last = int(self.rows[0]), int(self.rows[-1])
+        together = last - first + 1 == len(self.rows)  # then nothing is copied to the device
+        return mask[:, first : last + 1] if together else mask[:, self.rows.to(mask.device)]
 
     def _mask(self, which: Selector) -> Tensor:
         if self.roles is None:

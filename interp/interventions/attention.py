@@ -36,7 +36,7 @@ class MaskAttention(Intervention):
 
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the scores with the forbidden ones far below every other."""
-        return forbidden(value, _touched(self, here))
+        return forbidden(value, _touched(self, here) & here.heads(self.heads))
 
 
 @final
@@ -71,8 +71,10 @@ class ScaleScores(Intervention):
 
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the scaled scores."""
-        scaled = value * self.by if self.mode == "signed" else value + (self.by - 1) * value.abs()
-        return torch.where(_touched(self, here), scaled, value)
+        if self.mode == "signed":
+            return _scaled(self, value, here)
+        touched = _touched(self, here) & here.heads(self.heads)
+        return torch.where(touched, value + (self.by - 1) * value.abs(), value)
 
 
 @final
@@ -116,10 +118,10 @@ class ScalePattern(Intervention):
 
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the scaled pattern."""
-        touched = _touched(self, here)
+        changed = _scaled(self, value, here)
         if self.above > 0:
-            touched = touched & (share(value, here.keys(self.keys)) >= self.above)
-        return renormalized(torch.where(touched, value * self.by, value), value, here, self.renormalize)
+            changed = torch.where(share(value, here.keys(self.keys)) >= self.above, changed, value)
+        return renormalized(changed, value, here, self.renormalize)
 
 
 @final
@@ -152,9 +154,10 @@ class ShrinkPattern(Intervention):
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the flattened pattern."""
         seen = here.visible
-        mean = share(value, seen) / seen.sum(-1, keepdim=True).clamp_min(1)
-        touched = here.queries(self.queries) & seen & here.heads(self.heads)
-        return torch.where(touched, (1 - self.beta) * value + self.beta * mean.to(value.dtype), value)
+        count = here.by_role("visible keys", make=lambda there: there.visible.sum(-1, keepdim=True).clamp_min(1))
+        touched = here.by_role("shrunk", self.queries, make=lambda there: there.queries(self.queries) & there.visible)
+        mean = (share(value, seen) / count).to(value.dtype)
+        return torch.where(touched & here.heads(self.heads), torch.lerp(value, mean, self.beta), value)
 
 
 @final
@@ -233,12 +236,45 @@ def renormalized(changed: Scores, before: Scores, here: Here, how: str) -> Score
 
 
 def _touched(change: "MaskAttention | ScaleScores | ScalePattern", here: Here) -> Bool[Tensor, "..."]:
-    def make() -> Tensor:
-        chosen = here.queries(change.queries) & here.keys(change.keys) & here.heads(change.heads)
-        return chosen if isinstance(change, MaskAttention) or change.near is None else chosen & near(here, change.near)
+    """Return which entries a change touches in the heads it acts on."""
+    distance = None if isinstance(change, MaskAttention) else change.near
 
-    here.memo[id(change)] = change  # alive, so that no other gets its id
-    return here.once("touched", id(change), None if change.heads is None else here.layer, make=make)
+    def make(there: Here) -> Tensor:
+        chosen = there.queries(change.queries) & there.keys(change.keys)
+        return chosen if distance is None else chosen & near(there, distance)
+
+    return here.by_role("touched", change.queries, change.keys, distance, make=make)
+
+
+def _scaled(change: "ScaleScores | ScalePattern", value: Scores, here: Here) -> Scores:
+    scaled = weighted(value, here, change.queries, ((change.keys, change.by),), change.near)
+    chosen = here.heads(change.heads)
+    return scaled if isinstance(chosen, bool) else torch.where(chosen, scaled, value)
+
+
+def weighted(
+    value: Scores,
+    here: Here,
+    queries: Selector,
+    weights: tuple[tuple[Selector, float], ...],
+    distance: int | None = None,
+) -> Scores:
+    """Return the value times a factor for some keys, in some rows; where a key has several, the first one counts.
+
+    The factors are worked out once for all layers, in float32 or better, where 1.001 is not 1.
+    """
+    exact = torch.promote_types(value.dtype, torch.float32)
+
+    def make(there: Here) -> Tensor:
+        rows = there.queries(queries)
+        touched = [(rows & there.keys(keys), by) for keys, by in weights]
+        factors = torch.ones_like(touched[0][0], dtype=exact)
+        for chosen, by in reversed(touched):
+            factors = factors.masked_fill(chosen, by)
+        return factors if distance is None else torch.where(near(there, distance), factors, 1)
+
+    factors = here.by_role("factors", queries, weights, distance, exact, make=make)
+    return (value * factors).to(value.dtype)
 
 
 def near(here: Here, distance: int) -> Bool[Tensor, "query key"]:

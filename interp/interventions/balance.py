@@ -9,7 +9,7 @@ import torch
 from interp.data import EVERY, Selector
 from interp.heads import Heads
 from interp.interventions import Here, Intervention, settled
-from interp.interventions.attention import Scores, check_renormalize, renormalized, share
+from interp.interventions.attention import Scores, check_renormalize, renormalized, share, weighted
 
 
 @final
@@ -57,9 +57,8 @@ class ReweightPattern(Intervention):
 
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the reweighted pattern."""
-        source, target = here.keys(self.source), here.keys(self.target)
-        rows = here.queries(self.queries) & here.heads(self.heads) & (share(value, source) > self.above)
-        changed = torch.where(source, value * self.source_by, torch.where(target, value * self.target_by, value))
+        changed = weighted(value, here, self.queries, ((self.source, self.source_by), (self.target, self.target_by)))
+        rows = (share(value, here.keys(self.source)) > self.above) & here.heads(self.heads)
         return renormalized(torch.where(rows, changed, value), value, here, self.renormalize)
 
 

@@ -20,7 +20,7 @@ ROWS = {"all": EVERY, "response": EMITTING, "last": LAST}
 @final
 @dataclass(frozen=True)
 class AblateHeads(Intervention):
-    """Take away what some heads write. Neutral with no heads.
+    """Take away what some heads write.
 
     Args:
         heads: which heads.
@@ -29,14 +29,15 @@ class AblateHeads(Intervention):
         at: in which rows: `all`, those that emit the `response`, or the `last` one, which in cached decoding is the current step.
         seed: for `resample`.
 
-    `step` of the papers, where the keys and values behind the current step stay clean, is `interp.experiments`' exact head erasure.
+    `step` of the papers, where the keys and values behind the current step stay clean, is
+    `interp.experiments.erasure.erase_heads`; it is refused here.
 
     References: AD-HH and AIR erase by zero at the emitting step (methods section 5.1).
     """
 
     heads: Heads = field()  # no default, although the base has one
     mode: Literal["zero", "mean", "resample"] = "zero"
-    at: Literal["all", "response", "last"] = "all"
+    at: str = "all"
     seed: int = 0
     site: ClassVar[str] = "z"
 
@@ -47,6 +48,11 @@ class AblateHeads(Intervention):
             ValueError: an unknown mode or place.
         """
         settled(self)
+        if self.at == "step":
+            raise ValueError(
+                "at='step' erases one step behind clean keys and values, which an edit of a whole reply cannot: "
+                "interp.experiments.erasure.erase_heads(model, prompt) does it for every head and token"
+            )
         if self.mode not in ("zero", "mean", "resample") or self.at not in ROWS:
             raise ValueError(
                 f"mode is zero, mean or resample and at is all, response or last, got {self.mode!r} and {self.at!r}"

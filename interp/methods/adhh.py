@@ -51,6 +51,11 @@ class Adhh(Method):
         if self.threshold < 0:
             raise ValueError(f"the threshold is a share of attention of at least 0, got {self.threshold}")
 
+    @property
+    def needs_image(self) -> bool:
+        """Whether this acts on an image: yes."""
+        return True
+
     def refusal(self, model: Any) -> str | None:
         """Say that a language model has no image, or which heads are not there."""
         if not model.family.image_token:

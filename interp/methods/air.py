@@ -70,6 +70,11 @@ class Air(Method):
                 "variant='release' has constants of its own and reads none of the gains, tau_text, beta or renormalize"
             )
 
+    @property
+    def needs_image(self) -> bool:
+        """Whether this acts on an image: yes."""
+        return True
+
     def refusal(self, model: Any) -> str | None:
         """Say that a language model has no image, or which heads are not there."""
         if not model.family.image_token:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from interp.data import EMITTING, Segment
+from interp.data import EMITTING, Segment, Tokens, tokens
 from interp.interventions import Here, Intervention
 from interp.interventions.attention import Scores, share
 from interp.method import Method
@@ -14,6 +14,7 @@ from interp.taps import AttentionTaps
 
 READING = (Segment.USER | EMITTING) - Segment.RESPONSE
 """The prompt's rows after the image, which tell heads that look at it from those that do not."""
+IMAGE = tokens(Segment.IMAGE)
 
 
 @final
@@ -68,6 +69,11 @@ class Clva(Method):
         if self.part == "cross" and self.rows == "text":
             raise ValueError("rows='text' is of the decoder: every row of a Q-Former is one of its queries")
 
+    @property
+    def needs_image(self) -> bool:
+        """Whether this acts on an image: yes."""
+        return True
+
     def refusal(self, model: Any) -> str | None:
         """Say that there is no image or no Q-Former, or that the layers do not suffice."""
         if not model.family.image_token:
@@ -119,6 +125,7 @@ class Reanchor(Intervention):
     part: str = "decoder"  # type: ignore[misc]
     text: bool = False
     queries: Any = Segment.USER | EMITTING
+    keys: Tokens = IMAGE
     site: ClassVar[str] = "pattern"
 
     def __call__(self, value: Scores, here: Here) -> Scores:
@@ -131,16 +138,20 @@ class Reanchor(Intervention):
             known["positive"] = self._anchors(value, here, image, known.setdefault("most", {}), most=True)
         if here.layer <= self.middle:
             return value
-        gain = 1 + self.positive * self._of(known["positive"], here) - self.negative * self._of(known["negative"], here)
-        changed = torch.where(image, value.float() * gain, value.float())
-        touched = (gain != 1).any(-1, keepdim=True) & self._rows(here, here.queries if here.roles else None)
+        gain, touched = here.once(self, make=lambda: self._gain(known, here))
+        changed = value.float() * gain
         total = changed.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
         return torch.where(touched, (changed / total).to(value.dtype), value)
+
+    def _gain(self, known: dict[str, Any], here: Here) -> tuple[Tensor, Tensor]:
+        """Return what the attention of every row to every key is multiplied by, and in which rows that is not always 1."""
+        gain = 1 + self.positive * self._of(known["positive"], here) - self.negative * self._of(known["negative"], here)
+        return gain, (gain != 1).any(-1, keepdim=True) & self._rows(here, here.queries if here.roles else None)
 
     def _image(self, value: Tensor, here: Here) -> Tensor:
         """Return which keys are image tokens; a Q-Former sees patches behind one class token."""
         if here.roles is not None:
-            return here.keys(Segment.IMAGE)
+            return here.keys(self.keys)
         return (torch.arange(value.shape[-1], device=value.device) > 0).view(1, 1, 1, -1)
 
     def _rows(self, here: Here, queries: Any) -> Tensor | bool:
@@ -152,12 +163,13 @@ class Reanchor(Intervention):
         """Return which keys are anchors of every row, and the rows' positions."""
         if "heads" not in fixed or here.roles is None:
             fixed["heads"] = self._group(share(value, image), here, most)
-        weights = fixed["heads"].float()[:, :, None, None]
-        seen = (value.float() * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True) * image
+            weights = fixed["heads"].float()[:, :, None, None]
+            fixed["weights"] = weights / weights.sum(1, keepdim=True)
+        seen = (value.float() * fixed["weights"]).sum(1, keepdim=True) * image
         count = image.sum(-1, keepdim=True).clamp_min(1)
-        mean = seen.sum(-1, keepdim=True) / count
-        deviation = (((seen - mean) * image).square().sum(-1, keepdim=True) / count).sqrt()
-        return {"mask": ((seen - mean) > self.tau * (deviation + 1e-9)) & image, "rows": here.rows}
+        away = (seen - seen.sum(-1, keepdim=True) / count) * image
+        deviation = torch.linalg.vector_norm(away, dim=-1, keepdim=True) / count.sqrt()
+        return {"mask": (away > self.tau * (deviation + 1e-9)) & image, "rows": here.rows}
 
     def _group(self, looks: Tensor, here: Here, most: bool) -> Tensor:
         """Return (batch, head): the heads that look at the image most, or least, over the prompt's rows behind it."""
@@ -172,6 +184,8 @@ class Reanchor(Intervention):
     def _of(self, anchors: dict[str, Tensor], here: Here) -> Tensor:
         """Return the anchors (batch, 1, query, key) of the rows that are here now."""
         mask, rows = anchors["mask"], anchors["rows"].to(here.rows.device)
+        if rows is here.rows and not self.text:
+            return mask.float()
         index = torch.searchsorted(rows, here.rows).clamp_max(len(rows) - 1).to(mask.device)
         index = index.expand(mask.shape[0], -1)
         if self.text and here.roles is not None and here.step == 0:

@@ -48,6 +48,11 @@ class Spear(Method):
     mode: Literal["signed", "abs"] = "signed"
     layers: tuple[int, ...] | None = None
 
+    @property
+    def needs_image(self) -> bool:
+        """Whether this acts on an image: yes."""
+        return True
+
     def refusal(self, model: Any) -> str | None:
         """Say that a language model has no image."""
         return None if model.family.image_token else "it moves attention to an image, and this is a language model"

@@ -15,7 +15,8 @@ from interp.testing import check_intervention
 
 USER, RESPONSE = Segment.USER, Segment.RESPONSE
 AFTER = USER | RESPONSE
-SOME, NONE = Heads(((0, 1), (1, 3))), Heads(())
+SOME = Heads(((0, 1), (1, 3)))
+NOWHERE = Segment.PAD  # a choice that may rightly take nothing
 
 
 def _vectors(model):
@@ -23,8 +24,8 @@ def _vectors(model):
 
 
 KINDS = {
-    "mask": lambda m: (MaskAttention(SINKS, AFTER), MaskAttention([], AFTER)),
-    "mask heads": lambda m: (MaskAttention(USER, EMITTING, heads=SOME), MaskAttention([], EMITTING, heads=SOME)),
+    "mask": lambda m: (MaskAttention(SINKS, AFTER), MaskAttention(NOWHERE, AFTER)),
+    "mask heads": lambda m: (MaskAttention(USER, EMITTING, heads=SOME), MaskAttention(NOWHERE, EMITTING, heads=SOME)),
     "scores": lambda m: (ScaleScores(USER, 2.0, AFTER), ScaleScores(USER, 1.0, AFTER)),
     "absolute scores": lambda m: (ScaleScores(0, 3.0, mode="abs"), ScaleScores(0, 1.0, mode="abs")),
     "pattern": lambda m: (
@@ -37,17 +38,17 @@ KINDS = {
     "redistribute": lambda m: (RedistributePattern(0, USER, 0.9), RedistributePattern(0, USER, 0.0)),
     "reweight": lambda m: (ReweightPattern(USER, 0, 0.1, 3.0, 0.01), ReweightPattern(USER, 0, 1.0, 1.0)),
     "raise": lambda m: (RaiseScores(0, 1.5, EMITTING), RaiseScores(0, 0.0, EMITTING)),
-    "zero values": lambda m: (ZeroValues(SINKS), ZeroValues([])),
-    "mean values": lambda m: (MeanValues(SINKS), MeanValues([])),
+    "zero values": lambda m: (ZeroValues(SINKS), ZeroValues(NOWHERE)),
+    "mean values": lambda m: (MeanValues(SINKS), MeanValues(NOWHERE)),
     "set values": lambda m: (SetValues(0, torch.ones(m.layers, m.kv_heads, m.head_dim)), None),
-    "ablate": lambda m: (AblateHeads(SOME), AblateHeads(NONE)),
-    "ablate to the mean": lambda m: (AblateHeads(SOME, mode="mean", at="response"), AblateHeads(NONE, mode="mean")),
-    "ablate by another": lambda m: (AblateHeads(SOME, mode="resample", seed=3), AblateHeads(NONE, mode="resample")),
+    "ablate": lambda m: (AblateHeads(SOME), None),
+    "ablate to the mean": lambda m: (AblateHeads(SOME, mode="mean", at="response"), None),
+    "ablate by another": lambda m: (AblateHeads(SOME, mode="resample", seed=3), None),
     "heads": lambda m: (ScaleHeads(SOME, 3.0), ScaleHeads(SOME, 1.0)),
     "queries": lambda m: (ScaleQueries(((2.0,) * m.heads,) * m.layers), ScaleQueries(((1.0,) * m.heads,) * m.layers)),
-    "dims": lambda m: (SetDims(SINKS, (0, 3)), SetDims([], (0, 3))),
-    "dims to the mean": lambda m: (SetDims(0, (0, 3), "mean", layers=(0,)), SetDims([], (0, 3), "mean")),
-    "dims to a value": lambda m: (SetDims(AFTER, (1,), "value", (5.0,)), SetDims([], (1,), "value", (5.0,))),
+    "dims": lambda m: (SetDims(SINKS, (0, 3)), SetDims(NOWHERE, (0, 3))),
+    "dims to the mean": lambda m: (SetDims(0, (0, 3), "mean", layers=(0,)), SetDims(NOWHERE, (0, 3), "mean")),
+    "dims to a value": lambda m: (SetDims(AFTER, (1,), "value", (5.0,)), SetDims(NOWHERE, (1,), "value", (5.0,))),
     "vector": lambda m: (AddVector(_vectors(m), 2.0, AFTER), AddVector(_vectors(m), 0.0, AFTER)),
     "project": lambda m: (ProjectOut(_vectors(m)[None], queries=AFTER), None),
 }
