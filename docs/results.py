@@ -1,6 +1,7 @@
 """Measure what the papers claim on the embedded model, and write docs/results.md. Run: python docs/results.py [--n 60] [--seed 0]."""
 
 import argparse
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +44,9 @@ INVITING = """On scenes that invite an invention: the partner that one of their 
 
 """
 METHODS = """On scenes that invite an invention. The first row is greedy decoding itself; the others are paired differences with
-95 % bootstrap intervals. Heads are the six most sensitive ones of the section before. What the methods cost is measured
-by `benchmarks/decoding.py`.
+95 % bootstrap intervals. Heads are the six most sensitive ones of the section before. tokens/s are
+relative to greedy decoding: replies of 48 tokens to one prompt, one thread, processor time, the methods taking turns, median
+and quartiles of 7 rounds; SPEAR and VAF-Fixed find the sinks within them. `benchmarks/decoding.py` compares with the untouched model, and at other sizes.
 
 """
 
@@ -76,7 +78,9 @@ def labelled(model: Model, scene: Scene, reply: Reply) -> Captioned:
     """Mark the first token of every mention in a caption as hallucinated or correct."""
     named = [(m.start, m.end, m.name not in scene.present) for m in mentions(reply.text)]
     marked = token_labels(reply, named, model.tokenizer)
-    return Captioned(scene, model.prepare(scene.image, CAPTION).with_response(reply), reply, marked.hallucinated, marked.correct)
+    return Captioned(
+        scene, model.prepare(scene.image, CAPTION).with_response(reply), reply, marked.hallucinated, marked.correct
+    )
 
 
 def markdown(table: pd.DataFrame, digits: int = 3) -> str:
@@ -239,8 +243,8 @@ def answers(model: Model, about: Sequence[Scene], *changes: object) -> list[floa
 
 
 def methods_section(model: Model, about: Sequence[Scene], methods: dict[str, Callable[[], object]]) -> str:
-    """Every method against greedy on the same scenes: paired differences with 95 % bootstrap intervals, and cost."""
-    lines, base = [], {}
+    """Every method against greedy on the same scenes: paired differences with 95 % bootstrap intervals, and speed."""
+    lines, base, ran = [], {}, {}
     for name, make in {"greedy": None, **methods}.items():
         changes = () if make is None else (make(),)
         try:
@@ -250,6 +254,7 @@ def methods_section(model: Model, about: Sequence[Scene], methods: dict[str, Cal
             empty = dict.fromkeys(("CHAIR_s", "CHAIR_i", "recall"), "")
             lines.append({"method": name, "yes/no": f"not run: {error}"[:90], **empty})
             continue
+        ran[name] = changes
         wrong = [invented(r.text, s) for r, s in zip(replies, about, strict=True)]
         per = {
             "yes/no": right,
@@ -266,7 +271,26 @@ def methods_section(model: Model, about: Sequence[Scene], methods: dict[str, Cal
             for k, v in per.items()
         }
         lines.append({"method": name, **shown})
-    return markdown(pd.DataFrame(lines))
+    fast = speeds(model, model.prepare(about[0].image, CAPTION), ran)
+    return markdown(pd.DataFrame([{**line, "tokens/s": fast.get(line["method"], "")} for line in lines]))
+
+
+def speeds(
+    model: Model, prompt: Prompt, changes: dict[str, tuple[object, ...]], rounds: int = 7, new: int = 48
+) -> dict[str, str]:
+    """Return tokens per second relative to greedy decoding: median and quartiles over rounds in which all take turns, of processor time."""
+    times: dict[str, list[float]] = {n: [] for n in changes}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for index in range(rounds + 1):
+        for name, edits in changes.items():
+            begin = time.process_time()
+            interp.generate(model, prompt, *edits, max_new_tokens=new, min_new_tokens=new)
+            times[name] += [time.process_time() - begin] * (index > 0)  # the first round warms up
+    torch.set_num_threads(threads)
+    ratios = {n: np.divide(times["greedy"], t) for n, t in times.items()}
+    quartiles = {n: np.quantile(r, [0.25, 0.5, 0.75]) for n, r in ratios.items()}
+    return {n: f"{middle:.2f} [{low:.2f}, {high:.2f}]" for n, (low, middle, high) in quartiles.items()}
 
 
 def chosen_methods(ranked: Heads) -> dict[str, Callable[[], object]]:
