@@ -137,12 +137,12 @@ class _Keeper(LogitsProcessor):
 def two_passes():
     """Return the function that decodes with two whole passes a token and compares every score with the method's own."""
 
-    def check(model, prompt, method, streams, combine, new=6):
+    def check(model, prompt, method, streams, combine, new=6, beside=()):
         keeper = _Keeper()
         kept = keeper.kept
         banned = sorted({*_special(model), *end_tokens(model)})  # a placeholder in a reply would ask for an image
         reply = interp.generate(
-            model, prompt, method, keeper, max_new_tokens=new, min_new_tokens=new, suppress_tokens=banned
+            model, prompt, *beside, method, keeper, max_new_tokens=new, min_new_tokens=new, suppress_tokens=banned
         )
         ids = []
         for step, got in enumerate(kept):
