@@ -45,9 +45,10 @@ class Imccd(Method):
         variant: `paper` carries the mean value vector, `release` one number a head, the mean over the image tokens and the
             dimensions of the head.
 
-    References: IMCCD (2025, arXiv 2501.01926), and its released code: alpha 3, beta 0.2. Differs: the mean score is a row's own, where the
-    code takes one over all rows that run at once, so that cached decoding and one pass agree; the prefix up to the image is read
-    again instead of shared; greedy decoding too.
+    References: Li et al., IMCCD (2025, arXiv 2501.01926), and its released code: alpha 3, beta 0.2. Differs: that the paper's
+    masked values become the mean vector is this project's reading; the mean score is a row's own, where the code takes one over
+    all rows that run at once, so that cached decoding and one pass agree; the prefix up to the image is read again instead of
+    shared; greedy decoding too.
     """
 
     alpha: float = 3.0

@@ -31,16 +31,16 @@ class Sid(Method):
         alpha: how far the two streams are set apart; 0 is neutral together with `beta=0`.
         beta: the least share of the likeliest token's probability that makes a token plausible.
         rank: how many image tokens are left; by default 100 of 576, as published, of as many as the prompt has.
-        layer: the first layer in which the others are hidden.
+        layer: the first layer in which the others are hidden; by default 2 of 32, as published, scaled to the model's depth.
 
     References: Huo et al., SID (ICLR 2025), and the mask of its released code. Differs: greedy decoding too, where the code changes
-    only sampling; a published number of tokens becomes a share of the image.
+    only sampling; published numbers become shares of the image and of the depth.
     """
 
     alpha: float = 1.0
     beta: float = 0.1
     rank: int | None = None
-    layer: int = 2
+    layer: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse settings without a meaning.
@@ -49,7 +49,7 @@ class Sid(Method):
             ValueError: a negative alpha, beta outside [0, 1], a rank below 1, or a first layer with none before it.
         """
         check_strength(self.alpha, self.beta)
-        if (self.rank is not None and self.rank < 1) or self.layer < 1:
+        if any(x is not None and x < 1 for x in (self.rank, self.layer)):
             raise ValueError(f"rank and layer are at least 1, got {self.rank} and {self.layer}")
 
     @property
@@ -61,8 +61,8 @@ class Sid(Method):
         """Say that there is no image, or no layer to hide it in."""
         if not model.family.image_token:
             return "it hides image tokens, and this is a language model"
-        if self.layer >= model.layers:
-            return f"layer={self.layer} hides nothing: it has layers 0..{model.layers - 1}; give one of 1..{model.layers - 1}"
+        if self._first(model) >= model.layers:
+            return f"layer={self._first(model)} hides nothing: it has layers 0..{model.layers - 1}; give one of 1..{model.layers - 1}"
         return None
 
     def misfit(self, options: Mapping[str, Any]) -> str | None:
@@ -85,8 +85,12 @@ class Sid(Method):
             raise ValueError(
                 f"{self} leaves {self.rank} image tokens, and a prompt has only {fewest}, so nothing would be hidden; give a smaller rank"
             )
-        chosen, hidden = RankImage(self.rank, (self.layer - 1,)), HideImage(tuple(range(self.layer, model.layers)))
+        first = self._first(model)
+        chosen, hidden = RankImage(self.rank, (first - 1,)), HideImage(tuple(range(first, model.layers)))
         return Contrast(lambda p: p, self.alpha, self.beta, (chosen, hidden)).rules(model, prompts)
+
+    def _first(self, model: Any) -> int:
+        return max(1, round(2 * model.layers / 32)) if self.layer is None else self.layer
 
 
 def left(count: int, rank: int | None) -> int:

@@ -59,7 +59,8 @@ def test_the_default_leaves_a_sixth_of_the_image(model_of, picture):
 def test_nothing_to_hide_is_refused(model_of, picture):
     model = model_of("llava")
     prompt = model.prepare(picture(), "What is there?")
-    assert "layer=2 hides nothing: it has layers 0..1; give one of 1..1" in Sid().refusal(model)
+    assert "layer=2 hides nothing: it has layers 0..1; give one of 1..1" in Sid(layer=2).refusal(model)
+    assert Sid().refusal(model) is None
     with pytest.raises(
         ValueError, match="leaves 16 image tokens, and a prompt has only 16, so nothing would be hidden"
     ):
