@@ -1,0 +1,55 @@
+"""Questions in MME's form about drawn scenes: one that is true of the scene, and its contrary."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from interp.benchmark import Sample
+from interp.world import Scene
+from interp.world.objects import COLOURS, PLURALS
+from interp.world.questions import View, existence_text, view
+from interp.world.text import NUMBERS, region
+
+PLACES = (
+    *("at the top left", "at the top", "at the top right", "on the left", "in the center", "on the right"),
+    *("at the bottom left", "at the bottom", "at the bottom right"),
+)
+"""What `region` returns."""
+
+
+def questions(about: Sequence[Scene], seed: int) -> list[Sample]:
+    """Return two questions for every scene and task that it allows: the answer to one is yes, to the other no."""
+    found = []
+    for i, scene in enumerate(about):
+        generator = np.random.default_rng((seed, i))
+        for task, true, false in _pairs(generator, view(scene.place, scene.objects)):
+            for text, answer in ((true, "yes"), (false, "no")):
+                found.append(Sample(f"{task}/{i}/{answer}", text, f"{i}", {"answer": answer}, task, f"{i}"))
+    return found
+
+
+def _pairs(generator: np.random.Generator, seen: View) -> Iterator[tuple[str, str, str]]:
+    """Go through tasks with a question to be answered yes and one to be answered no."""
+
+    def other(options: Sequence[str], than: str) -> str:
+        left = [o for o in options if o != than]
+        return left[int(generator.integers(len(left)))]
+
+    if seen.groups and seen.absent:
+        there = seen.groups[int(generator.integers(len(seen.groups)))]
+        yield "existence", existence_text(there.name), existence_text(other(seen.absent, there.name))
+        number = NUMBERS[there.count]
+        wrong = other(NUMBERS[1:4], number)
+        yield "count", *(_counted(n, there.name) for n in (number, wrong))
+    if seen.singles:
+        thing = seen.singles[int(generator.integers(len(seen.singles)))]
+        place = region(thing)
+        yield "position", *(f"Is the {thing.name} {p}?" for p in (place, other(PLACES, place)))
+        colours = (thing.colour, other(tuple(COLOURS), thing.colour))
+        yield "color", *(f"Is the {thing.name} {c}?" for c in colours)
+
+
+def _counted(number: str, name: str) -> str:
+    return (
+        f"Is there one {name} in the image?" if number == "one" else f"Are there {number} {PLURALS[name]} in the image?"
+    )

@@ -1,0 +1,175 @@
+"""MME: two questions about every image, one to be answered yes and one no."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final, final
+
+import numpy as np
+
+from interp.bench._drawn import drawn
+from interp.bench._files import Loaded, checked, image_in
+from interp.bench._mme_scenes import questions
+from interp.bench.parsers import parser, strict
+from interp.benchmark import Benchmark, Counts, Reading, Sample, ratio
+from interp.catalogue import nearest
+
+HALLUCINATION: Final = ("existence", "count", "position", "color")
+PERCEPTION: Final = (*HALLUCINATION, "posters", "celebrity", "scene", "landmark", "artwork", "OCR")
+COGNITION: Final = ("commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning")
+TASKS: Final = (*PERCEPTION, *COGNITION)
+SUMS: Final = {"hallucination": HALLUCINATION, "perception": PERCEPTION, "cognition": COGNITION}
+PICTURES: Final = (".jpg", ".jpeg", ".png")
+
+
+@final
+@dataclass(frozen=True)
+class Mme(Benchmark):
+    """Yes-or-no questions of fourteen tasks, each a part; a question and its contrary about every image.
+
+    Scores of a task: `accuracy` the share of right answers, `accuracy_plus` the share of images with both questions right, both in
+    [0, 1], `score` 100 times their sum, in [0, 200], and `invalid` the share whose first word is neither yes nor no. The total has
+    the sums of scores over the tasks asked, and over `hallucination` (existence, count, position, color; to 800), `perception` (ten
+    tasks; to 2000) and `cognition` (four; to 800), not a number where a task of theirs was not asked.
+
+    Args:
+        data: `scenes`, questions from what is true of drawn scenes (existence, count, position, color); or the official folder,
+            with a folder for every task.
+        tasks: which tasks; by default all that the data have.
+        n: how many scenes.
+        split: which scenes (`test`, `counter_prior`).
+        seed: which of them.
+        parser: how replies are read, see `interp.bench.parsers`; `mme` is the official rule of four characters.
+        strict_files: whether a line that cannot be used is an error; otherwise it is left out with a warning.
+        longest: the longest reply, in new tokens.
+
+    References: Fu et al., MME: A Comprehensive Evaluation Benchmark for Multimodal Large Language Models (2023). Differs: no.
+    """
+
+    data: str = "scenes"
+    tasks: tuple[str, ...] = ()
+    n: int = 100
+    split: str = "test"
+    seed: int = 0
+    parser: str = "mme"
+    strict_files: bool = False
+    longest: int = 16
+
+    headline: ClassVar[tuple[str, ...]] = ("score", "accuracy", "accuracy_plus", "invalid")
+    lower_is_better: ClassVar[frozenset[str]] = frozenset({"invalid"})
+
+    def __post_init__(self) -> None:
+        """Refuse settings that are not known.
+
+        Raises:
+            ValueError: an unknown parser or task.
+        """
+        parser(self.parser)
+        known = HALLUCINATION if self.data == "scenes" else TASKS
+        for task in self.tasks:
+            if task not in known:
+                raise ValueError(f"no task {task!r}{nearest(task, known)}; tasks: {', '.join(known)}")
+
+    def samples(self) -> Sequence[Sample]:
+        """Return the questions, task by task, two for every image.
+
+        Raises:
+            FileNotFoundError: the folder of a task is not there.
+            ValueError: nothing can be used.
+        """
+        if self.data == "scenes":
+            asked = questions(drawn(self.split, self.n, self.seed), self.seed)
+            return [s for task in self.tasks or HALLUCINATION for s in asked if s.part == task]
+        return checked(self._loaded(), strict=self.strict_files)
+
+    def problems(self) -> Sequence[str]:
+        """Return the lines that could not be used."""
+        return () if self.data == "scenes" else self._loaded().problems
+
+    def _loaded(self) -> Loaded:
+        root = Path(self.data)
+        tasks = self.tasks or tuple(t for t in TASKS if (root / t).is_dir())
+        if not tasks:
+            there = ", ".join(sorted(p.name for p in root.iterdir())[:10] if root.is_dir() else ()) or "nothing"
+            raise FileNotFoundError(
+                f"no task of MME in {root}, which holds {there}; the folders are called {', '.join(TASKS)}"
+            )
+        loaded = [read_task(root / task, task) for task in tasks]
+        return Loaded(tuple(s for x in loaded for s in x.samples), tuple(p for x in loaded for p in x.problems))
+
+    def image(self, sample: Sample) -> Any:
+        """Return the image, or the scene drawn."""
+        if self.data == "scenes":
+            return drawn(self.split, self.n, self.seed)[int(sample.image)].image
+        return image_in(_pictures(Path(self.data, sample.part)), sample.image)
+
+    def read(self, reply: str, sample: Sample) -> Reading:
+        """Return what is said as the parser reads it, and whether the first word is yes or no."""
+        return {"said": parser(self.parser)(reply, sample.truth["answer"]), "valid": bool(strict(reply))}
+
+    def count(self, group: Sequence[tuple[Sample, Reading]]) -> dict[str, float]:
+        """Return questions, right answers, invalid replies, images, and images with both questions right."""
+        right = [r["said"] == s.truth["answer"] for s, r in group]
+        return {
+            "questions": float(len(right)),
+            "right": float(sum(right)),
+            "invalid": float(sum(not r["valid"] for _, r in group)),
+            "images": 1.0,
+            "both": float(len(right) == 2 and all(right)),
+        }
+
+    def scores(self, counts: Counts) -> dict[str, np.ndarray]:
+        """Return accuracy, accuracy_plus, their sum times 100, and the share of invalid replies."""
+        accuracy, plus = ratio(counts["right"], counts["questions"]), ratio(counts["both"], counts["images"])
+        return {
+            "accuracy": accuracy,
+            "accuracy_plus": plus,
+            "score": np.asarray(100 * (accuracy + plus)),
+            "invalid": ratio(counts["invalid"], counts["questions"]),
+        }
+
+    def total(self, parts: Mapping[str, Counts]) -> Counts:
+        """Return the sums of scores, and the plain means of everything else."""
+        names = ("accuracy", "accuracy_plus", "invalid")
+        means = {n: np.asarray(np.mean([p[n] for p in parts.values()], axis=0)) for n in names}
+        scores = {task: p["score"] for task, p in parts.items()}
+        lacking = np.full_like(next(iter(scores.values())), np.nan)
+        sums = {n: np.asarray(np.sum([scores.get(t, lacking) for t in tasks], axis=0)) for n, tasks in SUMS.items()}
+        return {"score": np.asarray(np.sum(list(scores.values()), axis=0)), **means, **sums}
+
+    def outcome(self, sample: Sample, reading: Reading) -> dict[str, bool | float]:
+        """Return whether the answer is right."""
+        return {"right": reading["said"] == sample.truth["answer"]}
+
+
+def read_task(folder: Path, task: str) -> Loaded:
+    """Return the questions of one task of the official folder.
+
+    Beside every image, or in `questions_answers_YN` with the images in `images`, lies a text of its name: a question, a tab and Yes or
+    No on every line.
+
+    Raises:
+        FileNotFoundError: the folder is not there; says what lies near its name.
+    """
+    if not folder.is_dir():
+        there = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        raise FileNotFoundError(f"no folder {folder}{nearest(folder.name, there)}")
+    apart = folder / "questions_answers_YN"
+    pictures = {p.stem: p.name for p in _pictures(folder).iterdir() if p.suffix.lower() in PICTURES}
+    samples, problems = [], []
+    for path in sorted((apart if apart.is_dir() else folder).glob("*.txt")):
+        image = pictures.get(path.stem, f"{path.stem}.jpg")
+        for i, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+            question, tab, answer = line.rpartition("\t")
+            truth = answer.strip().lower()
+            if tab and truth in ("yes", "no"):
+                samples.append(
+                    Sample(f"{task}/{path.stem}/{i}", question.strip(), image, {"answer": truth}, task, path.stem)
+                )
+            elif line.strip():
+                problems.append(f"{path}, line {i}: a question, a tab and Yes or No were expected, got {line[:60]!r}")
+    return Loaded(tuple(samples), tuple(problems))
+
+
+def _pictures(folder: Path) -> Path:
+    return folder / "images" if (folder / "images").is_dir() else folder

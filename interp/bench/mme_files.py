@@ -1,0 +1,70 @@
+"""MME's result files: one for every task, a line for every question with image, question, answer and reply."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from interp.benchmark import Sample
+from interp.storage import write_text
+
+Answered = tuple[Sample, str]
+"""A question and a reply."""
+
+
+def write_results(folder: str | Path, answered: Iterable[Answered]) -> list[Path]:
+    """Write replies as the official calculation reads them: a file for every task, two lines in a row for every image.
+
+    Tabs and line breaks in questions and replies become blanks.
+
+    Raises:
+        ValueError: an image without exactly two questions.
+    """
+    tasks: dict[str, dict[str, list[Answered]]] = {}
+    for sample, reply in answered:
+        tasks.setdefault(sample.part, {}).setdefault(sample.group, []).append((sample, reply))
+    for task, images in tasks.items():
+        for group, both in images.items():
+            if len(both) != 2:
+                raise ValueError(f"{task}, image {group}: two questions an image were expected, got {len(both)}")
+    return [
+        write_text(Path(folder, f"{task}.txt"), "".join(_line(*one) for both in images.values() for one in both))
+        for task, images in tasks.items()
+    ]
+
+
+def _line(sample: Sample, reply: str) -> str:
+    answer = sample.truth["answer"].capitalize()
+    fields = (sample.image or sample.group, sample.question, answer, reply)
+    return "\t".join(" ".join(f.split()) if i != 3 else _flat(f) for i, f in enumerate(fields)) + "\n"
+
+
+def _flat(reply: str) -> str:
+    """Return a reply on one line; blanks at its start stay, because the rule of four characters sees them."""
+    return reply.replace("\t", " ").replace("\r", " ").replace("\n", " ")
+
+
+def read_results(path: str | Path) -> list[Answered]:
+    """Return the questions and replies of one official result file; its name is the task, two lines in a row are an image.
+
+    A line without four fields parted by tabs, or with another answer than Yes or No, counts as half an image without a question, as in
+    the official calculation; an image of two such lines is lost here, which there still counts.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: lines that do not come in pairs.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if len(lines) % 2:
+        raise ValueError(
+            f"{path} has {len(lines)} lines: two for every image were expected; the last is {lines[-1][:60]!r}"
+        )
+    found = []
+    for i, line in enumerate(lines):
+        fields = line.split("\t")
+        if len(fields) == 4 and fields[2].strip().lower() in ("yes", "no"):
+            image, question, answer, reply = fields
+            truth = {"answer": answer.strip().lower()}
+            found.append((Sample(f"{path.stem}/{i}", question, image, truth, path.stem, f"{i // 2}"), reply))
+    return found
