@@ -85,7 +85,11 @@ def test_what_holds_no_tensor_survives_being_written_down(model_of, name):
 def test_no_kind_is_left_out(model_of):
     tried = {type(c).__name__ for make in KINDS.values() for c in make(model_of("llava")) if c is not None}
     ours = {n for n, k in kinds().items() if k.__module__.startswith("interp.interventions")}
-    assert ours - tried == {"Apply", "ReplaceFrom"}
+    assert ours - tried == {
+        "Apply",
+        "CorrectLogits",
+        "ReplaceFrom",
+    }  # tried on their own, and with the methods that use them
 
 
 def test_selections_of_the_end_follow_the_end(model_of):
