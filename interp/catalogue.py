@@ -32,14 +32,15 @@ def made(what: str, known: Mapping[str, type[T]], name: str, settings: Mapping[s
     plain = name.lower().replace("-", "").replace("_", "")
     if plain not in known:
         raise ValueError(f"no {what} {name!r}{nearest(plain, known)}; {what}s: {', '.join(sorted(known))}")
-    allowed = [f.name for f in fields(known[plain])]  # type: ignore[arg-type]
+    kinds = {f.name: f.type for f in fields(known[plain])}  # type: ignore[arg-type]
+    allowed = list(kinds)
     for setting in settings:
         if setting not in allowed:
             raise ValueError(
                 f"{name} has no setting {setting!r}{nearest(setting, allowed)}; settings: {', '.join(allowed)}"
             )
     try:
-        return known[plain](**{n: _tuples(v) for n, v in settings.items()})
+        return known[plain](**{n: _settled(v, kinds[n]) for n, v in settings.items()})
     except TypeError as error:
         raise ValueError(f"{name} needs another setting: {error}; settings: {', '.join(allowed)}") from error
 
@@ -92,6 +93,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return " (do you mean ...?)" where something known is near, else nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (do you mean {close[0]}?)" if close else ""
+
+
+def _settled(value: Any, kind: Any) -> Any:
+    """Return a setting as the thing has it: whole numbers as floats where it wants floats, lists as tuples."""
+    return float(value) if kind is float and type(value) is int else _tuples(value)
 
 
 def _tuples(value: Any) -> Any:

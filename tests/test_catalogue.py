@@ -35,6 +35,10 @@ def test_methods_are_spoken_together() -> None:
     assert method("spear:enhance=1e+1+locore") == Together((Spear(enhance=10.0), Locore()))
 
 
+def test_whole_numbers_become_floats_where_floats_are_wanted() -> None:
+    assert repr(method("spear:enhance=2").settings()["enhance"]) == "2.0"
+
+
 def test_a_setting_without_a_value_is_refused() -> None:
     with pytest.raises(ValueError, match="a setting is written NAME=VALUE, got 'enhance' in 'vaf:enhance'"):
         method("vaf:enhance")

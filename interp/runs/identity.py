@@ -110,17 +110,16 @@ def plain(value: Any, what: str) -> Any:  # noqa: PLR0911  # one line a kind
         TypeError: it cannot, such as a function; names what it is a part of.
     """
     if value is None or isinstance(value, (bool, int, float, str)):
-        return value
+        return int(value) if isinstance(value, float) and value.is_integer() else value  # 2.0 and 2 are one setting
     if isinstance(value, Enum):
         return value.name
     if isinstance(value, (Path, torch.dtype, torch.device)):
         return str(value)
     if isinstance(value, Mapping):
         return {str(n): plain(v, what) for n, v in value.items()}
-    if isinstance(value, (set, frozenset)):
-        return sorted((plain(v, what) for v in value), key=json.dumps)
-    if isinstance(value, (list, tuple)):
-        return [plain(v, what) for v in value]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        listed = [plain(v, what) for v in value]
+        return listed if isinstance(value, (list, tuple)) else sorted(listed, key=json.dumps)
     if isinstance(value, Tensor):
         return {"shape": list(value.shape), "sha256": _hash(_bytes(value))}
     if isinstance(value, Intervention):

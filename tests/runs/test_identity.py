@@ -43,6 +43,7 @@ def test_another_setting_is_another_run(asked, letters) -> None:
 
 def test_the_same_samples_are_the_same_run_however_they_came_about(asked, letters) -> None:
     assert name(asked(letters(n=9))) == name(asked(limit=9))
+    assert name(asked(options={"temperature": 2})) == name(asked(options={"temperature": 2.0}))
 
 
 def test_how_replies_are_read_makes_no_other_run(asked, letters) -> None:
