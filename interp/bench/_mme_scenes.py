@@ -8,7 +8,7 @@ from interp.benchmark import Sample
 from interp.world import Scene
 from interp.world.objects import COLOURS, PLURALS
 from interp.world.questions import View, existence_text, view
-from interp.world.text import NUMBERS, region
+from interp.world.text import NUMBERS, coloured, region, with_article
 
 PLACES = (
     *("at the top left", "at the top", "at the top right", "on the left", "in the center", "on the right"),
@@ -40,13 +40,13 @@ def _pairs(generator: np.random.Generator, seen: View) -> Iterator[tuple[str, st
         yield "existence", existence_text(there.name), existence_text(other(seen.absent, there.name))
         number = NUMBERS[there.count]
         wrong = other(NUMBERS[1:4], number)
-        yield "count", *(_counted(n, there.name) for n in (number, wrong))
+        yield "count", _counted(number, there.name), _counted(wrong, there.name)
     if seen.singles:
         thing = seen.singles[int(generator.integers(len(seen.singles)))]
-        place = region(thing)
-        yield "position", *(f"Is the {thing.name} {p}?" for p in (place, other(PLACES, place)))
-        colours = (thing.colour, other(tuple(COLOURS), thing.colour))
-        yield "color", *(f"Is the {thing.name} {c}?" for c in colours)
+        place, colour = region(thing), other(tuple(COLOURS), thing.colour)
+        there_is = f"Is there {with_article(thing.name)}"
+        yield "position", f"{there_is} {place}?", f"{there_is} {other(PLACES, place)}?"
+        yield "color", f"Is there {coloured(thing)} in the image?", existence_text(f"{colour} {thing.name}")
 
 
 def _counted(number: str, name: str) -> str:

@@ -7,7 +7,7 @@ from interp.bench.mme_files import read_results, write_results
 from interp.benchmark import Sample, named, scored
 from interp.world import scenes
 from interp.world.questions import view
-from interp.world.text import NUMBERS, region
+from interp.world.text import NUMBERS, coloured, region, with_article
 
 
 def two(image, task="count"):
@@ -57,15 +57,13 @@ def test_questions_about_scenes_come_in_pairs_and_are_true():
         assert yes.question != no.question
         seen = view(about[int(yes.image)].place, about[int(yes.image)].objects)
         true = {
-            "existence": [
-                f"Is there {'an' if g.name[0] in 'aeiou' else 'a'} {g.name} in the image?" for g in seen.groups
-            ],
+            "existence": [f"Is there {with_article(g.name)} in the image?" for g in seen.groups],
             "count": [
                 f"Are there {NUMBERS[g.count]} " if g.count > 1 else f"Is there one {g.name} in the image?"
                 for g in seen.groups
             ],
-            "position": [f"Is the {o.name} {region(o)}?" for o in seen.singles],
-            "color": [f"Is the {o.name} {o.colour}?" for o in seen.singles],
+            "position": [f"Is there {with_article(o.name)} {region(o)}?" for o in seen.singles],
+            "color": [f"Is there {coloured(o)} in the image?" for o in seen.singles],
         }[yes.part]
         assert any(yes.question.startswith(t) for t in true)
         assert not any(no.question.startswith(t) for t in true if yes.part != "count")
