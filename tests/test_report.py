@@ -223,6 +223,17 @@ def test_the_pictures_lie_beside_the_page(report) -> None:
     assert {p.suffix for p in report[0].iterdir()} == {".png", ".html", ".json"}
 
 
+def test_the_reply_shown_has_a_page_of_its_own(report, found) -> None:
+    assert 'href="reply.html"' in (report[0] / "index.html").read_text(encoding="utf-8")
+    text = (report[0] / "reply.html").read_text(encoding="utf-8")
+    assert "interp demo --n 3" in text
+    names = [r.variant.name for r in found.compared.readings]
+    assert names == ["as it is", *(o.treatment.name for o in found.outcomes[1:])]
+    said = [r.reply.text for r in found.compared.readings]
+    index = found.questions.about.index(found.shown.scene)
+    assert said == [o.replies[index].text for o in found.outcomes]
+
+
 def test_the_summary_is_the_numbers(report, found) -> None:
     facts = json.loads((report[0] / "summary.json").read_text(encoding="utf-8"))
     assert facts == json.loads(json.dumps(report[1]))

@@ -18,7 +18,9 @@ interp demo --out /tmp/report --n 20 --seed 1
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for index.html, summary.json and the pictures.")] = Path("report"),
+    out: Annotated[Path, typer.Option(help="Folder for index.html, reply.html, summary.json and the pictures.")] = Path(
+        "report"
+    ),
     n: Annotated[int, typer.Option(min=1, help="Held-out scenes to ask about.")] = 60,
     seed: Annotated[int, typer.Option(min=0, help="Of the scenes.")] = 0,
     json: inputs.AsJson = False,

@@ -57,7 +57,9 @@ def report(
     with waiting("generating the replies and looking into them"):
         found = compare(loaded, prompt, variants, image=image, scene=scene, response=response, longest=max_new_tokens)
     write_comparison(found, out, command=f"interp report {image} {question!r}{_told(method, changes, response)}")
-    rows = [(r.variant.name, r.text, *_counts(named)) for r, named in zip(found.readings, found.labels, strict=True)]
+    rows = [
+        (r.variant.name, r.reply.text, *_counts(named)) for r, named in zip(found.readings, found.labels, strict=True)
+    ]
     heads = ("model", "reply", "there", "invented")
     if json:
         as_json({"file": str(out), "replies": [dict(zip(heads, row, strict=True)) for row in rows]})

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from interp.report.comparison import Comparison, compare
-from interp.report.page import page
+from interp.report.page import REPLY, page
 from interp.report.pictures import pictures
 from interp.report.reading import Reading, Variant
 from interp.report.study import Study, study, units
@@ -44,7 +44,7 @@ def write_comparison(found: Comparison, out: Path, *, command: str) -> None:
 
 
 def write(found: Study, out: Path, *, command: str, seconds: float) -> dict[str, Any]:
-    """Write `index.html`, `summary.json` and the pictures into a folder, and return the summary.
+    """Write `index.html`, the page about one reply, `summary.json` and the pictures into a folder, and return the summary.
 
     Args:
         found: the study.
@@ -62,4 +62,5 @@ def write(found: Study, out: Path, *, command: str, seconds: float) -> dict[str,
         write_atomically(out / f"{picture.name}.png", lambda name, content=content: Path(name).write_bytes(content))
     write_text(out / "summary.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     write_text(out / "index.html", page(found, drawn, facts))
+    write_text(out / REPLY, token_page(found.compared, command=command))
     return facts

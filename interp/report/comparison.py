@@ -64,6 +64,6 @@ def compare(
     readings = (first, *(read(model, prompt, v, longest=longest) for v in variants))
     ids, sinks = first.prompt.response_ids, first.sinks.positions
     again = tuple(forced(model, resolved(model, [prompt], r.variant.changes), ids, sinks) for r in readings)
-    named = tuple(labels(r.words, r.text, prompt.text, scene) for r in readings)
+    named = tuple(labels(r.reply, model.tokenizer, scene) for r in readings)
     truth = "" if scene is None else scene.captions["detailed"]
     return Comparison(repr(model), prompt, image, readings, again, named, truth)

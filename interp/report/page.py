@@ -15,6 +15,8 @@ from interp.report.summary import Table, share, tables
 from interp.world import Scene, mentions
 
 TITLE = "Inside a small vision-language model"
+REPLY = "reply.html"
+"""The file beside the page that shows one reply token by token."""
 
 
 def page(study: Study, pictures: Mapping[str, Picture], facts: Mapping[str, Any]) -> str:
@@ -134,7 +136,8 @@ def _reply_text(study: Study) -> str:
     return (
         f"Asked for a description, the model says: “{marked(reply, shown.scene)}” One pass over the question and this "
         "reply, forward and backward, gives the attention of every layer, its gradient and the residual stream. "
-        f"The pictures are about {chosen} (token {shown.at} of the reply)."
+        f"The pictures are about {chosen} (token {shown.at} of the reply). "
+        f'<a href="{REPLY}">Every other token of it, by layer and head, and under the changes of part 4</a>.'
     )
 
 

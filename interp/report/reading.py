@@ -1,7 +1,7 @@
 """Readings: replies to one question under several changes, each looked into in one pass."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, final
 
 import torch
@@ -19,7 +19,7 @@ from interp.generation import generate
 from interp.method import Resolved, resolved
 from interp.model import Model
 from interp.passes import capture, measure
-from interp.prompt import Prompt
+from interp.prompt import Prompt, Reply
 
 MOST: Final = 24 * 2**20
 """Entries of attention and saliency that a page may hold; above it only the mean over heads is kept."""
@@ -38,6 +38,15 @@ class Variant:
     name: str
     changes: tuple[Any, ...] = ()
 
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Every change with those of its settings that are not the default ones."""
+        given = [
+            (c, [(f.name, getattr(c, f.name)) for f in fields(c) if getattr(c, f.name) != f.default])
+            for c in self.changes
+        ]
+        return tuple(f"{type(c).__name__}({', '.join(f'{n}={v}' for n, v in settings)})" for c, settings in given)
+
 
 AS_IT_IS: Final = Variant("as it is")
 
@@ -50,8 +59,7 @@ class Reading:
     Args:
         variant: what was changed.
         prompt: the question with the reply.
-        text: the reply.
-        logprobs: the natural log-probability of every token of the reply.
+        reply: the reply.
         attention: what the row that predicts each token of the reply attends to; the head axis has one entry where heads were
             averaged.
         saliency: |A ⊙ ∂loss/∂A| there, in nats; None where the model does not allow it.
@@ -64,8 +72,7 @@ class Reading:
 
     variant: Variant
     prompt: Prompt = field(repr=False)
-    text: str
-    logprobs: tuple[float, ...] = field(repr=False)
+    reply: Reply
     attention: Float[Tensor, "layer head query key"] = field(repr=False)
     saliency: Float[Tensor, "layer head query key"] | None = field(repr=False)
     score: Float[Tensor, " token"] | None = field(repr=False)
@@ -73,11 +80,6 @@ class Reading:
     sinks: SinkTable = field(repr=False)
     drift: VisualDrift | None = field(repr=False)
     notes: tuple[str, ...] = ()
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The tokens of the reply."""
-        return self.prompt.tokens[len(self.prompt) - len(self.logprobs) :]
 
 
 @final
@@ -110,21 +112,19 @@ def read(model: Model, prompt: Prompt, variant: Variant, *, response: str | None
         ValueError: an empty reply was given, or a change does not fit the model.
     """
     settled = resolved(model, [prompt], variant.changes)
-    if response is None:
-        reply = generate(model, prompt, *variant.changes, max_new_tokens=longest)
-        text, logprobs = reply.text, reply.logprobs
-        whole = settled.prompts[0].with_response(reply)
-    else:
-        whole = settled.prompts[0].with_response(response)
-        text, logprobs = response.strip(), forced(model, settled, whole.response_ids).logprobs
+    reply = (
+        generate(model, prompt, *variant.changes, max_new_tokens=longest)
+        if response is None
+        else _given(model, settled, response)
+    )
+    whole = settled.prompts[0].with_response(reply)
     results = measure(model, whole, *_analyses(model, whole), changes=settled.interventions)
     found: dict[type, Any] = {type(result): result for result in results}
     table, sinks, salient = found[AttentionTable], found[SinkTable], found.get(TokenSaliency)
     return Reading(
         variant,
         whole,
-        text,
-        logprobs,
+        reply,
         table.attention,
         None if salient is None else salient.saliency,
         None if salient is None else _score(salient),
@@ -152,6 +152,15 @@ def forced(model: Model, settled: Resolved, reply: Sequence[int], sinks: tuple[i
     mean = kept.pattern.float().mean((0, 1))
     maps = mean[:, whole.layout.mask(Segment.IMAGE)]
     return Forced(tuple(logprobs.tolist()), maps, part_shares(mean, whole.layout, sinks))
+
+
+def _given(model: Model, settled: Resolved, response: str) -> Reply:
+    """Return a text as the reply to a question, with the probabilities that the model gives it."""
+    prompt = settled.prompts[0]
+    ids = prompt.with_response(response).response_ids
+    text = model.tokenizer.decode(ids, skip_special_tokens=True).strip()
+    words = tuple(model.tokenizer.decode([i]) for i in ids)
+    return Reply(text, words, ids, forced(model, settled, ids).logprobs, "end", prompt)
 
 
 def part_shares(

@@ -10,8 +10,10 @@ from interp.data import Segment
 from interp.interventions.attention import MaskAttention
 from interp.interventions.values import ZeroValues
 from interp.model import Model
-from interp.report.asking import Exam, Outcome, Tell, Treatment, exam, examine
+from interp.report.asking import LONGEST, Exam, Outcome, Tell, Treatment, exam, examine
+from interp.report.comparison import Comparison, compare
 from interp.report.looking import Look, Resting, look, mean_shares, resting
+from interp.report.reading import Variant
 from interp.world import scenes
 
 LOOKED = 16
@@ -33,6 +35,7 @@ class Study:
         rest: the tokens attention rests on.
         by_layer: shares of attention by layer.
         by_step: shares of attention along the reply.
+        compared: the reply shown, and what the treatments make of it.
     """
 
     model: str
@@ -44,6 +47,7 @@ class Study:
     rest: Resting
     by_layer: Float[Tensor, "layer segment"] = field(repr=False)
     by_step: Float[Tensor, "step segment"] = field(repr=False)
+    compared: Comparison = field(repr=False)
 
     @property
     def shown(self) -> Look:
@@ -83,13 +87,15 @@ def study(model: Model, n: int, seed: int, tell: Tell) -> Study:
     rest = resting(looks)
     by_layer, by_step = mean_shares(looks, rest)
     after = [examine(model, questions, t, tell) for t in treatments(rest)]
-    return Study(repr(model), n, seed, questions, (before, *after), looks, rest, by_layer, by_step)
+    tell("one reply, token by token")
+    compared = _compared(model, questions, looks[0], rest, seed)
+    return Study(repr(model), n, seed, questions, (before, *after), looks, rest, by_layer, by_step, compared)
 
 
 def units(n: int) -> int:
     """Return how many steps of work a study of n scenes tells of, about."""
     batches = sum(-(-size // 64) for size in (n, 4 * n, 2 * n))
-    return 1 + min(n, LOOKED) + 4 * batches
+    return 2 + min(n, LOOKED) + 4 * batches
 
 
 def treatments(rest: Resting) -> tuple[Treatment, ...]:
@@ -122,6 +128,15 @@ def _looks(model: Model, questions: Exam, before: Outcome, tell: Tell) -> tuple[
         tell("one pass over a reply: attention, gradients, residual stream")
         found.append(look(model, scene, prompt, reply.ids))
     return tuple(sorted(found, key=_unclear))
+
+
+def _compared(model: Model, questions: Exam, shown: Look, rest: Resting, seed: int) -> Comparison:
+    index = questions.about.index(shown.scene)
+    variants = [Variant(t.name, t.changes) for t in treatments(rest)]
+    image = f"scene {index} of the split test, seed {seed}"
+    return compare(
+        model, questions.captions[index], variants, image=image, scene=shown.scene, longest=LONGEST["caption"]
+    )
 
 
 def _unclear(one: Look) -> tuple[bool, bool]:

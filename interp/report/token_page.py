@@ -130,13 +130,13 @@ def _reading(reading: Reading, named: tuple[str, ...], block: Block) -> dict[str
         scores |= {"score": reading.score, "salient_image": reading.saliency[..., image].sum(-1).mean((0, 1))}
     return {
         "name": reading.variant.name,
-        "changes": [str(change) for change in reading.variant.changes],
+        "changes": reading.variant.told,
         "notes": reading.notes,
         "words": [visible(word) for word in reading.prompt.tokens],
         "segments": layout.names,
-        "first": len(reading.prompt) - len(reading.words),
+        "first": len(reading.prompt) - len(reading.reply.ids),
         "labels": named,
-        "logprobs": _rounded(reading.logprobs),
+        "logprobs": _rounded(reading.reply.logprobs),
         "layers": reading.sinks.layers,
         "heads": reading.attention.shape[1],
         "scores": {name: _rounded(values.tolist()) for name, values in scores.items()},
@@ -152,7 +152,7 @@ def _drift(reading: Reading) -> dict[str, Any] | None:
     drift = reading.drift
     if drift is None:
         return None
-    count = len(reading.words)
+    count = len(reading.reply.ids)
     return {
         "positive": [_rounded(line) for line in drift.r_positive[:, :count].tolist()],
         "negative": [_rounded(line) for line in drift.r_negative[:, :count].tolist()],

@@ -45,7 +45,7 @@ def test_every_token_of_every_reply_is_a_button(shown, found) -> None:
     counts = shown.run(
         "return [...document.querySelectorAll('.reading')].map(c => c.querySelectorAll('button.token').length)"
     )
-    assert counts == [len(r.words) for r in found.readings]
+    assert counts == [len(r.reply.tokens) for r in found.readings]
     assert shown.run("return document.querySelectorAll('.token.invented').length") == sum(
         named.count("invented") for named in found.labels
     )
@@ -54,7 +54,7 @@ def test_every_token_of_every_reply_is_a_button(shown, found) -> None:
 
 def test_it_begins_with_the_first_invented_object(shown, found) -> None:
     token = found.labels[0].index("invented")
-    assert found.readings[0].words[token] in shown.text("#token-head")
+    assert found.readings[0].reply.tokens[token] in shown.text("#token-head")
     assert shown.run("return document.querySelector('.token[aria-pressed=true]').dataset.token") == str(token)
 
 
@@ -130,7 +130,7 @@ def test_the_keyboard_goes_along_the_reply(shown, found) -> None:
     shown.run("document.querySelector('.token[tabindex=\"0\"]').focus()")
     assert shown.run("return document.querySelectorAll('.token[tabindex=\"0\"]').length") == 1
     here = "return [document.activeElement.dataset.reading, document.activeElement.dataset.token]"
-    words, head = found.readings[0].words, []
+    words, head = found.readings[0].reply.tokens, []
     for key, token in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", len(words) - 1), ("Home", 0)):
         press(shown, key)
         assert shown.run(here) == ["0", str(token)]
@@ -169,7 +169,12 @@ def test_what_a_model_says_never_runs(browser, found, tmp_path) -> None:
     first = found.readings[0]
     words = (*first.prompt.tokens[:-3], EVIL, "</script>", "<!--<script>")
     request = replace(first.prompt.request, text=EVIL)
-    evil = replace(first, text=EVIL, prompt=replace(first.prompt, tokens=words, request=request), notes=(EVIL,))
+    evil = replace(
+        first,
+        reply=replace(first.reply, text=EVIL),
+        prompt=replace(first.prompt, tokens=words, request=request),
+        notes=(EVIL,),
+    )
     said = replace(found, readings=(evil, *found.readings[1:]), image=EVIL, truth=EVIL, prompt=evil.prompt)
     write_comparison(said, tmp_path / "evil.html", command=EVIL)
     browser.open(tmp_path / "evil.html")
@@ -177,7 +182,7 @@ def test_what_a_model_says_never_runs(browser, found, tmp_path) -> None:
     assert browser.run("return document.querySelectorAll('img').length") == len(found.prompt.images)
     assert browser.run("return document.scripts.length") == 2
     assert EVIL in browser.run("return [...document.querySelectorAll('.token')].map(t => t.textContent)")
-    click(browser, 0, len(first.words) - 2)
+    click(browser, 0, len(first.reply.tokens) - 2)
     assert "</script>" in browser.text("#token-head")
     assert browser.complaints() == []
 

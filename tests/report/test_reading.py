@@ -28,7 +28,7 @@ def test_a_reading_is_one_pass_of_the_library(asked) -> None:
     torch.testing.assert_close(one.score, interp.measure(model, one.prompt, ResponseSaliency()).score())
     assert one.sinks.positions == interp.measure(model, one.prompt, Sinks()).positions
     reply = interp.generate(model, prompt)
-    assert (one.text, one.words, one.logprobs) == (reply.text, reply.tokens, reply.logprobs)
+    assert (one.reply.text, one.reply.tokens, one.reply.logprobs) == (reply.text, reply.tokens, reply.logprobs)
 
 
 def test_shares_take_the_sinks_out_of_their_segment(asked) -> None:
@@ -45,7 +45,7 @@ def test_a_change_changes_the_reply_and_the_pass(asked) -> None:
     model, prompt = asked
     vaf = Variant("vaf", (named("vaf", enhance=3.0),))
     plain, changed = read(model, prompt, AS_IT_IS), read(model, prompt, vaf)
-    assert changed.text == interp.generate(model, prompt, *vaf.changes).text
+    assert changed.reply.text == interp.generate(model, prompt, *vaf.changes).text
     image = PARTS.index("IMAGE")
     assert float(changed.shares[..., image].mean()) > float(plain.shares[..., image].mean())
 
@@ -53,10 +53,10 @@ def test_a_change_changes_the_reply_and_the_pass(asked) -> None:
 def test_a_given_reply_is_read_with_its_probabilities(asked) -> None:
     model, prompt = asked
     own = read(model, prompt, AS_IT_IS)
-    given = read(model, prompt, AS_IT_IS, response=own.text)
-    assert given.text == own.text
-    assert given.logprobs == pytest.approx(own.logprobs[: len(given.logprobs)], abs=2e-3)
-    assert len(given.logprobs) >= len(own.logprobs) - 1
+    given = read(model, prompt, AS_IT_IS, response=own.reply.text)
+    assert given.reply.text == own.reply.text
+    assert given.reply.logprobs == pytest.approx(own.reply.logprobs[: len(given.reply.logprobs)], abs=2e-3)
+    assert len(given.reply.logprobs) >= len(own.reply.logprobs) - 1
 
 
 def test_the_same_reply_under_a_change_is_teacher_forced(asked) -> None:
@@ -64,7 +64,7 @@ def test_the_same_reply_under_a_change_is_teacher_forced(asked) -> None:
     plain = read(model, prompt, AS_IT_IS)
     ids = plain.prompt.response_ids
     same = forced(model, resolved(model, [prompt], ()), ids, plain.sinks.positions)
-    assert same.logprobs == pytest.approx(plain.logprobs, abs=2e-3)
+    assert same.logprobs == pytest.approx(plain.reply.logprobs, abs=2e-3)
     torch.testing.assert_close(same.shares, plain.shares.mean((0, 1)))
     torch.testing.assert_close(same.maps.sum(-1), same.shares[:, PARTS.index("IMAGE")])
     spear = forced(model, resolved(model, [prompt], [named("spear")]), ids, plain.sinks.positions)

@@ -40,10 +40,10 @@ def test_the_policy_lets_its_own_script_and_style_run_and_nothing_else(text) -> 
 def test_the_data_are_the_readings(text, found) -> None:
     data = data_of(text)
     for plain, reading, named in zip(data["readings"], found.readings, found.labels, strict=True):
-        assert plain["words"][plain["first"] :] == list(reading.words)
+        assert plain["words"][plain["first"] :] == list(reading.reply.tokens)
         assert plain["labels"] == list(named)
         assert plain["attention"]["shape"] == list(reading.attention.shape)
-        assert plain["logprobs"] == pytest.approx(list(reading.logprobs), rel=1e-3)
+        assert plain["logprobs"] == pytest.approx(list(reading.reply.logprobs), rel=1e-3)
         assert [s["position"] for s in plain["sinks"]] == list(reading.sinks.positions)
         assert plain["drift"]["anchors"][3] == reading.drift.positive[3].nonzero().flatten().tolist()
     assert len(data["places"]) == 64
@@ -60,7 +60,8 @@ def test_nothing_in_the_data_can_end_the_element_it_stands_in(found) -> None:
 
 
 def test_an_impossible_token_is_no_number_that_json_lacks(found) -> None:
-    first = replace(found.readings[0], logprobs=(-float("inf"), *found.readings[0].logprobs[1:]))
+    first = found.readings[0]
+    first = replace(first, reply=replace(first.reply, logprobs=(-float("inf"), *first.reply.logprobs[1:])))
     text = token_page(replace(found, readings=(first, *found.readings[1:])), command="")
     assert data_of(text)["readings"][0]["logprobs"][0] is None
 
