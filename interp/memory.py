@@ -62,18 +62,30 @@ class Sizes:
 
 
 def one_layer(sizes: Sizes) -> int:
-    """Return what a layer works with, in bytes."""
-    return sizes.itemsize * (4 * sizes.of("pattern") + 12 * sizes.of("resid_pre"))
+    """Return what a layer works with where there are no gradients, in bytes: pattern and scores, queries, keys, values and the MLP."""
+    half = sizes.itemsize < 4  # the softmax is made in float32 and copied
+    return sizes.itemsize * ((4 if half else 2) * sizes.of("pattern") + 16 * sizes.of("resid_pre"))
 
 
 def whole_graph(sizes: Sizes) -> int:
-    """Return what the graph of all layers holds until the backward pass has gone through it."""
-    return sizes.layers * one_layer(sizes)
+    """Return what the graph of all layers holds until the backward pass has gone through it, and what a step of that works with."""
+    return sizes.layers * _graph(sizes) + _backward(sizes)
 
 
 def layer_by_layer(sizes: Sizes) -> int:
-    """Return what is held where layers run twice: what enters each of them, and the graph of one."""
-    return sizes.itemsize * sizes.layers * sizes.of("resid_pre") + 2 * one_layer(sizes)
+    """Return what is held where layers run twice: what enters each of them, and the graph of one with the backward pass through it."""
+    return sizes.itemsize * sizes.layers * sizes.of("resid_pre") + _graph(sizes) + _backward(sizes)
+
+
+def _graph(sizes: Sizes) -> int:
+    """Return what the graph of one layer keeps: its pattern, and about 24 times its stream in norms, projections and MLP."""
+    half = sizes.itemsize < 4
+    return sizes.itemsize * ((3 if half else 1) * sizes.of("pattern") + 24 * sizes.of("resid_pre"))
+
+
+def _backward(sizes: Sizes) -> int:
+    """Return what the backward pass through one layer works with: gradients of pattern, softmax and scores."""
+    return sizes.itemsize * (4 * sizes.of("pattern") + 12 * sizes.of("resid_pre"))
 
 
 def available(device: torch.device) -> int:

@@ -5,7 +5,14 @@ from hypothesis import strategies as st
 
 import interp
 from interp.analysis import on_capture
-from interp.analysis.rollout import AttentionRollout, GradientRelevance, relevance, relevance_update, rollout
+from interp.analysis.rollout import (
+    AttentionRollout,
+    Chain,
+    GradientRelevance,
+    relevance,
+    relevance_update,
+    rollout,
+)
 from interp.data import EVERY
 
 T = torch.tensor
@@ -41,6 +48,48 @@ def test_relevance_by_hand():
     update = relevance_update(pattern, gradient)
     torch.testing.assert_close(update, T([[0.0, 0.0], [1.0, 0.0]]))
     torch.testing.assert_close(relevance(torch.stack([update, update]))[-1], T([[1.0, 0.0], [2.0, 1.0]]))
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_layers_joined_from_either_end_are_the_product(down):
+    """Only one chain is kept, and going down not even a token × token matrix."""
+    patterns = torch.rand(4, 6, 6).tril()
+    patterns = patterns / patterns.sum(-1, keepdim=True)
+    factors = (patterns + torch.eye(6)) / 2
+    where, order = [1, 4], [3, 2, 1, 0] if down else [0, 1, 2, 3]
+    chain = Chain(factors[order[0], where][None], factors[order[0]], (order[0],))
+    for layer in order[1:]:
+        chain = chain.with_layer(layer, factors[layer], where)
+    assert chain.layers == (0, 1, 2, 3)
+    torch.testing.assert_close(chain.rows, rollout(patterns)[:, where])
+    assert (chain.whole is None) == down
+
+
+def test_layers_that_are_no_neighbours_are_not_joined():
+    one = Chain(torch.rand(1, 2, 3), torch.rand(3, 3), (2,)).with_layer(4, torch.rand(3, 3), [0, 1])
+    with pytest.raises(
+        ValueError, match=r"layer 3 is no neighbour of \[2, 4\]: layers are joined first to last or last to first"
+    ):
+        one.with_layer(3, torch.rand(3, 3), [0, 1])
+    with pytest.raises(ValueError, match="layer 5 is no neighbour"):
+        one.with_layer(1, torch.rand(3, 3), [0, 1]).with_layer(5, torch.rand(3, 3), [0, 1])
+
+
+@pytest.mark.parametrize("analysis", [AttentionRollout(), AttentionRollout("max"), GradientRelevance()])
+def test_the_rows_are_those_of_all_patterns_at_once(analysis, model_of, picture):
+    model = model_of("qwen3_vl")
+    prompt = prompt_of(model, picture)
+    kept = interp.capture(model, prompt, want={"pattern"}, grad={"pattern"}, target=1)
+    if analysis.grad:
+        whole = relevance(
+            torch.stack([relevance_update(p, g) for p, g in zip(kept.pattern, kept.pattern_grad, strict=True)])
+        )
+    else:
+        reduced = kept.pattern.mean(1) if analysis.heads == "mean" else kept.pattern.amax(1)
+        whole = rollout(reduced / reduced.sum(-1, keepdim=True))
+    for recompute in (True, False) if analysis.grad else (None,):
+        found = interp.measure(model, prompt, analysis, target=1 if analysis.grad else None, recompute=recompute)
+        torch.testing.assert_close(found.share, whole[:, list(found.queries)], rtol=1e-4, atol=1e-6)
 
 
 def test_only_the_row_of_the_target_has_relevant_tokens_in_the_end(model_of, picture):

@@ -1,0 +1,104 @@
+"""Saliency as arithmetic: arrays in, arrays out."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Reduction = Literal["each", "abs_then_sum", "sum_then_abs", "mean"]
+Norm = Literal["frobenius", "row_l2", "none"]
+HEADS: tuple[str, ...] = ("each", "abs_then_sum", "sum_then_abs", "mean")
+NORMS: tuple[str, ...] = ("frobenius", "row_l2", "none")
+
+
+def saliency(
+    pattern: Float[Tensor, "head query key"],
+    gradient: Float[Tensor, "head query key"],
+    queries: tuple[int, ...],
+    heads: Reduction = "abs_then_sum",
+) -> Float[Tensor, "_ query key"]:
+    """Return how much the loss hangs on each attention probability: |A ⊙ ∂loss/∂A| on and below the diagonal.
+
+    In nats, at least 0: to first order, what the loss would change by if that one probability became 0. 0 where a key comes
+    after its query.
+
+    Args:
+        pattern: A.
+        gradient: ∂loss/∂A.
+        queries: the position of each query row.
+        heads: `each` keeps the heads; `abs_then_sum` is Σ_h |A ⊙ ∂A|, `sum_then_abs` |Σ_h A ⊙ ∂A|, where heads that pull in
+            opposite directions cancel, and `mean` the first divided by the number of heads. The last three leave one entry.
+
+    Raises:
+        ValueError: an unknown way to put the heads together.
+
+    References: Zhang et al., LVLMs-Saliency (2026), equation 4 (`abs_then_sum`) and appendix equation 11 (`sum_then_abs`), the
+    latter being the definition of Wang et al., Label Words are Anchors (2023). Differs: no; the released script multiplies
+    pre-softmax scores with a gradient of layer 0 instead, which is neither.
+    """
+    if heads not in HEADS:
+        raise ValueError(f"heads is one of {', '.join(HEADS)}, got {heads!r}")
+    keys = torch.arange(pattern.shape[-1], device=pattern.device)
+    seen = keys <= torch.tensor(queries, device=pattern.device)[:, None]
+    products = (torch.where(seen, a.float() * g.float(), 0.0) for a, g in zip(pattern, gradient, strict=True))
+    if heads == "each":
+        return torch.stack([p.abs_() for p in products])
+    total = torch.zeros_like(pattern[0], dtype=torch.float32)
+    for product in products:
+        total += product if heads == "sum_then_abs" else product.abs_()
+    return total.abs()[None] / (len(pattern) if heads == "mean" else 1)
+
+
+def normalised(values: Float[Tensor, "head query key"], norm: Norm) -> Float[Tensor, "head query key"]:
+    """Return saliencies divided by the norm of their matrix (`frobenius`), of their row (`row_l2`), or by nothing (`none`).
+
+    What is all zero stays so. With a norm, entries lie in [0, 1].
+
+    Raises:
+        ValueError: an unknown norm.
+
+    References: LVLMs-Saliency equation 5, which does not say which norm. Differs: both readings are offered.
+    """
+    if norm == "none":
+        return values
+    if norm not in NORMS:
+        raise ValueError(f"norm is one of {', '.join(NORMS)}, got {norm!r}")
+    over = (-2, -1) if norm == "frobenius" else (-1,)
+    largest = values.abs().amax(over, keepdim=True)
+    scaled = values / torch.where(largest > 0, largest, 1.0)  # squares of tiny gradients would vanish
+    length = scaled.square().sum(over, keepdim=True).sqrt()
+    return scaled / torch.where(length > 0, length, 1.0)
+
+
+def refuse_settings(heads: str, norm: str) -> None:
+    """Refuse a way to put heads together, or a norm, that is not there.
+
+    Raises:
+        ValueError: says which there are.
+    """
+    if heads not in HEADS or norm not in NORMS:
+        raise ValueError(
+            f"heads is one of {', '.join(HEADS)} and norm one of {', '.join(NORMS)}, got {heads!r} and {norm!r}"
+        )
+
+
+def token_scores(
+    rows: Float[Tensor, "layer head query key"], at: Tensor, response: Bool[Tensor, " key"]
+) -> dict[str, Float[Tensor, "layer token"]]:
+    """Return the three scores of each row, heads averaged: its entry at its own key, at the key before, its mean over the output.
+
+    The output are the response tokens up to the row's own position; a row without any, and the key before the first, score 0.
+
+    Args:
+        rows: saliencies.
+        at: the position of each row.
+        response: which keys are response tokens.
+    """
+    mean = rows.mean(1)
+    index = torch.arange(len(at))
+    own = mean[:, index, at]
+    previous = torch.where(at > 0, mean[:, index, (at - 1).clamp_min(0)], 0.0)
+    visible = (response & (torch.arange(rows.shape[-1]) <= at[:, None])).to(mean.dtype)
+    output = (mean * visible).sum(-1) / visible.sum(-1).clamp_min(1)
+    return {"own": own, "previous": previous, "output": output}
