@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interp.cli import ablate, capture, compare, demo, generate, measure, models, report, runs, world
+from interp.cli import ablate, capture, compare, demo, generate, measure, methods, models, report, runs, world
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -39,6 +39,7 @@ app.add_typer(ablate.app, name="ablate")
 app.command(epilog=capture.EXAMPLES)(capture.capture)
 app.command(epilog=compare.EXAMPLES)(compare.compare)
 app.command(epilog=measure.EXAMPLES)(measure.measure)
+app.command(epilog=methods.EXAMPLES)(methods.methods)
 app.command(epilog=models.EXAMPLES)(models.models)
 app.command(epilog=report.EXAMPLES)(report.report)
 app.add_typer(runs.app, name="runs")

@@ -1,0 +1,41 @@
+"""`interp methods`."""
+
+import json
+
+from interp.cli import methods
+from interp.families import known
+from interp.method import methods as every
+
+
+def test_every_method_is_listed_with_what_it_edits_and_where_it_fits(interp_) -> None:
+    rows = {row["method"]: row for row in json.loads(interp_("methods", "--json").out)}
+    assert list(rows) == sorted(every())
+    assert all(row["what it is"] for row in rows.values())
+    assert rows["vaf"]["edits"] == "attn_scores"
+    assert rows["sgrs"]["edits"] == "decoding loop"
+    assert rows["vcd"]["edits"] == rows["imccd"]["edits"] == "next token"
+    assert (rows["adhh"]["needs"], rows["adhh"]["edits"]) == (["heads"], "pattern")
+    assert [rows[m]["passes"] for m in ("vaf", "vcd", "sgrs")] == [1, 2, 3]
+    for row in rows.values():
+        assert not row["fits"] or sorted([*row["fits"], *row["not"]]) == known()
+    assert set(rows["damro"]["fits"]) == {"blip_2", "instructblip", "internvl", "llava"}
+    assert "no class token" in rows["damro"]["not"]["qwen2_vl"]
+    assert "this is a language model" in rows["vcd"]["not"]["gpt2"]
+    assert not [why for row in rows.values() for why in row["not"].values() if "it has layers" in why]
+
+
+def test_one_model_is_asked_which_fit(interp_) -> None:
+    done = interp_("methods", "vcd", "sgrs", "--model", "scenes")
+    assert (done.code, done.out.count("yes")) == (0, 2)
+    assert "VCD: what the model says" in done.out
+
+
+def test_a_cell_gives_each_reason_once() -> None:
+    refused = {"a": "it is small", "b": "it is small", "c": "it is odd"}
+    assert methods._fits(["d"], refused) == "1 of 4; not a, b: it is small; not c: it is odd"
+    assert methods._fits([], {"a": "it is odd"}) == "no: it is odd"
+    assert (methods._fits(["a"], {}), methods._fits(["a", "b"], {})) == ("yes", "all")
+
+
+def test_unknown_methods_get_the_nearest_names(refused) -> None:
+    refused(("methods", "vdc"), 2, "no method 'vdc'", "did you mean vcd")
