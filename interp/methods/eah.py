@@ -9,8 +9,6 @@ from torch import Tensor
 from interp.data import EMITTING, Segment, Selector
 from interp.interventions import Here, Intervention
 from interp.method import Method
-from interp.methods.contrast import check_images
-from interp.prompt import Prompt
 
 AFTER_IMAGE = Segment.USER | Segment.RESPONSE
 READING = (Segment.USER | EMITTING) - Segment.RESPONSE
@@ -55,6 +53,11 @@ class Eah(Method):
                 f"got {self.layer}, {self.above} and {self.share}"
             )
 
+    @property
+    def needs_image(self) -> bool:
+        """Whether this acts on an image: yes."""
+        return True
+
     def refusal(self, model: Any) -> str | None:
         """Say that there is no image or no such layer."""
         if not model.family.image_token:
@@ -64,11 +67,6 @@ class Eah(Method):
             if self.layer < model.layers
             else f"layer {self.layer} is not there: it has layers 0..{model.layers - 1}"
         )
-
-    def marked(self, model: Any, prompt: Prompt) -> Prompt:
-        """Refuse a prompt without an image."""
-        check_images(self, [prompt])
-        return prompt
 
     def interventions(self, model: Any) -> tuple[Intervention, ...]:
         """Return the one intervention that finds the head and spreads its map."""

@@ -11,8 +11,6 @@ from torch import Tensor
 from interp.data import EMITTING, EVERY, Segment, Selector
 from interp.interventions import Here, Intervention
 from interp.method import Method, scaled_layers
-from interp.methods.contrast import check_images
-from interp.prompt import Prompt
 
 
 @final
@@ -59,6 +57,11 @@ class Memvr(Method):
         if self.layers is not None and not self.layers:
             raise ValueError("layers=() leaves nothing to read; leave it out for those published")
 
+    @property
+    def needs_image(self) -> bool:
+        """Whether this acts on an image: yes."""
+        return True
+
     def refusal(self, model: Any) -> str | None:
         """Say that there is no image, no layer behind, or no norm that the MLP reads through."""
         if not model.family.image_token:
@@ -67,11 +70,6 @@ class Memvr(Method):
             return "its attention and MLP run side by side, so there is no norm that the MLP alone reads through"
         outside = [i for i in self._layers(model) if not 0 <= i < model.layers - 1]
         return f"layers {outside} have no layer behind them: it has layers 0..{model.layers - 1}" if outside else None
-
-    def marked(self, model: Any, prompt: Prompt) -> Prompt:
-        """Refuse a prompt without an image."""
-        check_images(self, [prompt])
-        return prompt
 
     def interventions(self, model: Any) -> tuple[Intervention, ...]:
         """Return the one intervention that reads the lens and looks again."""

@@ -8,7 +8,7 @@ from interp.data import EMITTING, Segment
 from interp.interventions import Intervention
 from interp.interventions.attention import ScaleScores
 from interp.method import Method, scaled_layers
-from interp.methods.contrast import Contrast, check_images
+from interp.methods.contrast import Contrast
 from interp.prompt import Prompt
 
 
@@ -45,6 +45,16 @@ class Pai(Method):
                 f"PAI takes an alpha of at least 0 and a guidance of at least 1, got {self.alpha} and {self.guidance}"
             )
 
+    @property
+    def needs_image(self) -> bool:
+        """Whether this acts on an image: yes."""
+        return True
+
+    @property
+    def passes(self) -> int:
+        """How many passes a token takes: one, and one for the second stream."""
+        return 2 if self.guidance > 1 else 1
+
     def refusal(self, model: Any) -> str | None:
         """Say that there is no image, or none to leave out."""
         if not model.family.image_token:
@@ -56,11 +66,6 @@ class Pai(Method):
     def misfit(self, options: Mapping[str, Any]) -> str | None:
         """Say that the second stream follows no beams."""
         return self._guide().misfit(options) if self.guidance > 1 else None
-
-    def marked(self, model: Any, prompt: Prompt) -> Prompt:
-        """Refuse a prompt without an image."""
-        check_images(self, [prompt])
-        return prompt
 
     def interventions(self, model: Any) -> tuple[Intervention, ...]:
         """Return the one raising of scores."""

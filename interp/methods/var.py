@@ -10,8 +10,6 @@ from interp.data import EVERY, Segment, Selector
 from interp.interventions import Here, Intervention
 from interp.interventions.attention import share
 from interp.method import Method
-from interp.methods.contrast import check_images
-from interp.prompt import Prompt
 
 AFTER_IMAGE = Segment.USER | Segment.RESPONSE
 PROMPT = EVERY - Segment.RESPONSE
@@ -65,6 +63,11 @@ class Var(Method):
         if self.dims is not None and not self.dims:
             raise ValueError("dims=() leaves no sink dimension; leave it out to have them found")
 
+    @property
+    def needs_image(self) -> bool:
+        """Whether this acts on an image: yes."""
+        return True
+
     def refusal(self, model: Any) -> str | None:
         """Say that there is no image, no third layer or no such dimension."""
         if not model.family.image_token:
@@ -73,11 +76,6 @@ class Var(Method):
             return f"it acts from the third layer on, and the model has {model.layers}; name others with layers=..."
         outside = [d for d in self.dims or () if not 0 <= d < model.dim]
         return f"dimensions {outside} are not there: its stream has 0..{model.dim - 1}" if outside else None
-
-    def marked(self, model: Any, prompt: Prompt) -> Prompt:
-        """Refuse a prompt without an image."""
-        check_images(self, [prompt])
-        return prompt
 
     def interventions(self, model: Any) -> tuple[Intervention, ...]:
         """Return the one intervention that finds the sinks and takes from them."""

@@ -65,7 +65,7 @@ def test_it_says_that_it_is_a_reconstruction():
 
 def test_a_prompt_without_an_image_is_refused(model_of):
     model = model_of("llava")
-    with pytest.raises(ValueError, match="a prompt has none: give it prompts with an image"):
+    with pytest.raises(ValueError, match=r"acts on an image, but prompts \[0\] have none"):
         interp.generate(model, model.prepare(text="What is there?"), Eah())
 
 

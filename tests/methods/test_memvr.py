@@ -114,7 +114,7 @@ def test_published_layers_are_those_of_32(model_of):
 
 def test_a_prompt_without_an_image_is_refused(model_of):
     model = model_of("llava")
-    with pytest.raises(ValueError, match="a prompt has none: give it prompts with an image"):
+    with pytest.raises(ValueError, match=r"acts on an image, but prompts \[0\] have none"):
         interp.generate(model, model.prepare(text="What is there?"), Memvr(layers=(0,)))
 
 

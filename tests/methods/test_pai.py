@@ -74,7 +74,7 @@ def test_guidance_is_two_whole_passes_a_token_and_only_the_first_is_edited(model
 
 def test_a_prompt_without_an_image_is_refused(model_of):
     model = model_of("llava")
-    with pytest.raises(ValueError, match="a prompt has none: give it prompts with an image"):
+    with pytest.raises(ValueError, match=r"acts on an image, but prompts \[0\] have none"):
         interp.generate(model, model.prepare(text="What is there?"), Pai())
 
 
