@@ -173,6 +173,7 @@ class Pass:
     audit: list[Fired] = field(default_factory=list)
     step: int = -1
     _shown: Tensor | None = None
+    _looked: dict[tuple[str, str, int], bool] = field(default_factory=dict, repr=False)
     _inside: dict[tuple[str, int], frozenset[str]] = field(default_factory=dict, repr=False)
     _wanted: dict[Any, frozenset[Tokens]] = field(default_factory=dict, repr=False)
     _acting: dict[tuple[str, str, int], tuple[list[Fired], bool]] = field(default_factory=dict, repr=False)
@@ -186,9 +187,12 @@ class Pass:
         return (part, site) in self.wanted and (self.layers is None or layer in self.layers or part != "decoder")
 
     def looks(self, part: str, site: str, layer: int) -> bool:
-        """Say whether anything reads or changes a site of a layer."""
-        acting, read = self._place(part, site, layer)
-        return read or bool(acting)
+        """Say whether anything reads or changes a site of a layer; found once."""
+        place = (part, site, layer)
+        if place not in self._looked:
+            acting, read = self._place(*place)
+            self._looked[place] = read or bool(acting)
+        return self._looked[place]
 
     def stays_local(self, part: str, layer: int) -> bool:
         """Say whether gradients stay within one position there: from the first layer that is read on."""

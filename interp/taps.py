@@ -25,7 +25,7 @@ RUNNING = "running_pass"
 """A keyword of the tapped model's call: the pass to make the running one for the length of that call."""
 LARGE = 2**22
 """From how many numbers on a pattern is made without a copy of its scores."""
-NO_ROWS = torch.empty(0, dtype=torch.long)
+NO_ROWS, NO_SITES = torch.empty(0, dtype=torch.long), frozenset[str]()
 OTHER_PARTS = ("vision", "qformer", "cross")
 NAMES = {"decoder": "blocks", "vision": "vision.blocks", "qformer": "qformer.blocks", "cross": "qformer.cross"}
 
@@ -73,7 +73,10 @@ class AttentionTaps(nn.Module):
 
     def hooked(self) -> frozenset[str]:
         """Return the sites here that TransformerLens hooks read or change."""
-        return frozenset([t.site for t in self.each if t.fwd_hooks or t.bwd_hooks])
+        for tap in self.each:
+            if tap.fwd_hooks or tap.bwd_hooks:
+                return frozenset(t.site for t in self.each if t.fwd_hooks or t.bwd_hooks)
+        return NO_SITES
 
 
 @final
@@ -197,7 +200,8 @@ def attention(
     """
     taps, now = module.taps, running.get()
     hooked = taps.hooked()
-    sites = hooked if now is None else now.inside(taps.part, taps.layer) | hooked
+    inside = NO_SITES if now is None else now.inside(taps.part, taps.layer)
+    sites = inside | hooked if hooked else inside
     softcap = options.get("softcap")
     if not sites and softcap is None and (now is None or not now.apart(taps.part, taps.layer)):  # sdpa knows no softcap
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
