@@ -29,7 +29,7 @@ function card(reading, index, most, stops) {
   reading.labels.forEach((label, token) => tokens.append(tokenButton(reading, index, token, label, most, stops)));
   const counts = ["there", "invented"].map((label) => reading.labels.filter((one) => one === label).length);
   const labelled = reading.labels.includes("unknown") ? "" : ` · ${counts[0]} ✓ · ${counts[1]} ✗`;
-  const about = make("p", { class: "soft" }, `${reading.labels.length} tokens${labelled}`);
+  const about = make("p", { class: "soft" }, `${reading.labels.length} token${reading.labels.length === 1 ? "" : "s"}${labelled}`);
   const changes = reading.changes.map((change) => make("p", { class: "soft" }, make("code", {}, change)));
   const notes = reading.notes.map((note) => make("p", { class: "note" }, note));
   return make("div", { class: "card reading" }, head, ...changes, ...notes, tokens, about);

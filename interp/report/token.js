@@ -161,7 +161,7 @@ function showAgain(reading) {
     return;
   }
   const word = reading.words[reading.first + token];
-  const most = Math.max(...page.forced.flatMap((one) => [...one.maps.mean([token])]));
+  const most = Math.max(0, ...page.forced.flatMap((one) => [...one.maps.mean([token])]));
   const cards = page.forced.map((one, index) => {
     const about = page.readings[index];
     const p = one.logprobs[token] === null ? 0 : Math.exp(one.logprobs[token]);
@@ -181,7 +181,7 @@ function showAgain(reading) {
   $("again").replaceChildren(
     make("h2", {}, `“${word}” under every change, in the same reply`),
     make("p", { class: "soft" }, "The reply as it is, forced token by token: how likely each change makes this token, and where its row then looks (attention, mean over layers and heads, one scale)."),
-    legend(stopsOf("attention"), most, "of the row (0 to 1)"),
+    ...(page.images.length ? [legend(stopsOf("attention"), most, "of the row (0 to 1)")] : []),
     make("div", { class: "again" }, ...cards),
   );
 }

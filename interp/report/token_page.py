@@ -56,7 +56,7 @@ def token_page(found: Comparison, *, command: str) -> str:
         data=_in_a_page(data),
         question=escape(found.prompt.text),
         model=escape(found.model),
-        image=escape(found.image or "none"),
+        image=escape(found.image or (f"{len(found.prompt.images)} given" if found.prompt.images else "none")),
         truth=f"<p class=truth><b>What is there:</b> {escape(found.truth)}</p>" if found.truth else "",
         command=escape(command),
         versions=escape(f"{made}, python {platform.python_version()}"),
@@ -125,9 +125,13 @@ def _places(prompt: Prompt) -> list[dict[str, Any]]:
 def _reading(reading: Reading, named: tuple[str, ...], block: Block) -> dict[str, Any]:
     layout = reading.prompt.layout
     image = layout.mask(Segment.IMAGE)
-    scores = {"on_image": reading.attention[..., image].sum(-1).mean((0, 1))}
-    if reading.saliency is not None and reading.score is not None:
-        scores |= {"score": reading.score, "salient_image": reading.saliency[..., image].sum(-1).mean((0, 1))}
+    scores = {}
+    if reading.score is not None:
+        scores["score"] = reading.score
+    if reading.saliency is not None and bool(image.any()):
+        scores["salient_image"] = reading.saliency[..., image].sum(-1).mean((0, 1))
+    if bool(image.any()):
+        scores["on_image"] = reading.attention[..., image].sum(-1).mean((0, 1))
     return {
         "name": reading.variant.name,
         "changes": reading.variant.told,

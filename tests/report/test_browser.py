@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from interp.report import write_comparison
+from interp.data import Segment
+from interp.interventions.attention import ScaleScores
+from interp.report import Variant, compare, write_comparison
 
 MAP = ".panel.attention .image canvas"
 EVIL = "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"
@@ -163,6 +165,24 @@ def test_nothing_has_to_be_scrolled_sideways(browser, page, width) -> None:
     )
     assert wide == seen
     assert inner == width
+
+
+@pytest.mark.parametrize("family", ["llama", "instructblip", "paligemma"])
+def test_models_without_an_image_its_places_or_saliency(browser, model_of, picture, tmp_path, family) -> None:
+    model = model_of(family)
+    prompt = model.prepare(None if family == "llama" else picture(), "What is there?")
+    found = compare(model, prompt, [Variant("louder", (ScaleScores(Segment.USER, 1.5),))], response="A red chair")
+    write_comparison(found, tmp_path / "page.html", command="")
+    browser.open(tmp_path / "page.html")
+    count = len(found.readings[0].reply.ids)
+    click(browser, 0, count - 1)
+    assert f"Token {count} of {count}" in browser.text("#token-facts")
+    assert (
+        browser.run("return document.querySelectorAll('canvas.map').length")
+        == ({"llama": 0, "instructblip": 4, "paligemma": 3}[family])
+    )
+    assert "–" not in browser.text("main").replace("−", "-")
+    assert browser.complaints() == []
 
 
 def test_what_a_model_says_never_runs(browser, found, tmp_path) -> None:
