@@ -32,6 +32,8 @@ CALLS = {
     "full": "peak memory of `measure`, these and every analysis of one target's gradient",
 }
 REPLY = 32
+MMAP_THRESHOLD = -3
+"""The setting of glibc's `mallopt` from which size on memory is given back as soon as it is freed; otherwise holes are counted too."""
 
 
 def model_of(layers: int) -> interp.Model:
@@ -81,6 +83,7 @@ def resident() -> int:
 
 def fullest(run: str, layers: int, tokens: int) -> dict[str, int]:
     """Return how much memory one run had beyond the loaded model at its fullest, and how large its results are."""
+    ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 2**18)
     model = model_of(layers)
     work(run, model, prompt_of(model, 640))
     prompt = prompt_of(model, tokens)
