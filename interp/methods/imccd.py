@@ -89,14 +89,18 @@ class Imccd(Method):
 
     def interventions(self, model: Any) -> tuple[Intervention, ...]:
         """Return what watches how much the first stream looks at the image; it changes nothing."""
-        return (WatchImage(),) if self.window else ()
+        return (WatchImage(),) if self._gated else ()
 
     def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
         """Return the rule that follows the stream with averaged values."""
         check_images(self, prompts)
         stream = Contrast(changes=averaged(self.variant == "release")).stream(model, prompts)
         plain = functools.partial(constant, self.alpha, self.beta)
-        return (Contrasted(stream, _Gate(self.alpha, self.beta, self.window) if self.window else plain),)
+        return (Contrasted(stream, _Gate(self.alpha, self.beta, self.window) if self._gated else plain),)
+
+    @property
+    def _gated(self) -> bool:
+        return self.window > 0 and self.alpha > 0
 
 
 def averaged(over_dimensions: bool = False) -> tuple[Intervention, ...]:
