@@ -140,7 +140,9 @@ def check_images(method: Method, prompts: Sequence[Prompt]) -> None:
         ValueError: a prompt holds no image token.
     """
     if any(not p.layout.mask(Segment.IMAGE).any() for p in prompts):
-        raise ValueError(f"{method} changes how the image is seen, and a prompt has none: give it prompts with an image")
+        raise ValueError(
+            f"{method} changes how the image is seen, and a prompt has none: give it prompts with an image"
+        )
 
 
 @final
