@@ -44,7 +44,9 @@ def compare(
     bench: Benchmarks,
     methods: Methods = None,
     model: inputs.ModelName = "scenes",
-    limit: Annotated[int | None, typer.Option(min=1, help="Ask only so many samples, the first.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Ask at most so many samples, of every part in turn.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="How many samples are asked together.")] = 16,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
     max_new_tokens: Annotated[

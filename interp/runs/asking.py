@@ -264,12 +264,20 @@ def _attention(model: Model, how: str) -> Iterator[None]:
         yield
         return
     taps = [model.module.get_submodule(tap_path(model.family, "pattern", layer)) for layer in range(model.layers)]
-    hooks = [tap.register_forward_hook(lambda *_: None) for tap in taps]
+    before = [list(tap.fwd_hooks) for tap in taps]
+    for tap in taps:
+        tap.add_hook(_look)
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        for tap, theirs in zip(taps, before, strict=True):
+            for own in [h for h in tap.fwd_hooks if h not in theirs]:
+                own.hook.remove()
+                tap.fwd_hooks.remove(own)
+
+
+def _look(*_: Any, **__: Any) -> None:
+    """Look at a pattern, and leave it as it is: what is looked at is computed."""
 
 
 @contextmanager

@@ -19,6 +19,7 @@ def compare(
     *,
     benchmark: Benchmark | None = None,
     reading: Mapping[str, Any] | None = None,
+    names: Sequence[str] | None = None,
     draws: int = 2000,
     seed: int = 0,
 ) -> Table:
@@ -28,6 +29,7 @@ def compare(
         runs: run directories.
         benchmark: reads and scores the replies; by default the one the runs were made with.
         reading: other settings of it that change only how replies are read, such as `{"parser": "vcd"}`.
+        names: what the table calls them; the names of their methods by default.
         draws: how many bootstrap draws make an interval.
         seed: of the draws.
 
@@ -38,7 +40,7 @@ def compare(
     opened = [r if isinstance(r, Run) else Run.open(r) for r in runs]
     _refuse(opened)
     reader = reading_as(opened[0], benchmark, reading or {})
-    answers = [Answers.of(r, reader, label) for r, label in zip(opened, labels(opened), strict=True)]
+    answers = [Answers.of(r, reader, label) for r, label in zip(opened, names or labels(opened), strict=True)]
     for one in answers:
         one.run.keep_scores(reading_name(reader), one.saved(reader))
     tests = tested(reader, answers)

@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, final
 
-from interp.benchmark import Benchmark, spoken
+from interp.benchmark import Benchmark, Sample, spoken
 from interp.loading import load
 from interp.method import Method
 from interp.method import spoken as spoken_method
@@ -42,7 +43,7 @@ def run(  # noqa: PLR0913  # the one call that does it all
         benchmark: a benchmark, or one in words: `pope`, `pope:parser=vcd`.
         methods: methods, or such in words: `vaf`, `vaf:enhance=1.3`, `spear+locore`. The model as it is comes first in any case.
         batch_size: how many samples are asked together.
-        limit: ask only so many samples, the first.
+        limit: ask at most so many samples: the first groups of every part in turn.
         seed: of everything that is drawn, with `do_sample` or by a method.
         system_prompt: an instruction before every question, see `Model.prepare`.
         folder: where run directories are.
@@ -111,7 +112,7 @@ def questioning(
     if batch_size < 1 or (limit is not None and limit < 1):
         raise ValueError(f"batch_size and limit are at least 1, got {batch_size} and {limit}")
     every = benchmark.samples()
-    samples = every if limit is None else every[:limit]
+    samples = every if limit is None else limited(every, limit)
     if not samples:
         raise ValueError(f"{benchmark} has no sample")
     twice = [name for name, count in Counter(s.id for s in samples).items() if count > 1]
@@ -121,6 +122,25 @@ def questioning(
     return Questioning(
         model, benchmark, samples, samples_hash(benchmark, samples), batch_size, seed, wanted, system_prompt
     )
+
+
+def limited(samples: Sequence[Sample], limit: int) -> list[Sample]:
+    """Return at most so many samples, in their order: whole groups, the parts in turn, each from its first group on.
+
+    Of a first group that is larger than the limit, its first samples.
+    """
+    parts: dict[str, dict[str, list[Sample]]] = {}
+    for sample in samples:
+        parts.setdefault(sample.part, {}).setdefault(sample.group or sample.id, []).append(sample)
+    rounds = zip_longest(*(groups.values() for groups in parts.values()))
+    kept: list[Sample] = []
+    for group in (g for each in rounds for g in each if g is not None):
+        if len(kept) + len(group) > limit:
+            kept = kept or group[:limit]
+            break
+        kept += group
+    ids = {s.id for s in kept}
+    return [s for s in samples if s.id in ids]
 
 
 def _method(given: Method | str) -> Method | None:

@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 
 import interp
+from interp.benchmark import Sample
 from interp.methods.locore import Locore
 from interp.methods.spear import Spear
 from interp.runs import asking
 from interp.runs import run as run_module
 from interp.runs.asking import ask
-from interp.runs.run import questioning
+from interp.runs.run import limited, questioning
 
 
 @pytest.fixture
@@ -154,6 +155,14 @@ def test_a_method_that_does_not_fit_is_refused_before_the_baseline_is_asked(
     with pytest.raises(ValueError, match=r"Spear\(.*does not fit .*: it moves attention to an image"):
         interp.run(model_of("llama"), letters(), ["spear"], **settings)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_limit_is_spread_over_the_parts_in_whole_groups() -> None:
+    samples = [Sample(f"{p}{g}{i}", "What?", part=p, group=f"{p}{g}") for p in "ab" for g in range(4) for i in range(2)]
+    assert [s.id for s in limited(samples, 7)] == ["a00", "a01", "a10", "a11", "b00", "b01"]
+    assert [s.id for s in limited(samples, 1)] == ["a00"]
+    assert limited(samples, 16) == limited(samples, 99) == samples
+    assert len(limited([Sample(f"{i}", "What?") for i in range(5)], 3)) == 3
 
 
 def test_samples_need_names_of_their_own(model_of, letters, monkeypatch) -> None:
