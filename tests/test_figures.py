@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 FIGURES = Path(__file__).resolve().parents[1] / "figures"
-SCRIPTS = sorted(p for p in FIGURES.glob("*.py") if p.stem not in {"recipe", "captions", "maps", "replies", "scene_maps", "sensitive"})
+SCRIPTS = sorted(p for p in FIGURES.glob("*.py") if p.stem not in {"recipe", "captions", "maps", "replies", "scene_maps", "sensitive", "settings"})
 
 
 def run(script: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:

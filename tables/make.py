@@ -1,0 +1,66 @@
+"""Every method on every benchmark, as the papers' main tables have it: python tables/make.py [--only chair] [--model scenes].
+
+Writes tables/<benchmark>.csv (every number), .md and .tex (headline scores with 95 % intervals, paired differences from greedy decoding,
+tests, cost). What was asked before with the same weights, data and settings is not asked again, so a call that was stopped goes on.
+The most sensitive heads, which AIR and AD-HH need, are those that figures/air_sensitivity.py found on other scenes.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "figures"))
+
+BENCHMARKS = {
+    "pope": "pope:n={n},split=counter_prior",
+    "chair": "chair:n={n},split=counter_prior",
+    "mme": "mme:n={n}",
+    "steps": "steps:n={n}",
+}
+"""The drawn world's own questions; scenes that invite an invention, and their controls, where hallucination is judged."""
+SLOW = ("opera", "sgrs")
+"""Decoding loops that follow one reply at a time."""
+
+
+def every_method(*, slow: bool) -> list[object]:
+    """Return every method that the embedded model can run, with its published settings, the papers' own first."""
+    from sensitive import sensitive_heads
+
+    from interp.method import methods, named
+
+    heads = tuple(sensitive_heads())
+    ours = ("tame", "air", "adhh", "vaf", "spear", "locore", "clva", "sgrs")
+    theirs = sorted(set(methods()) - {*ours, "contrast", "halc"})  # the base of others; needs a detector
+    chosen = [n for n in (*ours, *theirs) if slow or n not in SLOW]
+    return [named(n, **({"heads": heads} if n in ("air", "adhh") else {})) for n in chosen]
+
+
+def main() -> None:
+    """Ask everything and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="scenes", help="scenes, a Hugging Face name, or a folder (default: scenes)")
+    parser.add_argument("--only", choices=BENCHMARKS, action="append", help="one benchmark; repeatable (default: all)")
+    parser.add_argument("--n", type=int, default=40, help="how many scenes (default: 40)")
+    parser.add_argument("--fast", action="store_true", help=f"leave out {' and '.join(SLOW)}")
+    parser.add_argument("--folder", default=str(HERE.parent / "runs"), help="where runs are kept (default: runs/)")
+    options = parser.parse_args()
+
+    import interp
+    from interp.storage import write_text
+
+    model = interp.load(options.model)
+    chosen = every_method(slow=not options.fast)
+    fitting = [m for m in chosen if m.refusal(model) is None]
+    for name in options.only or BENCHMARKS:
+        asked = BENCHMARKS[name].format(n=options.n)
+        table = interp.run(model, asked, fitting, folder=options.folder)
+        for ending, how in (("csv", "csv"), ("md", "markdown"), ("tex", "latex")):
+            write_text(
+                HERE / f"{name}.{ending}", table.written(how, **({} if how == "csv" else {"parts": name == "mme"}))
+            )
+        print(table)
+
+
+if __name__ == "__main__":
+    main()
