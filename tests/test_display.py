@@ -90,7 +90,7 @@ def test_the_tokens_of_an_image_stand_together() -> None:
 
 
 def test_a_heat_map_has_a_cell_an_entry() -> None:
-    html = display.heat_map(torch.tensor([[0.0, 1.0], [float("nan"), 0.5]]), "share")
+    html = display.heat_map(torch.tensor([[0.0, 4.0], [float("nan"), 2.0]]), "share")
     (drawn,) = pictures(html)
     wide, tall = drawn.size
     corners = [drawn.getpixel((x, y)) for y in (0, tall - 1) for x in (0, wide - 1)]
