@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from interp.result import Result
     from interp.runs.comparison import compare, rescore
     from interp.runs.run import run
+    from interp.runs.sweep import sweep
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ _WHERE = {
     "Reply": "prompt",
     "Result": "result",
     "run": "runs.run",
+    "sweep": "runs.sweep",
     **dict.fromkeys(("compare", "rescore"), "runs.comparison"),
     **dict.fromkeys(("Segment", "Layout", "Grid", "Tokens", "tokens", "EVERY", "EMITTING", "LAST"), "data"),
 }
@@ -59,6 +61,7 @@ __all__ = [
     "measure",
     "rescore",
     "run",
+    "sweep",
     "tokens",
 ]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interp.cli import ablate, capture, compare, demo, generate, measure, methods, models, report, runs, world
+from interp.cli import ablate, capture, compare, demo, generate, measure, methods, models, report, runs, sweep, world
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -43,6 +43,7 @@ app.command(epilog=methods.EXAMPLES)(methods.methods)
 app.command(epilog=models.EXAMPLES)(models.models)
 app.command(epilog=report.EXAMPLES)(report.report)
 app.add_typer(runs.app, name="runs")
+app.command(epilog=sweep.EXAMPLES)(sweep.sweep)
 app.add_typer(world.app, name="world")
 
 

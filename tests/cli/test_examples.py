@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from interp.cli import EXAMPLES, app, capture, demo, generate, measure, models
+from interp.cli import EXAMPLES, app, capture, compare, demo, generate, measure, methods, models, runs, sweep
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
-HELP = (EXAMPLES, *(module.EXAMPLES for module in (capture, demo, generate, measure, models)))
+HELP = (EXAMPLES, *(module.EXAMPLES for module in (capture, compare, demo, generate, measure, methods, models, runs, sweep)))
 
 
 def lines() -> list[str]:
