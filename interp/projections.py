@@ -32,11 +32,11 @@ def head_weights(layer: nn.Module, family: Family, config: Any, decoder: nn.Modu
     (q, k, v), biases = _projections(attention, count, shared, width)
     norm = layer.get_submodule(family.attn_norm)
     gain = _gain(norm)
-    q, k, v = (x * gain for x in (q, k, v))
-    out = _plain(_child(attention, OUTPUTS))[0].T.reshape(count, width, -1).transpose(1, 2)
+    q, k, v = ((x * gain).float() for x in (q, k, v))  # one copy each, whatever type they are kept in
+    out = _plain(_child(attention, OUTPUTS))[0].float().T.reshape(count, width, -1).transpose(1, 2)
     group = count // shared
     b_q, b_k, b_v = biases
-    repeat = lambda x: x.repeat_interleave(group, 0)  # noqa: E731
+    repeat = lambda x: x if group == 1 else x.repeat_interleave(group, 0)  # noqa: E731
     scale = float(getattr(attention, "scaling", None) or width**-0.5)
     rotary = None if decoder is None else _rotary(decoder, attention)
     epsilon = float(getattr(norm, "variance_epsilon", getattr(norm, "eps", 0.0)) or 0.0)
@@ -55,7 +55,7 @@ def logit_directions(head: nn.Module, norm: nn.Module, ids: Tensor) -> LogitDire
         TypeError: packed (quantised) weights.
     """
     weight, bias = _plain(head)
-    rows, gain = weight[ids.to(weight.device)], _gain(norm)
+    rows, gain = weight[ids.to(weight.device)].float(), _gain(norm)
     vectors, centred = rows * gain, isinstance(norm, nn.LayerNorm)
     shift = getattr(norm, "bias", None)
     added = bias[ids.to(bias.device)] + (0 if shift is None else rows @ shift.detach().float())
@@ -107,13 +107,13 @@ def _child(attention: nn.Module, names: tuple[str, ...]) -> nn.Module:
 
 
 def _plain(module: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return weight (out, in) and bias in float32."""
+    """Return weight (out, in) as it is kept, and bias in float32."""
     weight = module.weight
     if not weight.is_floating_point() or weight.ndim != 2:
         raise TypeError(
             f"{type(module).__name__} holds packed weights of type {weight.dtype}: load the model without quantization to read them"
         )
-    weight = weight.detach().float()
+    weight = weight.detach()
     if type(module).__name__ == "Conv1D":
         weight = weight.T
     bias = getattr(module, "bias", None)

@@ -106,8 +106,9 @@ def head_spectrum(weights: HeadWeights, rows: Float[Tensor, "sample dim"] | None
     trace = p.qk.diagonal(dim1=-2, dim2=-1).sum(-1)
     squared, crossed = (p.qk * p.qk.mT).sum((-2, -1)), (p.qq * p.kk).sum((-2, -1))
     of_symmetric = (squared + crossed) / 2
-    q, k = weights.W_Q.double(), weights.W_K.double()
-    plain = torch.linalg.eigvals((q @ q.mT) @ (k @ k.mT)).real
+    plain = p if rows is None else products(weights)
+    root = _root(plain.kk)
+    squares = torch.linalg.eigvalsh(root.mT @ plain.qq @ root)  # of W_QK's singular values
     found = {
         "symmetric_eigenvalues": symmetric,
         "trace": trace,
@@ -118,7 +119,7 @@ def head_spectrum(weights: HeadWeights, rows: Float[Tensor, "sample dim"] | None
         "variance": squared / count - (trace / count).square(),
         "xi": trace / of_symmetric.clamp_min(torch.finfo(torch.float64).tiny).sqrt(),
         "eta": weights.scale * of_symmetric.clamp_min(0).sqrt(),
-        "norm": plain.amax(-1).clamp_min(0).sqrt(),
+        "norm": squares.amax(-1).clamp_min(0).sqrt(),
         "bound": trace.abs() / (weights.W_Q.shape[-1] * _largest(rows)),
     }
     return LayerSpectrum(
@@ -127,13 +128,20 @@ def head_spectrum(weights: HeadWeights, rows: Float[Tensor, "sample dim"] | None
 
 
 def _symmetric_eigenvalues(joint: Tensor) -> Tensor:
-    """Return the eigenvalues of S Σ from the joint covariance G of keys and queries: those of √G J √G with J = ½ [0 1; 1 0]."""
-    values, vectors = torch.linalg.eigh(joint)
-    root = vectors * values.clamp_min(0).sqrt()[..., None, :] @ vectors.mT
+    """Return the eigenvalues of S Σ from the joint covariance G = R Rᵀ of keys and queries: those of Rᵀ J R with J = ½ [0 1; 1 0]."""
+    root = _root(joint)
     half = root.shape[-1] // 2
-    return torch.linalg.eigvalsh(
-        root[..., :half] @ root[..., half:, :] / 2 + root[..., half:] @ root[..., :half, :] / 2
-    )
+    crossed = root[..., :half, :].mT @ root[..., half:, :]
+    return torch.linalg.eigvalsh((crossed + crossed.mT) / 2)
+
+
+def _root(gram: Tensor) -> Tensor:
+    """Return R with R Rᵀ = G: triangular, or from the eigenvectors where some G has no more than a few directions."""
+    triangular, failed = torch.linalg.cholesky_ex(gram)
+    if not bool(failed.any()):
+        return triangular
+    values, vectors = torch.linalg.eigh(gram)
+    return vectors * values.clamp_min(0).sqrt()[..., None, :]
 
 
 def _largest(rows: Tensor | None) -> float:
