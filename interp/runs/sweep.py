@@ -118,7 +118,7 @@ def sweep_settings(
     names = [identity.GREEDY, *(f"{base} {said}" for said in words)]
     table = compare(runs, benchmark=made.benchmark, names=names)
     where = dict(zip(names[1:], points, strict=True))
-    columns = {n: [where.get(m, {}).get(n) for m in table.frame["method"]] for n in values}
+    columns: dict[str, Any] = {n: [where.get(m, {}).get(n) for m in table.frame["method"]] for n in values}
     return replace(table, frame=table.frame.assign(**columns))
 
 
