@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, final
 
-import torch
 from torch import Tensor
 
 CAPTION = "Describe the image in detail."
@@ -48,12 +47,9 @@ def captioned(model: Any, n: int, seed: int, *changes: Any, split: str = "test",
 
 
 def _labelled(model: Any, scene: Any, prompt: Any, reply: Any) -> Captioned:
+    from interp.labels import token_labels
     from interp.world import mentions
 
-    told = model.tokenizer(reply.text, add_special_tokens=False, return_offsets_mapping=True)
-    same = tuple(told["input_ids"]) == reply.ids[: len(told["input_ids"])]
-    bad, good = (torch.zeros(len(reply.ids), dtype=torch.bool) for _ in range(2))
-    for mention in mentions(reply.text) if same else ():
-        token = next(i for i, (start, end) in enumerate(told["offset_mapping"]) if start <= mention.start < end)
-        (good if mention.name in scene.present else bad)[token] = True
-    return Captioned(scene, prompt.with_response(reply), reply, bad, good)
+    named = [(m.start, m.end, m.name not in scene.present) for m in mentions(reply.text)]
+    marked = token_labels(reply, named, model.tokenizer)
+    return Captioned(scene, prompt.with_response(reply), reply, marked.hallucinated, marked.correct)
