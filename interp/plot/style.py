@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from matplotlib import rc_context
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 
 from interp.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SEGMENT_COLOURS, SKY, YELLOW
@@ -52,9 +52,16 @@ _SETTINGS: Final[Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """While open, new figures and axes look like this package's; afterwards matplotlib is as it was."""
-    with rc_context(_SETTINGS):
+    """While open, new figures and axes look like this package's; afterwards these settings are as they were.
+
+    Only these: a notebook's backend changes others when the first figure is made, and those must stay or no later one is shown.
+    """
+    before = {name: rcParams[name] for name in _SETTINGS}
+    rcParams.update(_SETTINGS)
+    try:
         yield
+    finally:
+        rcParams.update(before)
 
 
 def axes_or_new(ax: Axes | None, size: tuple[float, float] = (5.0, 3.4)) -> Axes:

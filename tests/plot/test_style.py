@@ -17,6 +17,21 @@ def test_nothing_stays_behind() -> None:
     assert dict(mpl.rcParams) == before
 
 
+def test_what_a_backend_sets_with_the_first_figure_stays() -> None:
+    before = mpl.rcParams["interactive"]
+    with style():
+        mpl.rcParams["interactive"] = not before
+    after, mpl.rcParams["interactive"] = mpl.rcParams["interactive"], before
+    assert after is not before
+
+
+def test_settings_come_back_after_an_error() -> None:
+    before = mpl.rcParams["font.size"]
+    with pytest.raises(KeyError), style():
+        raise KeyError
+    assert mpl.rcParams["font.size"] == before
+
+
 def test_importing_changes_no_settings() -> None:
     code = "import matplotlib as m; b = dict(m.rcParams); import interp.plot; print(b == dict(m.rcParams))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
