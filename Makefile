@@ -42,7 +42,7 @@ results: $(VENV)/.demo ## measure the embedded model again and write docs/result
 	$(BIN)/python docs/results.py $(ARGS)
 
 figures: $(VENV)/.demo ## draw every published figure again
-	set -e; for script in $$(ls figures/*.py | grep -vE "(recipe|captions|maps|replies|scene_maps|sensitive|settings).py"); do echo "$$script"; $(BIN)/python "$$script"; done
+	set -e; for script in $$(grep -l __main__ figures/*.py); do echo "$$script"; $(BIN)/python "$$script"; done
 
 notebooks: $(VENV)/.notebooks $(VENV)/.test ## execute the notebooks
 	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=600 notebooks

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 FIGURES = Path(__file__).resolve().parents[1] / "figures"
-SCRIPTS = sorted(p for p in FIGURES.glob("*.py") if p.stem not in {"recipe", "captions", "maps", "replies", "scene_maps", "sensitive", "settings"})
+SCRIPTS = sorted(p for p in FIGURES.glob("*.py") if "__main__" in p.read_text(encoding="utf-8"))
 
 
 def run(script: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:

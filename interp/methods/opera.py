@@ -15,6 +15,7 @@ from interp.data import EMITTING, Segment
 from interp.generation import end_tokens, reply_of
 from interp.interventions import Here, Intervention
 from interp.method import Method
+from interp.methods.contrast import Contrasted
 from interp.prompt import Prompt, Reply
 
 OPTIONS = ("max_new_tokens", "min_new_tokens", "seed", "on_token")
@@ -95,7 +96,16 @@ class Opera(Method):
     def decode(
         self, model: Any, prompt: Prompt, changes: Sequence[Intervention], rules: Sequence[Any], **options: Any
     ) -> Reply:
-        """Return the best reply of the search under some interventions and logits processors."""
+        """Return the best reply of the search under some interventions and logits processors.
+
+        Raises:
+            ValueError: several beams beside a method whose second stream follows one reply.
+        """
+        if self.beams > 1 and any(isinstance(r, Contrasted) for r in rules):
+            raise ValueError(
+                f"{self} follows {self.beams} beams, and contrastive decoding's second stream follows one reply: use one of them, "
+                "or Opera(beams=1)"
+            )
         ends, limit = end_tokens(model), options.get("max_new_tokens", 128)
         least = MinNewTokensLengthLogitsProcessor(
             len(prompt), options.get("min_new_tokens") or 0, list(ends) or [0], model.device

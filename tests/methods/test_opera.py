@@ -6,6 +6,7 @@ from transformers import SequenceBiasLogitsProcessor, SuppressTokensLogitsProces
 
 import interp
 from interp.data import Segment
+from interp.methods.contrast import Contrast
 from interp.methods.opera import Opera
 from interp.passes import capture
 
@@ -189,3 +190,13 @@ def test_options_that_it_does_not_know_are_refused(model_of, picture):
 def test_settings_without_a_meaning_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Opera(**settings)
+
+
+def test_a_second_stream_follows_no_beams(model_of, picture):
+    model = model_of("llava")
+    prompt = asked(model, picture)
+    with pytest.raises(
+        ValueError, match=r"follows 2 beams, and contrastive decoding.s second stream follows one reply"
+    ):
+        interp.generate(model, prompt, Opera(beams=2) + Contrast(), **OPTIONS)
+    assert interp.generate(model, prompt, Opera(beams=1) + Contrast(), **OPTIONS).ids
