@@ -11,8 +11,6 @@ from timing import Claim, compared, parser, record, rounds_of
 import interp
 from interp.world import scenes
 
-CLAIM = Claim("16 questions in one left-padded batch", "the same one by one", 3, "at least")
-
 
 def questions(model: interp.Model, size: str, count: int) -> list[interp.Prompt]:
     """Return questions of different lengths about different pictures."""
@@ -28,23 +26,22 @@ def main() -> None:
     """Measure, print and write down."""
     options = parser(__doc__, sizes=("embedded", *(s for s in SIZES if s != "embedded")))
     options.add_argument("--count", type=int, default=16, help="how many questions")
-    options.add_argument("--new", type=int, default=8, help="how many tokens each reply has")
+    options.add_argument("--new", type=int, nargs="*", default=[8, 32], help="how many tokens each reply has")
     given = options.parse_args()
     torch.set_num_threads(1)
     model = loaded(given.size, given.device)
     prompts = questions(model, given.size, given.count)
-    settings = {"max_new_tokens": given.new, "min_new_tokens": given.new}
     print(f"{model!r}, {len(prompts)} prompts of {min(map(len, prompts))} to {max(map(len, prompts))} tokens")
-    base, ours = rounds_of(
-        [
-            lambda: [interp.generate(model, p, **settings) for p in prompts],
-            lambda: interp.generate(model, prompts, **settings),
-        ],
-        given.rounds,
-        given.device,
-    )
-    note = f"{given.new} new tokens each"
-    record([compared(CLAIM, base, ours, size=given.size, device=given.device, note=note)])
+    for new in given.new:
+        settings = {"max_new_tokens": new, "min_new_tokens": new}
+        works = [
+            lambda s=settings: [interp.generate(model, p, **s) for p in prompts],
+            lambda s=settings: interp.generate(model, prompts, **s),
+        ]
+        what = f"{given.count} questions in one left-padded batch, replies of {new} tokens"
+        claim = Claim(what, "the same one by one", 3, "at least")
+        base, ours = rounds_of(works, given.rounds, given.device)
+        record([compared(claim, base, ours, size=given.size, device=given.device)])
 
 
 if __name__ == "__main__":

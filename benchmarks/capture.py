@@ -19,6 +19,7 @@ import interp
 PASS = "patterns, gradients and residuals in one pass"
 CLAIMS = {
     "plain": Claim(PASS, "transformers eager, `autograd.grad` on the attentions, parameters frozen", 1.05),
+    "through": Claim(PASS, "the same in transformers, the backward pass going on to the first layer's stream", 1.05),
     "released": Claim(
         PASS, "the released saliency code's way: eager, retained gradients, gradients of all weights", 0.65
     ),
@@ -38,6 +39,19 @@ def plain_pass(module: nn.Module, inputs: dict[str, Any], row: int, token: int) 
         begin.remove()
     loss = -out.logits[0, row].float().log_softmax(-1)[token]
     return out.attentions, out.hidden_states, torch.autograd.grad(loss, out.attentions)
+
+
+def through_pass(module: nn.Module, inputs: dict[str, Any], row: int, token: int) -> Any:
+    """Return the same from a backward pass that stops only where the first layer begins, as ours does."""
+    begin = module.get_input_embeddings().register_forward_hook(lambda _, __, out: out.detach().requires_grad_())
+    try:
+        out = module(**inputs, use_cache=False, output_attentions=True, output_hidden_states=True)
+    finally:
+        begin.remove()
+    for pattern in out.attentions:
+        pattern.retain_grad()
+    (-out.logits[0, row].float().log_softmax(-1)[token]).backward()
+    return out.attentions, out.hidden_states, [pattern.grad for pattern in out.attentions]
 
 
 def released_pass(module: nn.Module, inputs: dict[str, Any], row: int, token: int) -> Any:
@@ -88,6 +102,10 @@ def contests(module: nn.Module, processor: Any, size: str, new: int) -> tuple[di
         plain.set_attn_implementation("eager")
         return plain_pass(plain, inputs, row, token)
 
+    def through() -> Any:
+        plain.set_attn_implementation("eager")
+        return through_pass(plain, inputs, row, token)
+
     def captured() -> Any:
         return interp.capture(model, prompt, want={"pattern", "resid_post"}, grad={"pattern"}, target=0)
 
@@ -109,6 +127,7 @@ def contests(module: nn.Module, processor: Any, size: str, new: int) -> tuple[di
     asking = {
         "ours": captured,
         "plain": eager,
+        "through": through,
         "released": lambda: released_pass(free, inputs, row, token),
         "bridge": bridged(lens, inputs),
     }
