@@ -68,9 +68,13 @@ def load(
     place = _place(str(source))
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     module = _weights(place, str(source), options, device_map, _dtype(dtype, str(source)), quantization)
-    processor = processor if processor is not None else _processor(place, options)
+    found = processor if processor is not None else _processor(place, options)
     revision = revision or getattr(module.config, "_commit_hash", None)
-    return _checked(module, processor, name=str(source), revision=revision)
+    model = _checked(module, found, name=str(source), revision=revision)
+    if processor is None:
+        name = str(Path(place).resolve()) if str(source) not in EMBEDDED and Path(place).is_dir() else str(source)
+        model.loaded = {"source": name, "dtype": dtype, "quantization": quantization, **options, "revision": revision}
+    return model
 
 
 def _place(name: str) -> str:

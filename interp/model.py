@@ -49,6 +49,9 @@ class Model:
         self.config = module.config
         self.text_config = module.config.get_text_config(decoder=True)
         self.notes: tuple[str, ...] = ()
+        self.loaded: dict[str, Any] | None = (
+            None  # what `load` was given, where another process can load the same by it
+        )
         install(module, family)
         pixels = inspect.signature(module.forward).parameters.get("pixel_values")
         needs_image = pixels is not None and pixels.default is inspect.Parameter.empty

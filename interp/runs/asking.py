@@ -3,8 +3,8 @@
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,9 @@ from interp.taps import tap_path
 OFTEN = 1.0
 """Seconds between two looks at the running score."""
 
+Batches = Generator[tuple[list[Row], Cost], None, None]
+"""The rows of batch after batch, and what each cost."""
+
 log = logging.getLogger(__name__)
 
 
@@ -43,6 +46,7 @@ class Questioning:
         options: those of `generate`.
         system_prompt: the instruction before every question; the chat template's own by default.
         attention: `explicit` computes every score and pattern, `sdpa` only those that something looks at.
+        device: the kind of device that computes, where that is not the model's.
     """
 
     model: Model
@@ -54,6 +58,7 @@ class Questioning:
     options: Mapping[str, Any]
     system_prompt: str | None = None
     attention: Literal["sdpa", "explicit"] = "sdpa"
+    device: str | None = None
 
     def batches(self) -> list[Sequence[Sample]]:
         """Return the samples batch by batch: always the same ones together."""
@@ -67,6 +72,7 @@ class Questioning:
         """
         return {
             **identity.model_identity(self.model),
+            **({} if self.device is None else {"device": self.device}),
             "attention": self.attention,
             "benchmark": type(self.benchmark).__name__.lower(),
             "data": self.data,
@@ -92,6 +98,29 @@ class Questioning:
         }
 
 
+def here(what: Questioning, method: Method | None, first: int, begun: bool) -> Batches:
+    """Return the rows of every batch from one on and what they cost, made by this process.
+
+    Args:
+        what: the questions.
+        method: the method; None for the model as it is.
+        first: which batch comes first.
+        begun: whether there are replies already: the first of all may fail for a reason that is no sample's own.
+
+    Raises:
+        ValueError: not one sample of the run has a reply, all of them for one reason.
+        MemoryError: a batch does not fit on the GPU.
+    """
+    for index, samples in list(enumerate(what.batches()))[first:]:
+        rows, cost = answered(what, method, index, samples, begun=begun)
+        begun = begun or any(not r.error for r in rows)
+        yield rows, cost
+
+
+Answers = Callable[[Questioning, Method | None, int, bool], Batches]
+"""Who answers: this process (`here`), or others for it."""
+
+
 def ask(
     what: Questioning,
     method: Method | None,
@@ -100,6 +129,7 @@ def ask(
     resume: bool = True,
     progress: bool = False,
     strict: bool = False,
+    answers: Answers = here,
 ) -> Run:
     """Ask what has no row yet under a method, and return the run, complete.
 
@@ -110,6 +140,7 @@ def ask(
         resume: keep the rows that are there; otherwise begin again.
         progress: whether to show a bar with the running score.
         strict: stop at a sample that cannot be asked; otherwise its row says why, and the run goes on.
+        answers: who answers.
 
     Raises:
         ValueError: a method that does not fit the model or the options, a directory of another run, a sample that cannot be
@@ -123,15 +154,15 @@ def ask(
         what.model.name, manifest["identity"]["benchmark"], manifest["method"], manifest["identity"]
     )
     run = started(folder, name, manifest)
-    with run.held(), _attention(what.model, what.attention):
+    with run.held():
         if not resume:
             run.clear()
         rows = run.recover()
         _stop_at_failed(rows, strict)
-        with _bar(what, rows, manifest["method"], shown=progress and len(rows) < run.samples) as tell:
+        left = answers(what, method, -(-len(rows) // what.batch_size), any(not r.error for r in rows))
+        with _bar(what, rows, manifest["method"], shown=progress and len(rows) < run.samples) as tell, closing(left):
             try:
-                for index, samples in list(enumerate(what.batches()))[-(-len(rows) // what.batch_size) :]:
-                    new, cost = _answered(what, method, index, samples, begun=any(not r.error for r in rows))
+                for new, cost in left:
                     _stop_at_failed(new, strict)
                     run.append(new, cost)
                     rows += new
@@ -168,7 +199,7 @@ def _stop_at_failed(rows: Sequence[Row], strict: bool) -> None:
         raise ValueError(f"sample {bad.id} cannot be asked: {bad.error}. Without strict the run goes on without it")
 
 
-def _answered(
+def answered(
     what: Questioning, method: Method | None, index: int, samples: Sequence[Sample], *, begun: bool
 ) -> tuple[list[Row], Cost]:
     """Return the rows of one batch, in the order of its samples, and what it cost; `begun` when there are replies already."""
@@ -185,7 +216,8 @@ def _answered(
     if gpu:
         torch.cuda.reset_peak_memory_stats(what.model.device)
     before = time.perf_counter()
-    replies = _replies(what, method, list(prompts.values()), _seed(what.seed, index), begun=begun)
+    with _attention(what.model, what.attention):
+        replies = _replies(what, method, list(prompts.values()), _seed(what.seed, index), begun=begun)
     seconds = time.perf_counter() - before
     for place, reply in zip(prompts, replies, strict=True):
         sample = samples[place]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, final
@@ -12,9 +12,10 @@ from interp.loading import load
 from interp.method import Method
 from interp.method import spoken as spoken_method
 from interp.model import Model
-from interp.runs.asking import Questioning, ask, refuse
+from interp.runs.asking import Questioning, ask, here, refuse
 from interp.runs.comparison import compare
 from interp.runs.identity import GREEDY, samples_hash
+from interp.runs.shards import connected, device
 from interp.runs.table import Table
 
 
@@ -31,6 +32,8 @@ def run(  # noqa: PLR0913  # the one call that does it all
     resume: bool = True,
     progress: bool = True,
     strict: bool = False,
+    ray: str | None = None,
+    gpus_per_replica: float = 0.0,
     **options: Any,
 ) -> Table:
     """Ask a model the questions of a benchmark, as it is and under methods, and return the table.
@@ -50,12 +53,16 @@ def run(  # noqa: PLR0913  # the one call that does it all
         resume: keep rows that are there; otherwise ask everything again.
         progress: whether to show a bar for each method.
         strict: stop at the first sample that cannot be asked; otherwise its row says why, and the run goes on.
+        ray: share the samples out over a Ray cluster, by replicas of the model: `auto` for the one this machine is a node of, or the
+            HOST:PORT of one that it is a node of.
+        gpus_per_replica: how many GPUs each replica has; with 0 they run on CPUs, one thread each.
         options: those of `generate`; `max_new_tokens` is the benchmark's `longest` by default.
 
     Raises:
         ValueError: an unknown name, a method that does not fit, a limit or batch size below 1, or no sample.
         TypeError: a setting that cannot be written down, such as a function.
-        OSError: the disk is full; the same call goes on.
+        OSError: the disk is full, or no cluster answers; the same call goes on.
+        ImportError: Ray is asked for and not installed.
     """
     made = chosen(model, benchmark, methods)
     what = questioning(
@@ -67,9 +74,13 @@ def run(  # noqa: PLR0913  # the one call that does it all
         system_prompt=system_prompt,
         options=options,
     )
+    what = replace(what, device=device(made.model, gpus_per_replica))
     for method in made.methods:
         refuse(what, method)
-    finished = [ask(what, m, folder, resume=resume, progress=progress, strict=strict) for m in made.methods]
+    kept = {"resume": resume, "progress": progress, "strict": strict}
+    with connected(made.model, ray, gpus_per_replica) as shards:
+        answers = here if shards is None else shards.answers
+        finished = [ask(what, m, folder, answers=answers, **kept) for m in made.methods]
     return compare(finished, benchmark=made.benchmark)
 
 

@@ -19,9 +19,10 @@ from interp.model import Model
 from interp.prompt import Prompt
 from interp.running import NothingChanged
 from interp.runs import identity
-from interp.runs.asking import ask, refuse
+from interp.runs.asking import ask, here, refuse
 from interp.runs.comparison import compare
 from interp.runs.run import chosen, questioning
+from interp.runs.shards import Lost, connected, device
 from interp.runs.table import Table
 from interp.samples import Failure, Samples
 
@@ -78,7 +79,7 @@ def sweep(
     return sweep_heads(loaded, what, None if over == HEADS else over, **settings)  # type: ignore[arg-type]
 
 
-def sweep_settings(
+def sweep_settings(  # noqa: PLR0913  # what run takes, and what varies
     model: Model,
     benchmark: Benchmark | str,
     *,
@@ -86,6 +87,8 @@ def sweep_settings(
     method: Method | str,
     folder: str | Path = "runs",
     progress: bool = True,
+    ray: str | None = None,
+    gpus_per_replica: float = 0.0,
     **settings: Any,
 ) -> Table:
     """Return the table of a method under every combination of some values; see `sweep`.
@@ -108,11 +111,14 @@ def sweep_settings(
     kept = {n: settings.pop(n) for n in ("resume", "strict") if n in settings}
     asked = {n: settings.pop(n) for n in ("batch_size", "limit", "seed", "system_prompt") if n in settings}
     questions = questioning(model, made.benchmark, options=settings, **asked)
+    questions = replace(questions, device=device(model, gpus_per_replica))
     for variant in variants:
         refuse(questions, variant)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NothingChanged)  # one of the values may be the neutral one
-        runs = [ask(questions, v, folder, progress=progress, **kept) for v in variants]
+        with connected(model, ray, gpus_per_replica) as shards:
+            answers = here if shards is None else shards.answers
+            runs = [ask(questions, v, folder, progress=progress, answers=answers, **kept) for v in variants]
     base = identity.method_name(made.methods[-1])
     words = [", ".join(f"{n}={v}" for n, v in point.items()) for point in points]
     names = [identity.GREEDY, *(f"{base} {said}" for said in words)]
@@ -140,7 +146,7 @@ def varied(method: Method, settings: Mapping[str, Any]) -> Method:
     return each[0] if len(each) == 1 else Together(tuple(each))
 
 
-def sweep_heads(
+def sweep_heads(  # noqa: PLR0913  # what erasing takes, and where it is done
     model: Model,
     prompts: Sequence[Prompt],
     heads: Heads | Iterable[tuple[int, int]] | None = None,
@@ -148,6 +154,8 @@ def sweep_heads(
     at: Literal["step", "all"] = "step",
     folder: str | Path = "runs",
     progress: bool = True,
+    ray: str | None = None,
+    gpus_per_replica: float = 0.0,
 ) -> Samples[Erasure]:
     """Return the exact erasure of every head for every prompt, one file a prompt; see `sweep` and `erase_heads`.
 
@@ -159,23 +167,33 @@ def sweep_heads(
     if not prompts:
         raise ValueError("there is no prompt to sweep over")
     which = None if heads is None else [list(pair) for pair in heads]
-    known = {**identity.model_identity(model), "at": at, "heads": which, "versions": identity.versions()}
+    decides = {**identity.model_identity(model), "device": device(model, gpus_per_replica)}
+    known = {**decides, "at": at, "heads": which, "versions": identity.versions()}
     place = Path(folder) / identity.directory_name(model.name, "heads", at, known)
-    found: list[Erasure] = []
-    failed: list[Failure] = []
-    done: list[int] = []
-    for index, prompt in enumerate(tqdm(prompts, desc=f"erase heads at {at}", unit="prompt", disable=not progress)):
-        file = place / f"{_prompt_hash(prompt)}.safetensors"
-        try:
-            if not file.is_file():
-                erase_heads(model, prompt, at=at, heads=heads).save(file)
-            found.append(Erasure.load(file))
-            done.append(index)
-        except ValueError as error:
-            failed.append(Failure(index, str(error)))
-    if not found:
+    files = [place / f"{_prompt_hash(prompt)}.safetensors" for prompt in prompts]
+    missing = {f: (prompt, at, which) for f, prompt in zip(files, prompts, strict=True) if not f.is_file()}
+    reasons: dict[Path, str] = {}
+    with connected(model, ray, gpus_per_replica) as shards:
+        given = list(missing.values())
+        made = (_erased(model, *g) for g in given) if shards is None else shards.each(_erased, given)
+        bar = tqdm(made, desc=f"erase heads at {at}", total=len(given), unit="prompt", disable=not progress)
+        for file, result in zip(missing, bar, strict=True):
+            if isinstance(result, Erasure):
+                result.save(file)
+            else:
+                reasons[file] = result.reason
+    done = [i for i, f in enumerate(files) if f not in reasons]
+    failed = tuple(Failure(i, reasons[f]) for i, f in enumerate(files) if f in reasons)
+    if not done:
         raise ValueError(f"not one of {len(prompts)} prompts could be swept; the first says: {failed[0].reason}")
-    return Samples(tuple(found), tuple(done), tuple(failed))
+    return Samples(tuple(Erasure.load(files[i]) for i in done), tuple(done), failed)
+
+
+def _erased(model: Model, prompt: Prompt, at: Literal["step", "all"], heads: Sequence[Any] | None) -> Erasure | Lost:
+    try:
+        return erase_heads(model, prompt, at=at, heads=None if heads is None else [(row, head) for row, head in heads])
+    except ValueError as error:
+        return Lost(str(error))
 
 
 def _prompt_hash(prompt: Prompt) -> str:
