@@ -19,6 +19,8 @@ interp compare --methods greedy,vaf,spear,clva --bench pope,steps --limit 50
 interp compare --method vaf:enhance=1.3,mode=abs --method spear+locore --bench pope:parser=vcd --format markdown --out table.md
 
 interp compare --methods spear --bench pope --limit 50 --stability
+
+interp compare --methods vaf,spear --bench pope --ray auto
 """
 
 Methods = Annotated[
@@ -37,6 +39,17 @@ Benchmarks = Annotated[
 Folder = Annotated[Path, typer.Option(help="Where run directories are.")]
 Format = Annotated[str, typer.Option("--format", help="text, csv, markdown or latex.")]
 Out = Annotated[Path | None, typer.Option(help="Write the tables to this file.")]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|HOST:PORT",
+        help="Share the samples out over a Ray cluster, by replicas of the model: the cluster this machine is a node of, or its address.",
+    ),
+]
+Gpus = Annotated[
+    float,
+    typer.Option("--gpus-per-replica", min=0, help="How many GPUs each replica has, with --ray; 0: they run on CPUs."),
+]
 Parts = Annotated[bool, typer.Option("--parts", help="Show every part of a benchmark, not the whole alone.")]
 
 
@@ -70,6 +83,8 @@ def compare(
     format: Format = "text",
     out: Out = None,
     parts: Parts = False,
+    ray: Ray = None,
+    gpus_per_replica: Gpus = 0.0,
 ) -> None:
     """Ask a model the questions of benchmarks, as it is and under methods, and print a table of each.
 
@@ -89,6 +104,8 @@ def compare(
         **({"max_new_tokens": max_new_tokens} if max_new_tokens else {}),
     }
     if stability:
+        if ray is not None:
+            raise typer.BadParameter("--stability compares how this machine computes; leave --ray out")
         from interp.runs.stability import stability as check
 
         under: list[Method | None] = [None, *each]
@@ -96,7 +113,8 @@ def compare(
         return
     from interp.runs.run import run
 
-    show([run(loaded, b, each, resume=resume, strict=strict, **settings) for b in chosen], format, out, parts=parts)
+    kept: dict[str, Any] = {"resume": resume, "strict": strict, "ray": ray, "gpus_per_replica": gpus_per_replica}
+    show([run(loaded, b, each, **kept, **settings) for b in chosen], format, out, parts=parts)
 
 
 def named_methods(texts: list[str]) -> "list[Method]":

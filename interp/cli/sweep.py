@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from interp.cli import inputs
-from interp.cli.compare import Benchmarks, Folder, Format, Out, Parts, benchmarks, check_format, show
+from interp.cli.compare import Benchmarks, Folder, Format, Gpus, Out, Parts, Ray, benchmarks, check_format, show
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -38,6 +38,8 @@ def sweep(
     format: Format = "text",
     out: Out = None,
     parts: Parts = False,
+    ray: Ray = None,
+    gpus_per_replica: Gpus = 0.0,
 ) -> None:
     """Ask the questions of benchmarks under every value of a method's settings, and print a table of each.
 
@@ -48,7 +50,14 @@ def sweep(
     loaded = inputs.load(model)
     from interp.runs.sweep import sweep_settings
 
-    settings: dict[str, Any] = {"limit": limit, "batch_size": batch_size, "seed": seed, "folder": folder}
+    settings: dict[str, Any] = {
+        "limit": limit,
+        "batch_size": batch_size,
+        "seed": seed,
+        "folder": folder,
+        "ray": ray,
+        "gpus_per_replica": gpus_per_replica,
+    }
     show([sweep_settings(loaded, b, over=values, method=made, **settings) for b in chosen], format, out, parts=parts)
 
 
