@@ -45,7 +45,7 @@ figures: $(VENV)/.demo ## draw every published figure again
 	set -e; for script in $$(grep -l __main__ figures/*.py); do echo "$$script"; $(BIN)/python "$$script"; done
 
 notebooks: $(VENV)/.notebooks $(VENV)/.test ## execute the notebooks
-	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=600 notebooks
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --nbmake --nbmake-timeout=600 notebooks
 
 # Modules that the scripts share measure nothing; the page is written when all is measured.
 bench: $(VENV)/.test ## measure time and memory ratios and write docs/performance.md
