@@ -5,6 +5,7 @@ The tables of methods come from tables/ (`python tables/make.py`), the sensitive
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +28,15 @@ from interp.experiments.tasks import drawn_tasks
 from interp.loading import EMBEDDED
 from interp.methods.spear import with_sinks
 from interp.model import Model
+from interp.prompt import Prompt
 from interp.storage import write_text
 from interp.world import scenes
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-sys.path.insert(0, str(ROOT / "figures"))
-from captions import Captioned, captioned  # noqa: E402  # a neighbour's, found by the line above
+sys.path[:0] = [str(ROOT / "figures"), str(ROOT / "tables")]
+from captions import CAPTION, Captioned, captioned  # noqa: E402  # neighbours', found by the line above
+from make import every_method  # noqa: E402
 
 HEADER = """# Results on the embedded model
 
@@ -56,8 +59,12 @@ METHODS = {
 TABLES = """Half of the scenes of the first two tables invite an invention: something that one of their objects makes one expect was
 taken out; the others are the same scenes without that object. Δ is the paired difference from greedy decoding, with 95 % bootstrap
 intervals over scenes; p and q are of the paired test, q over all methods. AIR and AD-HH erase or turn the six most sensitive heads,
-found on other scenes. `tokens/s ×` is wall time relative to greedy decoding in batches of 16 on a shared machine; SGRS and OPERA
-follow one reply at a time. Cost is measured properly on [the page on performance](performance.md).
+found on other scenes.
+
+"""
+COST = """Tokens per second relative to greedy decoding: replies of 32 tokens to one prompt, one thread, processor time, the methods
+taking turns; median and quartiles of {rounds} rounds. SPEAR finds its sinks within them. On so small a model the bookkeeping of a step weighs
+more than on a large one: see [performance](performance.md).
 
 """
 
@@ -258,6 +265,59 @@ def methods_section() -> tuple[str, list[Claim]]:
     return text.rstrip(), claims
 
 
+def cost_section(model: Model, prompt: Prompt, rounds: int = 5, new: int = 32) -> tuple[str, list[Claim]]:
+    """Return how fast every method decodes, and what the papers say of it."""
+    changes = {
+        "greedy": (),
+        **{type(m).__name__.lower(): (m,) for m in every_method(slow=True) if not m.refusal(model)},
+    }
+    times: dict[str, list[float]] = {n: [] for n in changes}
+    torch.set_num_threads(1)
+    for index in range(rounds + 1):
+        for name, edits in changes.items():
+            begin = time.process_time()
+            interp.generate(model, prompt, *edits, max_new_tokens=new, min_new_tokens=new)
+            times[name] += [time.process_time() - begin] * (index > 0)  # the first round warms up
+    speed = {n: np.quantile(np.divide(times["greedy"], t), [0.25, 0.5, 0.75]) for n, t in times.items()}
+    table = pd.DataFrame(
+        [
+            {"method": n, "tokens/s ×": f"{middle:.2f} [{low:.2f}, {high:.2f}]"}
+            for n, (low, middle, high) in speed.items()
+        ]
+    )
+    return COST.format(rounds=rounds) + markdown(table), []
+
+
+def note_methods() -> None:
+    """Write what the tables say of each method at the end of its own page."""
+    tables = {n: pd.read_csv(ROOT / "tables" / f"{n}.csv") for n in METHODS}
+    scores = {"chair": ("chair_s", "recall"), "pope": ("accuracy",), "steps": ("steps",)}
+    said = {
+        "chair_s": "CHAIR_s",
+        "recall": "recall",
+        "accuracy": "accuracy of existence questions",
+        "steps": "right steps",
+    }
+    for page in sorted((HERE / "methods").glob("*.md")):
+        parts = []
+        for name, columns in scores.items():
+            table = tables[name][tables[name]["part"] == "total"].set_index("method")
+            if page.stem in table.index:
+                row, base = table.loc[page.stem], table.iloc[0]
+                parts += [
+                    f"{said[c]} {base[c]:.3f} → {row[c]:.3f} (Δ {row[f'{c}_difference']:+.3f} "
+                    f"[{row[f'{c}_difference_low']:+.3f}, {row[f'{c}_difference_high']:+.3f}])"
+                    for c in columns
+                ]
+        if parts:
+            text = page.read_text(encoding="utf-8").split("\n**Measured here.**")[0].rstrip()
+            about = "On the embedded model, against greedy decoding (`python tables/make.py`, 95 % intervals of paired differences):"
+            write_text(
+                page,
+                f"{text}\n\n**Measured here.** {about}\n" + ";\n".join(parts) + ". See [results](../results.md).\n",
+            )
+
+
 def main() -> None:
     """Measure everything and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -275,6 +335,7 @@ def main() -> None:
         "Saliency of hallucinated and correct mentions": saliency_section(model, inviting),
         "Head sensitivity": heads_section(),
         "Methods against greedy decoding": methods_section(),
+        "What the methods cost": cost_section(model, model.prepare(said[0].scene.image, CAPTION)),
     }
     weights = load_file(str(Path(interp.__file__).parent / EMBEDDED["scenes"] / "model.safetensors"))
     checksum = sum(float(w.double().abs().sum()) for w in weights.values())
@@ -285,6 +346,8 @@ def main() -> None:
     )
     text += "".join(f"\n## {title}\n\n{section}\n" for title, (section, _) in sections.items())
     write_text(options.out, text)
+    if options.out == HERE / "results.md":
+        note_methods()
 
 
 if __name__ == "__main__":

@@ -88,24 +88,29 @@ class Table:
         """Return the table in LaTeX; needs the package booktabs."""
         return self.written("latex", parts=parts)
 
-    def written(self, how: str, *, parts: bool = False) -> str:
+    def written(self, how: str, *, parts: bool = False, costs: bool = True) -> str:
         """Return the table as `text`, `csv`, `markdown` or `latex`.
+
+        Args:
+            how: in what form.
+            parts: whether to show every part of the benchmark, too; `csv` always has them.
+            costs: whether to show time and memory, which belong to one machine at one time; `csv` always has them.
 
         Raises:
             ValueError: another way.
         """
         if how == "csv":
             return self.flat().to_csv(index=False)
-        return written(how, self.title, *self.shown(parts=parts))
+        return written(how, self.title, *self.shown(parts=parts, costs=costs))
 
-    def shown(self, *, parts: bool = False) -> tuple[list[str], list[list[str]]]:
+    def shown(self, *, parts: bool = False, costs: bool = True) -> tuple[list[str], list[list[str]]]:
         """Return the heads and cells that are shown: headline scores with intervals, differences, tests and costs."""
         frame = self.frame if parts else self.frame[self.frame["part"] == "total"]
         records: Any = frame.to_dict("records")
-        cells = [self._cells(r, ["settings", "part"] if parts else ["settings"]) for r in records]
+        cells = [self._cells(r, ["settings", "part"] if parts else ["settings"], costs=costs) for r in records]
         return list(cells[0]), [list(c.values()) for c in cells]
 
-    def _cells(self, row: Mapping[str, Any], words: Sequence[str]) -> dict[str, str]:
+    def _cells(self, row: Mapping[str, Any], words: Sequence[str], *, costs: bool) -> dict[str, str]:
         cells = {n: str(row[n]) for n in ("method", *words, "n", "failed")}
         if "unread" in row:
             cells["invalid"] = _number(row["unread"], 0)
@@ -115,9 +120,10 @@ class Table:
         for name in self.outcomes:
             cells[f"p {name}"] = _number(row[f"{name}_p"], 4)
             cells[f"q {name}"] = _number(row[f"{name}_q"], 4)
-        cells["s/sample"] = _number(row["seconds"], 3)
-        cells["tokens/s ×"] = _number(row["speed"], 2)
-        cells["peak MiB"] = _number(row["memory"] / 2**20, 0)
+        if costs:
+            cells["s/sample"] = _number(row["seconds"], 3)
+            cells["tokens/s ×"] = _number(row["speed"], 2)
+            cells["peak MiB"] = _number(row["memory"] / 2**20, 0)
         return cells
 
 
