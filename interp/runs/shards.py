@@ -27,6 +27,10 @@ TRIES = 3
 """How many workers may die over one job, or one after the other while they load the model, before it is given up."""
 PATIENCE = 5.0
 """Seconds until an address that does not answer is given up."""
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+"""How a connection begins in HTTP/2, which Ray speaks: its first words and an empty frame of settings (RFC 9113, 3.4)."""
+SETTINGS = b"\4"
+"""The kind of the frame that is the answer."""
 LONG = 30.0
 """Seconds without a single replica until that is told."""
 
@@ -308,7 +312,11 @@ def _reach(address: str) -> None:
     if not host or "/" in host or not port.isdigit():
         raise ValueError(f"a Ray cluster is '{AUTO}' or HOST:PORT, as ray start --head prints it, not {address!r}")
     try:
-        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as line:
+            line.settimeout(PATIENCE)
+            line.sendall(HELLO)
+            if os.environ.get("RAY_USE_TLS", "0") == "0" and line.recv(9)[3:4] != SETTINGS:
+                raise ConnectionError("what answers there is no Ray")
     except OSError as error:
         raise ConnectionError(
             f"no Ray cluster answers at {address} ({error}): see whether it runs (ray status --address {address}), whether "
