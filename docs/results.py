@@ -63,7 +63,7 @@ found on other scenes.
 
 """
 COST = """Tokens per second relative to greedy decoding: replies of 32 tokens to one prompt, one thread, processor time, the methods
-taking turns; median and quartiles of {rounds} rounds. SPEAR finds its sinks within them. On so small a model the bookkeeping of a step weighs
+taking turns; median and quartiles of {rounds} rounds. SPEAR finds its sinks within them. On so small a model a step's bookkeeping weighs
 more than on a large one: see [performance](performance.md).
 
 """

@@ -12,7 +12,7 @@ from interp.catalogue import found, made, spelled
 
 Reading = Mapping[str, Any]
 """What a reader makes of one reply: names and values as JSON can hold them."""
-Counts = Mapping[str, Float[np.ndarray, "*draw"]]
+Counts = Mapping[str, Float[np.ndarray, "*sample"]]
 """Summed counts by name: one number each, or one for every bootstrap draw."""
 
 
@@ -86,7 +86,7 @@ class Benchmark(abc.ABC):
         """Return what is counted in one group of samples; the same names for every group."""
 
     @abc.abstractmethod
-    def scores(self, counts: Counts) -> dict[str, Float[np.ndarray, "*draw"]]:
+    def scores(self, counts: Counts) -> dict[str, Float[np.ndarray, "*sample"]]:
         """Return scores from summed counts; not a number where a score is not defined."""
 
     def problems(self) -> Sequence[str]:
@@ -112,8 +112,8 @@ class Benchmark(abc.ABC):
 
 
 def ratio(
-    part: Float[np.ndarray, "*draw"] | float, whole: Float[np.ndarray, "*draw"] | float
-) -> Float[np.ndarray, "*draw"]:
+    part: Float[np.ndarray, "*sample"] | float, whole: Float[np.ndarray, "*sample"] | float
+) -> Float[np.ndarray, "*sample"]:
     """Return part / whole; not a number where the whole is 0."""
     whole = np.asarray(whole, dtype=float)
     return np.asarray(np.asarray(part, dtype=float) / np.where(whole == 0, np.nan, whole))

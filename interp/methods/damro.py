@@ -102,7 +102,7 @@ class Damro(Method):
             second = Contrast(lambda p: p, self.alpha, self.beta, (shown,))
         return second.rules(model, prompts)
 
-    def outliers(self, model: Any, prompt: Prompt) -> Bool[Tensor, "image patch"]:
+    def outliers(self, model: Any, prompt: Prompt) -> Bool[Tensor, "image key"]:
         """Return which of a prompt's image tokens, by tile, are outliers; with a Q-Former which of the patches it looks at.
 
         Raises:
@@ -150,7 +150,7 @@ def vision_layers(model: Any) -> int:
     return sum(isinstance(m, AttentionTaps) and m.part == "vision" for m in model.module.modules())
 
 
-def merged(looks: Float[Tensor, "tile patch"], count: int) -> Float[Tensor, "tile token"]:
+def merged(looks: Float[Tensor, "tile key"], count: int) -> Float[Tensor, "tile token"]:
     """Return the attention on a prompt's image tokens: each square of patches that one token merges has the sum of its own.
 
     Raises:
@@ -167,7 +167,7 @@ def merged(looks: Float[Tensor, "tile patch"], count: int) -> Float[Tensor, "til
     return looks.unflatten(1, (side // times, times, side // times, times)).sum((2, 4)).flatten(1)
 
 
-def thinned(prompt: Prompt, kept: Bool[Tensor, " image_token"]) -> Prompt:
+def thinned(prompt: Prompt, kept: Bool[Tensor, " token"]) -> Prompt:
     """Return a prompt some of whose image tokens no row sees; positions are counted without the others, as if these were not there."""
     mask = prompt.inputs["attention_mask"].clone()
     hidden = torch.tensor(prompt.layout.positions(Segment.IMAGE))[~kept]
@@ -181,7 +181,7 @@ def thinned(prompt: Prompt, kept: Bool[Tensor, " image_token"]) -> Prompt:
 class ShowPatches(Intervention):
     """Let a Q-Former look at some patches alone, a choice for each image of the batch; the class token in front of them is hidden."""
 
-    shown: Bool[Tensor, "image patch"]
+    shown: Bool[Tensor, "image key"]
     part: ClassVar[str] = "cross"
     site: ClassVar[str] = "attn_scores"
 

@@ -70,8 +70,8 @@ def drawn_scores(benchmark: Benchmark, runs: Sequence[PartCounts], *, draws: int
 
 
 def _redrawn(
-    table: Float[np.ndarray, "group run count"], draws: int, generator: np.random.Generator
-) -> Float[np.ndarray, "draw run count"]:
+    table: Float[np.ndarray, "sample candidate _"], draws: int, generator: np.random.Generator
+) -> Float[np.ndarray, "_ candidate _"]:
     """Return the sums over groups drawn again with replacement."""
     groups = len(table)
     sums = []
@@ -86,7 +86,7 @@ def _scores(benchmark: Benchmark, counts: Mapping[str, np.ndarray]) -> dict[str,
         return {n: np.asarray(v, dtype=float) for n, v in benchmark.scores(counts).items()}
 
 
-def interval(values: Float[np.ndarray, " draw"], level: float = LEVEL) -> tuple[float, float]:
+def interval(values: Float[np.ndarray, " sample"], level: float = LEVEL) -> tuple[float, float]:
     """Return the percentile interval of drawn values; draws in which a score is not defined do not count."""
     finite = values[np.isfinite(values)]
     if not len(finite):
@@ -125,7 +125,7 @@ def mcnemar(method: Sequence[bool], baseline: Sequence[bool]) -> PairedTest:
     return PairedTest("mcnemar", len(method), better, worse, p)
 
 
-def wilcoxon(method: Float[np.ndarray, " pair"], baseline: Float[np.ndarray, " pair"]) -> PairedTest:
+def wilcoxon(method: Float[np.ndarray, " sample"], baseline: Float[np.ndarray, " sample"]) -> PairedTest:
     """Return Wilcoxon's signed-rank test; pairs without a difference do not count, and without any other p is 1.
 
     References: Wilcoxon (1945), as scipy computes it.
