@@ -31,7 +31,9 @@ def on_scene(result: Any, values: Tensor, ax: Axes, *, seed: int = 0) -> None:
     (_, _, rows, cols), *others = result.shapes
     if others:
         raise ValueError("only images of a single tile are drawn here")
-    layout = Layout(torch.full((rows * cols,), Segment.IMAGE.value), (Grid(0, rows, cols, box=(0.0, 0.0, *map(float, image.size))),))
+    layout = Layout(
+        torch.full((rows * cols,), Segment.IMAGE.value), (Grid(0, rows, cols, box=(0.0, 0.0, *map(float, image.size))),)
+    )
     overlay(image, values, layout, ax=ax)
     ax.set(xlabel="", ylabel="")
     ax.set_xticks([])

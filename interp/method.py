@@ -158,7 +158,9 @@ def resolved(model: Any, prompts: Sequence[Prompt], changes: Sequence[Any]) -> R
             raise ValueError(f"{method} does not fit {model.name}: {reason}")
         blind = [i for i, p in enumerate(prompts) if not p.layout.positions(Segment.IMAGE)]
         if method.needs_image and blind:
-            raise ValueError(f"{method} acts on an image, but prompts {blind} have none: give one, prepare(image, text)")
+            raise ValueError(
+                f"{method} acts on an image, but prompts {blind} have none: give one, prepare(image, text)"
+            )
     ready = list(prompts)
     for method in methods:
         ready = [method.marked(model, p) for p in ready]

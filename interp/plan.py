@@ -97,7 +97,7 @@ class Plan:
         """
         sites, graded = self.want | self.grad, self.grad
         wanted = frozenset(tuple(n.split(".", 1)) if "." in n else ("decoder", n) for n in sites)
-        watched = {"wanted": wanted, "layers": frozenset(self.layers), "rows": self.rows}
+        watched: dict[str, Any] = {"wanted": wanted, "layers": frozenset(self.layers), "rows": self.rows}
         inputs, paths = self.model.inputs([self.prompt]), self.paths
 
         def hand(site: str, layer: int, value: Tensor, slope: Tensor | None) -> None:

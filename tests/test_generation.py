@@ -328,7 +328,9 @@ def test_something_that_is_no_change_is_refused(llava):
     with pytest.raises(TypeError, match=r"a change is an Intervention, got str: 'mask'"):
         interp.generate(model, prompt, "mask")  # type: ignore[arg-type]
     change = MaskAttention(Segment.IMAGE, layers=[99])
-    with pytest.raises(ValueError, match=re.escape(f"{change} names layers [99], but the decoder of {model.name} has layers 0..1")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"{change} names layers [99], but the decoder of {model.name} has layers 0..1")
+    ):
         interp.generate(model, prompt, change)
     with pytest.raises(ValueError, match=r"positions .500. are outside this conversation"):
         interp.generate(model, prompt, MaskAttention([500], queries=EVERY))

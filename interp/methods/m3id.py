@@ -41,8 +41,8 @@ class M3id(Method):
         beta: the least share of the likeliest token's probability that makes a token plausible; 0 admits every token.
 
     References: Favero et al., M3ID (CVPR 2024). We know of no code of the authors'. The rate 0.02 and the plausibility cutoff with
-    0.1 are those that others' code runs it with as a baseline; the paper has the bound `confident` in place of the cutoff, but its value is in no
-    source this project has, so by default it bounds nothing. Differs: where a model cannot run without an image, the second
+    0.1 are those that others' code runs it with as a baseline; the paper has the bound `confident` in place of the cutoff, but its
+    value is in no source this project has, so by default it bounds nothing. Differs: where a model cannot run without an image, the second
     stream's text does not attend to it.
     """
 
