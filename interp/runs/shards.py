@@ -57,7 +57,16 @@ class Replica:
         self.model: Model | None = None
 
     def load(self, loaded: Mapping[str, Any]) -> dict[str, Any]:
-        """Load the model and return what decides its replies."""
+        """Load the model and return what decides its replies.
+
+        Raises:
+            RuntimeError: there is no GPU here, and one is asked for.
+        """
+        if loaded["device_map"] is not None and not torch.cuda.is_available():
+            raise RuntimeError(
+                f"{socket.gethostname()} offers GPUs to the cluster, but torch {torch.__version__} finds none there: install a "
+                "build of torch for its GPUs and driver, or start the node with --num-gpus=0"
+            )
         self.model = load(**loaded)
         return known(self.model)
 
@@ -112,7 +121,7 @@ class Shards:
         try:
             for turn in range(len(given)):
                 while turn not in done:
-                    self._fill(min(self._room, len(waiting) + len(doing)) - len(doing))
+                    self._fill(min(self._room - len(doing), len(waiting)))
                     while waiting and self._idle:
                         place, worker = waiting.popleft(), self._idle.pop()
                         doing[worker.work.remote(job, given[place])] = place, worker
@@ -121,10 +130,8 @@ class Shards:
                         continue
                     place, worker = doing.pop(answer)
                     try:
-                        done[place], said = self._result(answer)
+                        done[place] = self._worked(answer)
                         self._idle.append(worker)
-                        for warning in said:
-                            warnings.warn(warning, stacklevel=2)
                     except self._ray.exceptions.RayError as error:
                         tries[place] += 1
                         if tries[place] < TRIES:
@@ -200,6 +207,13 @@ class Shards:
             )
         self._died = 0
         self._idle.append(worker)
+
+    def _worked(self, answer: Any) -> Any:
+        """Return what a job made, and warn here of what it warned of there."""
+        made, said = self._result(answer)
+        for warning in said:
+            warnings.warn(warning, stacklevel=2)
+        return made
 
     def _result(self, answer: Any) -> Any:
         """Return a result.

@@ -28,7 +28,7 @@ from interp.benchmark import Benchmark, Counts, Reading, Sample
 from interp.runs import shards as module
 from interp.runs.asking import ask
 from interp.runs.run import questioning
-from interp.runs.shards import TRIES, Lost, Shards, connected, device
+from interp.runs.shards import TRIES, Lost, Replica, Shards, connected, device
 from interp.runs.sweep import sweep_heads
 
 # ------------------------------------------------------------------------------------------------ the order of results
@@ -53,6 +53,7 @@ class InTurn:
     def __init__(self, seed: int = 0, load: Callable[[Any], Any] = lambda given: {}) -> None:
         self.draw, self.load, self.calls, self.killed, self.started = np.random.default_rng(seed), load, {}, [], 0
         self.dead: set[int] = set()
+        self.job = lambda job, given: Replica.work(SimpleNamespace(model=None), job, given)
 
     def remote(self, **_: Any) -> Any:
         return lambda kind: SimpleNamespace(remote=lambda folder: self.worker())
@@ -62,7 +63,7 @@ class InTurn:
         name = self.started
         call = lambda f, *given: self.ref(name, lambda: f(*given))  # noqa: E731
         load = SimpleNamespace(remote=lambda told: call(self.load, told))
-        work = SimpleNamespace(remote=lambda job, given: call(lambda: (job(None, *given), [])))
+        work = SimpleNamespace(remote=lambda job, given: call(self.job, job, given))
         return SimpleNamespace(name=name, load=load, work=work)
 
     def ref(self, worker: int, call: Callable[[], Any]) -> object:
@@ -129,6 +130,50 @@ def test_what_goes_wrong_in_a_job_is_raised_here() -> None:
 
     with pytest.raises(KeyError, match="its own"):
         list(shared(InTurn()).each(job, [()]))
+
+
+def test_what_a_job_warns_of_is_told_here() -> None:
+    def job(model: None) -> int:
+        warnings.warn("nothing changed", UserWarning, stacklevel=1)
+        return 1
+
+    with pytest.warns(UserWarning, match="nothing changed"):
+        assert list(shared(InTurn()).each(job, [()])) == [1]
+
+
+def test_a_batch_over_which_workers_died_is_recorded_and_the_run_goes_on(scenes, tmp_path) -> None:
+    ray, seen = InTurn(), []
+
+    def work(job: Any, given: Any) -> Any:
+        seen.append(given[2])
+        if given[2] == 1:
+            raise DiedError("gone")
+        return job(scenes, *given), []
+
+    ray.job = work
+    what = questioning(scenes, Steps(n=4), batch_size=1, options={"max_new_tokens": 3})
+    run = ask(what, None, tmp_path, answers=shared(ray).answers)
+    assert [bool(r.error) for r in run.rows()] == [False, True, False, False]
+    assert run.rows()[1].error == "RuntimeError: 3 workers died over it: gone."
+    assert Counter(seen) == {0: 1, 1: TRIES, 2: 1, 3: 1}
+    assert [c.samples for c in run.costs()] == [1, 0, 1, 1]
+
+
+def test_an_error_that_all_samples_share_stops_a_shared_run_at_the_first_batch(scenes, tmp_path) -> None:
+    ray, seen = InTurn(), []
+
+    def work(job: Any, given: Any) -> Any:
+        seen.append(given[2])
+        try:
+            return job(scenes, *given), []
+        except ValueError as error:
+            raise ToldError(error) from error
+
+    ray.job = work
+    what = questioning(scenes, Steps(n=4), batch_size=1, options={"repetition_penalty": -1.0})
+    with pytest.raises(ValueError, match="penalty"):
+        ask(what, None, tmp_path, answers=shared(ray).answers)
+    assert seen == [0]
 
 
 def test_workers_that_die_while_they_load_are_given_up() -> None:
@@ -249,6 +294,14 @@ def test_gpus_are_for_replicas(scenes, monkeypatch) -> None:
     monkeypatch.setattr(interp.Model, "device", torch.device("cuda"))
     with pytest.raises(ValueError, match="scenes is on cuda, and gpus_per_replica=0 leaves its replicas on CPUs"):
         enter(scenes, "auto")
+
+
+def test_a_node_whose_gpus_torch_does_not_find_is_named(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(
+        RuntimeError, match=f"{socket.gethostname()} offers GPUs to the cluster, but torch .* finds none"
+    ):
+        Replica("/nowhere").load({"source": "scenes", "device_map": "cuda:0"})
 
 
 def test_where_replies_are_computed_is_a_part_of_what_a_run_is(scenes) -> None:
