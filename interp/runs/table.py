@@ -50,6 +50,12 @@ class Table:
         """Return the table as text."""
         return self.text()
 
+    def _repr_html_(self) -> str:
+        """Show the table in a notebook."""
+        from interp.display import card, table
+
+        return card(self.title, table(*self.shown()))
+
     def score(self, method: str, name: str, part: str = "total") -> float:
         """Return one score.
 

@@ -158,6 +158,12 @@ def test_ways_to_write_a_table(two, letters) -> None:
     assert r"\begin{tabular}{" + "l" * (marked[2].count("|") - 1) + "}" in latex
     assert r"$\Delta$ held" in latex
     assert "_" not in latex.replace(r"\_", "")
+    costs = {"s/sample", "tokens/s ×", "peak MiB"}
+    assert costs == set(table.shown()[0]) - set(table.shown(costs=False)[0])
+    assert "tokens/s" not in table.written("markdown", costs=False)
+    page = table._repr_html_()
+    assert page.count("<tr>") == 3
+    assert "&lt;b&gt;" in replace(table, about={"benchmark": "<b>"})._repr_html_()
     with pytest.raises(ValueError, match="a table is written as text, csv, markdown, latex, not 'pdf'"):
         table.written("pdf")
     with pytest.raises(
