@@ -25,6 +25,7 @@ from hypothesis import strategies as some
 import interp
 from interp.bench.steps import Steps
 from interp.benchmark import Benchmark, Counts, Reading, Sample
+from interp.cli import main
 from interp.runs import shards as module
 from interp.runs.asking import ask
 from interp.runs.run import questioning
@@ -302,6 +303,11 @@ def test_a_node_whose_gpus_torch_does_not_find_is_named(monkeypatch) -> None:
         RuntimeError, match=f"{socket.gethostname()} offers GPUs to the cluster, but torch .* finds none"
     ):
         Replica("/nowhere").load({"source": "scenes", "device_map": "cuda:0"})
+
+
+def test_stability_is_that_of_this_machine(capsys) -> None:
+    assert main(["compare", "--bench", "steps", "--stability", "--ray", "auto"]) != 0
+    assert "--stability compares how this machine computes; leave --ray out" in capsys.readouterr().err
 
 
 def test_where_replies_are_computed_is_a_part_of_what_a_run_is(scenes) -> None:
