@@ -21,6 +21,8 @@ BENCHMARKS = {
     "mme": "mme:n={n}",
 }
 """The drawn world's own questions; scenes that invite an invention, and their controls, where hallucination is judged."""
+SETTINGS = {"air": "air_fig1", "spear": "spear_fig7", "sgrs": "saliency_fig4", "clva": "clva_fig5"}
+"""The figure whose data hold the ablation of a method's settings."""
 SLOW = ("opera", "sgrs")
 """Decoding loops that follow one reply at a time."""
 
@@ -38,6 +40,35 @@ def every_method(*, slow: bool) -> list[Any]:
     return [named(n, **({"heads": heads} if n in ("air", "adhh") else {})) for n in chosen]
 
 
+def settings_tables() -> None:
+    """Write the papers' ablations of settings, which the figures measured, as tables/settings_<method>.md and .tex."""
+    import json
+
+    import pandas as pd
+
+    from interp.runs.writing import written
+    from interp.storage import write_text
+
+    data = HERE.parent / "figures" / "data"
+    for method, figure in SETTINGS.items():
+        frame = pd.read_csv(data / f"{figure}.table.csv")
+        made = json.loads((data / f"{figure}.json").read_text(encoding="utf-8"))
+        shown = {"chair_s": "CHAIR_s", "chair_i": "CHAIR_i", "recall": "recall"}
+        cells = [
+            [
+                *(["greedy", ""] if pd.isna(row["value"]) else [row["setting"], f"{row['value']:g}"]),
+                *(f"{row[c]:.3f} [{row[f'{c}_low']:.3f}, {row[f'{c}_high']:.3f}]" for c in shown),
+            ]
+            for _, row in frame.drop_duplicates(["setting", "value"]).iterrows()
+            if pd.notna(row["value"]) or row["setting"] == frame["setting"].iloc[0]
+        ]
+        title = f"{method}, one setting at a time, on {int(frame['n'].iloc[0])} captions · {made['command']} · model {made['model']}"
+        for ending, how in (("md", "markdown"), ("tex", "latex")):
+            write_text(
+                HERE / f"settings_{method}.{ending}", written(how, title, ["setting", "value", *shown.values()], cells)
+            )
+
+
 def main() -> None:
     """Ask everything and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -53,6 +84,7 @@ def main() -> None:
     import interp
     from interp.storage import write_text
 
+    settings_tables()
     model = interp.load(options.model)
     chosen = every_method(slow=not options.fast)
     fitting = [m for m in chosen if m.refusal(model) is None]
