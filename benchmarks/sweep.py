@@ -1,8 +1,8 @@
 """How much faster the exact head sweep is than one pass per head, and its first-order estimate than the sweep.
 
-    python benchmarks/erasure.py                       a LLaVA of 16 layers, 16 heads, 576 image tokens; random weights
-    python benchmarks/erasure.py --size embedded       the model that ships with the package
-    python benchmarks/erasure.py --size llava7b --device cuda
+    python benchmarks/sweep.py                       a LLaVA of 16 layers, 16 heads, 576 image tokens; random weights
+    python benchmarks/sweep.py --size embedded       the model that ships with the package
+    python benchmarks/sweep.py --size llava7b --device cuda
 
 Where a whole sweep would take minutes, the heads of four layers stand for all: what they add to a sweep of one head of the last layer,
 which costs next to nothing but what every sweep begins with, is multiplied. Passes and steps that are compared with are timed one by one
