@@ -198,7 +198,7 @@ class Model:
             ValueError: a part, site, layer, head or position that is not there, or a choice that takes none of them.
         """
         layouts = tuple(p.layout for p in prompts)
-        reach = Reach(self.name, self.part_layers, self.heads, self.sites, layouts, new)
+        reach = Reach(self.name, self.part_layers, self.heads, self.kv_heads, self.sites, layouts, new)
         for change in changes:
             if not isinstance(change, Intervention):
                 raise TypeError(f"a change is an Intervention, got {type(change).__name__}: {change!r}")

@@ -25,6 +25,7 @@ class Reach:
         model: the model's name.
         layers: the number of layers of each part it has.
         heads: the number of heads of a decoder layer.
+        kv_heads: the number of its KV heads, which keys and values have.
         sites: the sites of the decoder.
         layouts: the conversations.
         new: how many tokens may be added to each.
@@ -33,6 +34,7 @@ class Reach:
     model: str
     layers: Mapping[str, int]
     heads: int
+    kv_heads: int
     sites: tuple[str, ...]
     layouts: tuple[Layout, ...]
     new: int = 0
@@ -76,10 +78,11 @@ class Reach:
             return "names no head, so it can never act; leave heads out for all of them where it takes them all"
         if change.part != "decoder":
             return None
-        count = self.layers["decoder"]
-        lacking = [p for p in change.heads if p[0] >= count or p[1] >= self.heads]
+        count, kind = self.layers["decoder"], "KV heads" if change.site in ("k", "v") else "heads"
+        heads = self.kv_heads if kind == "KV heads" else self.heads
+        lacking = [p for p in change.heads if p[0] >= count or p[1] >= heads]
         if lacking:
-            return f"names heads {lacking}, but {self.model} has layers 0..{count - 1} with heads 0..{self.heads - 1}"
+            return f"names heads {lacking}, but {self.model} has layers 0..{count - 1} with {kind} 0..{heads - 1}"
         return None
 
     def _missed(self, which: Tokens, layout: Layout) -> str | None:

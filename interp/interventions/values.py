@@ -1,4 +1,7 @@
-"""Changes to what attention carries: the value vectors."""
+"""Changes to what attention carries: the value vectors.
+
+Their heads are pairs of layer and KV head, which all query heads of a group share.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.data import EVERY, Segment, Selector
+from interp.heads import Heads
 from interp.interventions import Here, Intervention, settled
 
 Values = Float[Tensor, "batch key kv_head head_dim"]
@@ -25,6 +29,7 @@ class ZeroValues(Intervention):
 
     keys: Selector
     layers: Sequence[int] | None = None
+    heads: Heads | None = None
     site: ClassVar[str] = "v"
 
     def __post_init__(self) -> None:
@@ -33,7 +38,7 @@ class ZeroValues(Intervention):
 
     def __call__(self, value: Values, here: Here) -> Values:
         """Return the values, 0 at the chosen tokens."""
-        return value.masked_fill(here.keys(self.keys), 0)
+        return value.masked_fill(here.keys(self.keys) & here.heads(self.heads), 0)
 
 
 @final
@@ -47,6 +52,7 @@ class MeanValues(Intervention):
         keys: whose values are replaced.
         over: the tokens the mean runs over; those of the reply and the replaced ones are left out of it.
         layers: in which layers.
+        heads: which KV heads, as pairs of layer and KV head; all by default.
 
     References: the mean substitution of SPEAR, which leaves open what the mean runs over and when. Differs: the prompt's
     other tokens, once (methods, decision 9), so that cached decoding and one pass over the whole reply agree.
@@ -55,6 +61,7 @@ class MeanValues(Intervention):
     keys: Selector
     over: Selector = EVERY
     layers: Sequence[int] | None = None
+    heads: Heads | None = None
     site: ClassVar[str] = "v"
 
     def __post_init__(self) -> None:
@@ -72,7 +79,7 @@ class MeanValues(Intervention):
                     f"{self}: no token is left to take the mean over; give `over` tokens of the prompt that `keys` does not take"
                 )
             known["mean"] = ((value.float() * counted).sum(1, keepdim=True) / total).to(value.dtype)
-        return torch.where(here.keys(self.keys), known["mean"], value)
+        return torch.where(here.keys(self.keys) & here.heads(self.heads), known["mean"], value)
 
 
 @final
@@ -84,11 +91,13 @@ class SetValues(Intervention):
         keys: whose values are replaced.
         to: the vectors, for each of `layers` (all of the model's, in order, when that is None).
         layers: in which layers.
+        heads: which KV heads, as pairs of layer and KV head; all by default.
     """
 
     keys: Selector
     to: Float[Tensor, "layer kv_head head_dim"]
     layers: Sequence[int] | None = None
+    heads: Heads | None = None
     site: ClassVar[str] = "v"
 
     def __post_init__(self) -> None:
@@ -104,4 +113,4 @@ class SetValues(Intervention):
     def __call__(self, value: Values, here: Here) -> Values:
         """Return the values, the chosen ones at the chosen tokens."""
         index = here.layer if self.layers is None else self.layers.index(here.layer)
-        return torch.where(here.keys(self.keys), self.to[index].to(value), value)
+        return torch.where(here.keys(self.keys) & here.heads(self.heads), self.to[index].to(value), value)

@@ -26,7 +26,9 @@ READING = Layout(torch.tensor([3, 3]))
 
 
 def reach(layout=SEEING, new=3):
-    return Reach("m", {"decoder": 4, "vision": 2}, 8, ("attn_scores", "pattern", "z", "resid_post"), (layout,), new)
+    return Reach(
+        "m", {"decoder": 4, "vision": 2}, 8, 2, ("v", "attn_scores", "pattern", "z", "resid_post"), (layout,), new
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,10 @@ def reach(layout=SEEING, new=3):
             r"layers \[2\], but the vision of m has layers 0\.\.1",
         ),
         (Apply("resid_post", lambda v, _: v, part="vision"), r"acts at resid_post, but the vision of m has only q, k"),
-        (Apply("resid_mid", lambda v, _: v), r"acts at resid_mid, but the decoder of m has only attn_scores, pattern"),
+        (
+            Apply("resid_mid", lambda v, _: v),
+            r"acts at resid_mid, but the decoder of m has only v, attn_scores, pattern",
+        ),
     ],
     ids=lambda x: None if isinstance(x, str) else type(x).__name__,
 )

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from interp.data import EMITTING, Layout, Segment
+from interp.heads import Heads
 from interp.interventions import intervention
-from interp.interventions.values import ZeroValues
+from interp.interventions.values import MeanValues, SetValues, ZeroValues
 from interp.passes import capture
 from interp.running import Conversations, Pass
 
@@ -45,3 +46,21 @@ def test_the_pattern_of_the_layer_stays_and_z_is_that_of_the_other_tokens(model_
     values = clean.v[1].repeat_interleave(model.heads // model.kv_heads, 1)
     expected = torch.einsum("hqk,khd->qhd", clean.pattern[1][:, :, ~image], values[~image])
     torch.testing.assert_close(edited.z[1], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_only_the_chosen_kv_heads_change(model_of, picture):
+    value = torch.randn(1, 4, 2, 3)
+    for change, new in (
+        (ZeroValues(Segment.USER, heads=Heads(((0, 1),))), torch.zeros(3)),
+        (SetValues(Segment.USER, torch.ones(1, 2, 3), heads=Heads(((0, 1),))), torch.ones(3)),
+        (MeanValues(Segment.USER, heads=Heads(((0, 1),))), value[0, 0, 1]),  # the other token, 4, is the reply's
+    ):
+        got = change(value, HERE)
+        torch.testing.assert_close(got[:, :, 0], value[:, :, 0], rtol=0, atol=0)
+        torch.testing.assert_close(got[0, 1:3, 1], new.expand(2, 3))
+    model = model_of("qwen2_vl")
+    prompt = model.prepare(picture(), "What is this?")
+    with pytest.raises(
+        ValueError, match=rf"names heads \[\(0, {model.kv_heads}\)\].* with KV heads 0..{model.kv_heads - 1}"
+    ):
+        capture(model, prompt, changes=[ZeroValues(Segment.IMAGE, heads=Heads(((0, model.kv_heads),)))])
