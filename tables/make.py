@@ -23,6 +23,11 @@ BENCHMARKS = {
 """The drawn world's own questions; scenes that invite an invention, and their controls, where hallucination is judged."""
 SETTINGS = {"air": "air_fig1", "spear": "spear_fig7", "sgrs": "saliency_fig4", "clva": "clva_fig5"}
 """The figure whose data hold the ablation of a method's settings."""
+SWEEPS: dict[str, tuple[dict[str, str], str, tuple[float, ...]]] = {
+    "tame": ({"variant": "release"}, "strength", (0.0, 0.4, 0.8, 1.2)),
+    "locore": ({}, "gain", (0.0, 0.15, 0.3, 0.6)),
+}
+"""Ablations that no figure draws: settings of the method, which one varies, and its values."""
 SLOW = ("opera", "sgrs")
 """Decoding loops that follow one reply at a time."""
 
@@ -46,27 +51,70 @@ def settings_tables() -> None:
 
     import pandas as pd
 
+    data = HERE.parent / "figures" / "data"
+    for method, figure in SETTINGS.items():
+        made = json.loads((data / f"{figure}.json").read_text(encoding="utf-8"))
+        write_settings(method, pd.read_csv(data / f"{figure}.table.csv"), f"{made['command']} · model {made['model']}")
+
+
+def sweep_tables(model: str) -> None:
+    """Measure the ablations that no figure draws, and write them likewise."""
+    from recipe import Setting
+    from settings import swept
+
+    from interp.method import named
+
+    for method, (settled, name, values) in SWEEPS.items():
+        frame = swept(Setting(model, 30, 0), named(method, **settled), {name: values})
+        others = "".join(f"{n}={v} · " for n, v in settled.items())
+        write_settings(method, frame, f"{others}python tables/make.py · model {model}")
+
+
+def causal_table() -> None:
+    """Write the means of SPEAR's causal study, whose figure holds every reply's, as tables/spear_tasks.md and .tex."""
+    import json
+
+    import pandas as pd
+
     from interp.runs.writing import written
     from interp.storage import write_text
 
     data = HERE.parent / "figures" / "data"
-    for method, figure in SETTINGS.items():
-        frame = pd.read_csv(data / f"{figure}.table.csv")
-        made = json.loads((data / f"{figure}.json").read_text(encoding="utf-8"))
-        shown = {"chair_s": "CHAIR_s", "chair_i": "CHAIR_i", "recall": "recall"}
-        cells = [
-            [
-                *(["greedy", ""] if pd.isna(row["value"]) else [row["setting"], f"{row['value']:g}"]),
-                *(f"{row[c]:.3f} [{row[f'{c}_low']:.3f}, {row[f'{c}_high']:.3f}]" for c in shown),
-            ]
-            for _, row in frame.drop_duplicates(["setting", "value"]).iterrows()
-            if pd.notna(row["value"]) or row["setting"] == frame["setting"].iloc[0]
+    made = json.loads((data / "spear_fig4.json").read_text(encoding="utf-8"))
+    study = pd.read_csv(data / "spear_fig4.study.csv", keep_default_na=False)
+    means = (
+        study.groupby(["task", "tokens", "how"], sort=False)
+        .mean(numeric_only=True)
+        .drop(columns="prompt")
+        .reset_index()
+    )
+    cells = [[v if isinstance(v, str) else f"{v:.3f}" for v in row] for row in means.to_numpy().tolist()]
+    title = f"three tasks without the sink · {made['command']} · model {made['model']}"
+    for ending, how in (("md", "markdown"), ("tex", "latex")):
+        write_text(HERE / f"spear_tasks.{ending}", written(how, title, list(means.columns), cells))
+
+
+def write_settings(method: str, frame: Any, made: str) -> None:
+    """Write the scores under every value, greedy decoding first."""
+    import pandas as pd
+
+    from interp.runs.writing import written
+    from interp.storage import write_text
+
+    shown = {"chair_s": "CHAIR_s", "chair_i": "CHAIR_i", "recall": "recall"}
+    cells = [
+        [
+            *(["greedy", ""] if pd.isna(row["value"]) else [row["setting"], f"{row['value']:g}"]),
+            *(f"{row[c]:.3f} [{row[f'{c}_low']:.3f}, {row[f'{c}_high']:.3f}]" for c in shown),
         ]
-        title = f"{method}, one setting at a time, on {int(frame['n'].iloc[0])} captions · {made['command']} · model {made['model']}"
-        for ending, how in (("md", "markdown"), ("tex", "latex")):
-            write_text(
-                HERE / f"settings_{method}.{ending}", written(how, title, ["setting", "value", *shown.values()], cells)
-            )
+        for _, row in frame.drop_duplicates(["setting", "value"]).iterrows()
+        if pd.notna(row["value"]) or row["setting"] == frame["setting"].iloc[0]
+    ]
+    title = f"{method}, one setting at a time, on {int(frame['n'].iloc[0])} captions · {made}"
+    for ending, how in (("md", "markdown"), ("tex", "latex")):
+        write_text(
+            HERE / f"settings_{method}.{ending}", written(how, title, ["setting", "value", *shown.values()], cells)
+        )
 
 
 def main() -> None:
@@ -85,6 +133,8 @@ def main() -> None:
     from interp.storage import write_text
 
     settings_tables()
+    causal_table()
+    sweep_tables(options.model)
     model = interp.load(options.model)
     chosen = every_method(slow=not options.fast)
     fitting = [m for m in chosen if m.refusal(model) is None]
