@@ -133,10 +133,22 @@ class _Rows(NamedTuple):
         """
         fresh = at - still_k.shape[2]  # counted from the end, where the newest keys stand in both
         off_k, off_v = self.k[:, :, fresh] - still_k[:, :, at], self.v[:, :, fresh] - still_v[:, :, at]
+        own = (self.q * off_k).sum(-1, keepdim=True) * self.scaling
+        if len(still_k) == len(self.q) or self.sites:
+            return self._apart(taps, still_k, still_v, at, own, off_v)
+        batch = len(self.q)  # they share what is still: as more rows of one, it is not copied for each of them
+        mask = None if self.mask is None else self.mask.repeat(1, 1, batch, 1)
+        q, own, off_v = (x.transpose(0, 1).flatten(1, 2)[None] for x in (self.q, own, off_v))
+        found = self._replace(q=q, mask=mask)._apart(taps, still_k, still_v, at.repeat(batch), own, off_v)
+        z, pattern = (x[0].unflatten(1, (batch, -1)).transpose(0, 1) for x in found)
+        return z, pattern
+
+    def _apart(
+        self, taps: AttentionTaps, still_k: Tensor, still_v: Tensor, at: Tensor, own: Tensor, off_v: Tensor
+    ) -> tuple[Tensor, Tensor]:
         row = torch.arange(len(at), device=self.q.device)
-        own = (self.q * off_k).sum(-1) * self.scaling
         scores = torch.matmul(self.q, still_k.transpose(2, 3)).mul_(self.scaling)
-        scores[..., row, at] += own
+        scores[..., row, at] += own[..., 0]
         z, pattern = self._through(taps, scores, still_v)
         return z + pattern[..., row, at, None] * off_v, pattern
 
