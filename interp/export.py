@@ -42,7 +42,7 @@ class Outputs:
     @property
     def W_O(self) -> Tensor:
         """Output weights (head, head_dim, dim), computed when they are asked for."""
-        return self.weights(self.layer).W_O.transpose(1, 2)
+        return self.weights(self.layer).W_O.float().transpose(1, 2)
 
 
 @final

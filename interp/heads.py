@@ -69,7 +69,7 @@ def heads(pairs: Iterable[tuple[int, int]] | Heads) -> Heads:
 @final
 @dataclass(frozen=True, eq=False)
 class HeadWeights:
-    """What each query head of one layer multiplies by, grouped-query attention resolved, in float32.
+    """What each query head of one layer multiplies by, grouped-query attention resolved; in float32 but for W_O.
 
     The gain of the norm before the attention is folded into Q, K and V, so that they act on the normalised stream. A column vector x of the
     stream gives the query W_Q[h] x + b_Q[h].
@@ -78,7 +78,7 @@ class HeadWeights:
         W_Q: query weights.
         W_K: key weights; query heads of one group share them.
         W_V: value weights, shared the same way.
-        W_O: output weights.
+        W_O: output weights, as the layer keeps them and in its type: no copy is made.
         b_Q: query bias, zero where there is none.
         b_K: key bias, zero where there is none.
         b_V: value bias, zero where there is none.

@@ -14,7 +14,7 @@ OUTPUTS = ("o_proj", "c_proj", "dense", "out_proj")
 
 
 def head_weights(layer: nn.Module, family: Family, config: Any, decoder: nn.Module | None = None) -> HeadWeights:
-    """Return what each query head of a layer multiplies by, in float32; the norm's gain folded in, its bias left out.
+    """Return what each query head of a layer multiplies by; the norm's gain folded in, its bias left out.
 
     Args:
         layer: the decoder layer.
@@ -33,7 +33,7 @@ def head_weights(layer: nn.Module, family: Family, config: Any, decoder: nn.Modu
     norm = layer.get_submodule(family.attn_norm)
     gain = _gain(norm)
     q, k, v = ((x * gain).float() for x in (q, k, v))  # one copy each, whatever type they are kept in
-    out = _plain(_child(attention, OUTPUTS))[0].float().T.reshape(count, width, -1).transpose(1, 2)
+    out = _plain(_child(attention, OUTPUTS))[0].T.reshape(count, width, -1).transpose(1, 2)
     group = count // shared
     b_q, b_k, b_v = biases
     repeat = lambda x: x if group == 1 else x.repeat_interleave(group, 0)  # noqa: E731

@@ -166,7 +166,7 @@ class LogitAttribution(Analysis):
         where = list(self._where(view))
         along, _ = self._directions(view)
         z, mlp, pre, post = (values[n][where].float() for n in ("z", "mlp_out", "resid_pre", "resid_post"))
-        seen_by_head = torch.einsum("nd,hdk->nhk", along.vectors, view.weights(view.layer).W_O)
+        seen_by_head = torch.einsum("nd,hdk->nhk", along.vectors, view.weights(view.layer).W_O.float())
         parts = {
             "head": (seen_by_head.to(z.device) * z).sum(-1).T,
             **{n: (x * along.vectors.to(x.device)).sum(-1) for n, x in (("mlp", mlp), ("pre", pre), ("post", post))},

@@ -13,6 +13,8 @@ from interp.heads import HeadWeights
 from interp.result import Result
 
 Covariance = Literal["identity", "states", "increments"]
+SOME = 4
+"""How many heads are turned into float64 at a time: small arrays are made in memory that was used before."""
 REGIMES = ("uniform", "localised", "vanishing")
 
 
@@ -60,10 +62,14 @@ class Products:
 
 def products(weights: HeadWeights, rows: Float[Tensor, "sample dim"] | None = None) -> Products:
     """Return the small products of a layer; `rows` are those of `covariance_rows`, None for the identity."""
-    q, k = weights.W_Q.double(), weights.W_K.double()
+    some = zip(weights.W_Q.split(SOME), weights.W_K.split(SOME), strict=True)
+    return Products(*map(torch.cat, zip(*(_products(q.double(), k.double(), rows) for q, k in some), strict=True)))
+
+
+def _products(q: Tensor, k: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     if rows is not None:
         q, k = q @ rows.to(q).T, k @ rows.to(k).T
-    return Products(q @ k.mT, q @ q.mT, k @ k.mT)
+    return q @ k.mT, q @ q.mT, k @ k.mT
 
 
 @final
