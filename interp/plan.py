@@ -151,7 +151,7 @@ class Plan:
 
     def _working(self) -> int:
         size, held = self._sizes, 0
-        if any(c.behind_clean_keys for c in self.changes):  # then all rows are explicit, beside the keys and values of all layers
+        if any(c.behind_clean_keys for c in self.changes):  # clean keys are held, and every row is explicit
             size = replace(size, rows=size.tokens)
             held = size.layers * (size.of("k") + size.of("v")) * size.itemsize
         if self.loss is None:

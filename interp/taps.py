@@ -339,7 +339,7 @@ def _count_tokens(decoder: nn.Module) -> None:
     """Tell the running pass, before the decoder runs, how many tokens are cached and how many are new; what must run first, runs."""
     signature = inspect.signature(decoder.forward)
 
-    def before(_: nn.Module, args: tuple, kwargs: dict) -> Any:
+    def before(module: nn.Module, args: tuple, kwargs: dict) -> Any:
         now = running.get()
         if now is None:
             return None
@@ -351,7 +351,7 @@ def _count_tokens(decoder: nn.Module) -> None:
         cache = given.get("past_key_values")
         now.step += 1
         now.roles.advance(ids.shape[0], 0 if cache is None else int(cache.get_seq_length()), ids.shape[1], ids.device)
-        ahead = decode_ahead(decoder, now, given)
+        ahead = decode_ahead(module, now, given)  # a copied model has this hook too
         return None if ahead is None else ((), ahead)
 
     def after(_: nn.Module, __: tuple, output: Any) -> None:

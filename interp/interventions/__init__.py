@@ -241,7 +241,7 @@ class Intervention(abc.ABC):
 
     @property
     def behind_clean_keys(self) -> bool:
-        """Whether rows see of every other position the keys and values that the same pass computes without this, of their own what they are.
+        """Whether rows see, of every position but their own, the keys and values that the same pass computes without this.
 
         A teacher-forced pass is then, row by row, a step of decoding behind a cache that this never touched; so is cached decoding.
         """
