@@ -326,3 +326,27 @@ def test_rows_that_emit_nothing_are_as_they_were(model_of, picture):
         )
     assert_close(changed[:, ~emitting], plain[:, ~emitting], rtol=1e-5, atol=1e-6)
     assert (changed[0, emitting] - plain[0, emitting]).abs().amax(-1).min() > 1e-4
+
+
+def test_what_is_read_is_the_disturbed_pass(model_of, picture):
+    """Also what the undisturbed pass before it looks at."""
+    model = model_of("llama")
+    prompt = prompt_of(model, picture, reply="a cat")
+    emitting = prompt.layout.mask(EMITTING)
+    want = {"q", "k", "v", "z", "pattern", "resid_pre"}
+    plain, changed = (interp.capture(model, prompt, want=want, changes=c) for c in ((), (STEP,)))
+    assert (changed.z[0, emitting, 1] == 0).all()
+    assert (changed.z[1, emitting, 3] == 0).all()
+    for site in ("k", "v", "resid_pre"):
+        assert_close(changed[site][0], plain[site][0], rtol=1e-5, atol=1e-6)
+        assert float((changed[site] - plain[site])[1, emitting].abs().max()) > 1e-4
+    assert_close(changed.pattern.sum(-1), torch.ones(changed.pattern.shape[:-1]))
+    assert float(changed.pattern.triu(1).abs().max()) == 0
+
+
+def test_the_estimate_counts_the_clean_keys(model_of, picture):
+    model = model_of("llama")
+    prompt = prompt_of(model, picture, reply="a cat")
+    plain, needs = (interp.capture(model, prompt, want={"resid_post"}, changes=c, estimate=True) for c in ((), (STEP,)))
+    held = 2 * model.layers * len(prompt) * model.kv_heads * model.head_dim * 4
+    assert (needs.kept, needs.during) == (plain.kept, plain.during + held)
