@@ -2,6 +2,7 @@
 
     python benchmarks/sweep.py                       a LLaVA of 16 layers, 16 heads, 576 image tokens; random weights
     python benchmarks/sweep.py --size embedded       the model that ships with the package
+    python benchmarks/sweep.py --size embedded --length 300      the same in a longer conversation
     python benchmarks/sweep.py --size llava7b --device cuda
 
 Where a whole sweep would take minutes, the heads of four layers stand for all: what they add to a sweep of one head of the last layer,
@@ -91,10 +92,12 @@ def main() -> None:
     options.add_argument(
         "--each", type=int, default=1, help="how many heads of a layer stand for all, at all positions"
     )
+    options.add_argument("--length", type=int, help="about how many tokens the question has; what it has on its own")
     given = options.parse_args()
     torch.set_num_threads(1)
     model = loaded(given.size, given.device)
-    prompt = asked(model, reply=given.reply, length=None if given.size == "embedded" else TOKENS)
+    prompt = asked(model, reply=given.reply, length=given.length or (None if given.size == "embedded" else TOKENS))
+    size = f"{given.size}, {len(prompt)} tokens" if given.length else given.size
     reply, heads = len(prompt.response_ids), model.layers * model.heads
     small = heads <= 64
     print(f"{model!r}, {len(prompt)} tokens, {reply} of them reply")
@@ -127,7 +130,7 @@ def main() -> None:
     }
     record(
         [
-            compared(CLAIMS[name], base, ours, size=given.size, device=given.device, note=note)
+            compared(CLAIMS[name], base, ours, size=size, device=given.device, note=note)
             for name, (base, ours, note) in pairs.items()
         ]
     )

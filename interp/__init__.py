@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from interp.loading import load
     from interp.model import Model
     from interp.passes import capture, measure
-    from interp.plan import Position
     from interp.prompt import Capture, Prompt, Reply
     from interp.result import Result
     from interp.runs.comparison import compare, rescore
     from interp.runs.run import run
     from interp.runs.sweep import sweep
+    from interp.target import Position
 
 __version__ = "0.1.0"
 
@@ -29,7 +29,7 @@ _WHERE = {
     "Model": "model",
     "capture": "passes",
     "measure": "passes",
-    "Position": "plan",
+    "Position": "target",
     "generate": "generation",
     "Capture": "prompt",
     "Prompt": "prompt",

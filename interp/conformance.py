@@ -16,10 +16,10 @@ from interp.interventions.attention import ScaleScores
 from interp.interventions.function import Apply
 from interp.model import Model
 from interp.passes import capture
-from interp.plan import Position
 from interp.prompt import Prompt
 from interp.running import run, running
 from interp.taps import IMPLEMENTATION, OTHER_PARTS
+from interp.target import Position
 
 ATTENTION = ("attn_scores", "pattern")
 

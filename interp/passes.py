@@ -3,8 +3,8 @@
 import functools
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Literal, overload
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, final, overload
 
 import torch
 from torch import Tensor
@@ -17,11 +17,12 @@ from interp.interventions import Intervention
 from interp.memory import Estimate, afford
 from interp.method import Method, for_one_pass
 from interp.model import Model
-from interp.plan import Plan, Target, Wanted, plan
+from interp.plan import Plan, Wanted, plan
 from interp.prompt import Capture, Prompt
 from interp.recomputation import RepetitionError
 from interp.result import Result, check_finite
 from interp.samples import Failure, Samples
+from interp.target import Target
 
 
 @overload
@@ -82,27 +83,57 @@ def capture(  # type: ignore[misc]  # noqa: PLR0913  # a verb: every setting has
     if estimate:
         return needs
     afford(needs)
-    arrays: dict[str, Tensor] = {}
-
-    def keep(name: str, layer: int, value: Tensor) -> None:
-        check_finite({name: value}, layer)
-        if name not in arrays:
-            arrays[name] = torch.empty((len(what.layers), *value.shape), device=device, dtype=dtype or value.dtype)
-        arrays[name][what.layers.index(layer)] = value
-
-    def take(site: str, layer: int, value: Tensor, slope: Tensor | None) -> None:
-        if site in what.want:
-            keep(site, layer, value)
-        if slope is not None:
-            keep(f"{site}_grad", layer, slope)
-
-    logits, others = what.run(take)
+    kept = _Arrays(what, torch.device(device), dtype)
+    logits, others = what.run(kept.take, kept.room)
+    arrays = kept.arrays
     if "logits" in what.want:
         arrays["logits"] = logits.to(device=device, dtype=dtype or logits.dtype)
     arrays.update({n: a.to(device=device, dtype=dtype or a.dtype) for n, a in _other_parts(others).items()})
     said = "" if what.loss is None else "every response token, each in its own row" if what.local else str(target)
     sizes = {"heads": model.heads, "kv_heads": model.kv_heads, "head_dim": model.head_dim, "dim": model.dim}
     return Capture(arrays, prompt.layout, prompt.tokens, prompt.ids, what.layers, what.queries, said, model.name, sizes)
+
+
+@final
+@dataclass(frozen=True)
+class _Arrays:
+    """What a capture keeps, with the layers side by side: every value is put into its place as it comes.
+
+    Args:
+        what: the pass.
+        device: where they are kept.
+        dtype: in what type; each in its own by default.
+    """
+
+    what: Plan
+    device: torch.device
+    dtype: torch.dtype | None
+    arrays: dict[str, Tensor] = field(default_factory=dict)
+
+    def take(self, site: str, layer: int, value: Tensor, slope: Tensor | None) -> None:
+        """Keep a value and its gradient."""
+        if site in self.what.want:
+            self._keep(site, layer, value)
+        if slope is not None:
+            self._keep(f"{site}_grad", layer, slope)
+
+    def room(self, part: str, layer: int, scores: Tensor) -> Tensor | None:
+        """Return where a pattern is kept that is kept as it is made."""
+        known = part == "decoder" and "pattern" in self.what.want and layer in self.what.layers
+        whole = known and scores.shape[2] == len(self.what.queries)
+        return self._place("pattern", layer, scores[0])[None] if whole else None
+
+    def _place(self, name: str, layer: int, like: Tensor) -> Tensor:
+        if name not in self.arrays:
+            shape = len(self.what.layers), *like.shape
+            self.arrays[name] = torch.empty(shape, device=self.device, dtype=self.dtype or like.dtype)
+        return self.arrays[name][self.what.layers.index(layer)]
+
+    def _keep(self, name: str, layer: int, value: Tensor) -> None:
+        check_finite({name: value}, layer)
+        place = self._place(name, layer, value)
+        if place.data_ptr() != value.data_ptr():
+            place.copy_(value)
 
 
 def measure(

@@ -1,45 +1,33 @@
 """What one pass is to read and differentiate, settled before it runs: targets, memory, and the plan itself."""
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
 
-from interp.data import EVERY, PREDICTING, Segment, Selector, Tokens, tokens
+from interp.data import EVERY, PREDICTING, Selector, Tokens, tokens
 from interp.interventions import SITES, Intervention
 from interp.memory import WHOLE_GRAPH, Estimate, Sizes, available, layer_by_layer, one_layer, whole_graph
 from interp.model import Model
+from interp.narrowing import narrowed
 from interp.prompt import Prompt
 from interp.recomputation import Recomputation, repeatable
 from interp.running import ATTENTION_SITES, Pass, run
-from interp.taps import OTHER_PARTS, tap_path
+from interp.taps import OTHER_PARTS, hooked_backward, tap_path
+from interp.target import Loss, Target, loss_of
 from interp.trace import forward, forward_and_backward
 from interp.undisturbed import read_ahead
 
 Visit = Callable[[str, int, Tensor, Tensor | None], None]
 """Called with site, layer, value and gradient, without the batch axis."""
+Room = Callable[[str, int, Tensor], Tensor | None]
+"""Called with part, layer and scores: where the pattern made of them is to be written, None for anywhere."""
 LAYERED = tuple(s for s in SITES if s != "logits")
-
-
-@final
-@dataclass(frozen=True)
-class Position:
-    """A target by its position in the conversation: the loss is -ln p(token at `at` | everything before), in nats.
-
-    Args:
-        at: the position of the token; the length of the prompt stands for the token that would come next.
-        token: its id; the token that stands there by default.
-    """
-
-    at: int
-    token: int | None = None
-
-
-Target = int | Position | Callable[[Tensor], Tensor]
-"""What gradients are of: a response token by its index, a position, or a function from logits (token, vocab) to a scalar."""
 
 
 @final
@@ -68,7 +56,7 @@ class Plan:
     layers: tuple[int, ...]
     rows: Tokens
     queries: tuple[int, ...]
-    loss: Callable[[Tensor], Tensor] | None
+    loss: Loss | None
     local: bool
     changes: tuple[Intervention, ...]
     recompute: bool | None = False
@@ -90,16 +78,27 @@ class Plan:
         sites = [s for s in LAYERED if s in self.want | self.grad]
         return {tap_path(self.model.family, s, layer): (s, layer) for layer in self.layers for s in sites}
 
-    def run(self, visit: Visit) -> tuple[Tensor, Mapping[tuple[str, str, int], list[Tensor]]]:
+    @property
+    def read(self) -> tuple[int, ...] | None:
+        """The rows whose logits anybody reads; None for all of them."""
+        if "logits" in self.want or self._changed("logits", 0):
+            return None
+        return (len(self.prompt) - 1,) if self.loss is None else self.loss.rows
+
+    def run(self, visit: Visit, room: Room | None = None) -> tuple[Tensor, Mapping[tuple[str, str, int], list[Tensor]]]:
         """Run the pass; every value and gradient is handed over as it comes.
 
+        Args:
+            visit: takes them.
+            room: says where a pattern is to be written.
+
         Returns:
-            The logits, and the values of the other parts' sites.
+            The logits of the rows that are read, and the values of the other parts' sites.
         """
         sites, graded = self.want | self.grad, self.grad
         wanted = frozenset(tuple(n.split(".", 1)) if "." in n else ("decoder", n) for n in sites)
-        watched: dict[str, Any] = {"wanted": wanted, "layers": frozenset(self.layers), "rows": self.rows}
-        inputs, paths = self.model.inputs([self.prompt]), self.paths
+        watched: dict[str, Any] = {"wanted": wanted, "layers": frozenset(self.layers), "rows": self.rows, "room": room}
+        inputs, paths = self._inputs(), self.paths
 
         def hand(site: str, layer: int, value: Tensor, slope: Tensor | None) -> None:
             own = functools.partial(self._own_rows, now, site, layer)
@@ -111,23 +110,42 @@ class Plan:
         twice = Recomputation(graded, hand) if self.twice else None
         if twice is not None:
             watched |= {"wanted": wanted - {("decoder", "logits")}, "reader": twice.read, "state": twice.state}
+        elif graded and not hooked_backward(self.model.module):
+            watched["graded"] = graded
         now = self.model.running(
             [self.prompt], self.changes, gradient=self.loss is not None, local=self.local, **watched
         )
         read_ahead(self.model.module, inputs, now)
-        with run(now):
+        with run(now), self._narrowed():
             if self.loss is None:
                 logits = forward(self.model.seen, inputs, list(paths), hand_over)
                 return logits[0], now.kept
-            whole = self.loss
+            loss = functools.partial(_loss, self.loss)
             if twice is not None:
-                logits = twice.run(self.model.module, tuple(self.model.blocks), inputs, now, lambda x: whole(x[0]))
+                logits = twice.run(self.model.module, tuple(self.model.blocks), inputs, now, loss)
             else:
                 slopes = frozenset(p for p, (s, _) in paths.items() if s in graded)
-                logits = forward_and_backward(
-                    self.model.seen, inputs, list(paths), slopes, lambda x: whole(x[0]), hand_over
-                )
+                logits = forward_and_backward(self.model.seen, inputs, list(paths), slopes, loss, hand_over)
         return logits[0], now.kept
+
+    def _changed(self, site: str, layer: int) -> bool:
+        return any(c.takes("decoder", site, layer) for c in self.changes)
+
+    def _inputs(self) -> dict[str, Any]:
+        """Return the model's inputs, with which logits to compute where the model lets that be said."""
+        inputs: dict[str, Any] = self.model.inputs([self.prompt])
+        if self.read is not None and "logits_to_keep" in inspect.signature(self.model.module.forward).parameters:
+            inputs["logits_to_keep"] = torch.tensor(self.read, device=self.model.device)
+        return inputs
+
+    def _narrowed(self) -> AbstractContextManager[None]:
+        """Let the last layer's MLP run for the rows that are read, where nobody looks at its others' or changes them."""
+        last, behind = self.model.layers - 1, {"mlp_out", "resid_post"}
+        values = last in self.layers and bool(behind & self.want)
+        seen = (last in self.layers and bool(behind & self.grad)) or (values and self.loss is None)
+        if self.read is None or seen or any(self._changed(s, last) for s in behind):
+            return nullcontext()
+        return narrowed(self.model.blocks[last].get_submodule(self.model.family.mlp_out), self.read, values=values)
 
     def _own_rows(self, now: Pass, site: str, layer: int, value: Tensor) -> Tensor:
         """Return the rows this plan reads: an edit may have made the layer compute more of them."""
@@ -196,7 +214,7 @@ def plan(model: Model, prompt: Prompt, wanted: Wanted, changes: tuple[Interventi
             f"{model.name} lets earlier tokens of the prompt see its last one, so the gradient of the first response token does not stay "
             "at its own position; ask for one token at a time: gradient='full' with target=0, 1, ..."
         )
-    loss = _loss(prompt, wanted.target, local) if wanted.gradients else None
+    loss = loss_of(prompt, wanted.target, local=local) if wanted.gradients else None
     queries = tokens(wanted.queries)
     rows = queries if not local else PREDICTING if queries == EVERY else PREDICTING | queries
     positions = prompt.layout.positions(rows)
@@ -217,48 +235,6 @@ def _check_sites(model: Model, wanted: Wanted) -> None:
         )
 
 
-def _loss(prompt: Prompt, target: Target | None, local: bool) -> Callable[[Tensor], Tensor]:
-    """Return the loss, in nats and float32, as a function of the logits (token, vocab)."""
-    response = prompt.layout.positions(Segment.RESPONSE)
-    ids = prompt.inputs["input_ids"][0]
-    if local:
-        if target is not None or not response:
-            raise ValueError(
-                "gradient='position' is of every response token: give a prompt with a reply (prompt.with_response(...)) and no target"
-            )
-        at, told = torch.tensor(response), ids[list(response)].cpu()
-        return lambda logits: (
-            -logits[(at - 1).to(logits.device)]
-            .float()
-            .log_softmax(-1)
-            .gather(-1, told.to(logits.device)[:, None])
-            .sum()
-        )
-    if target is None:
-        raise ValueError(
-            "gradients need a target: a response token (target=0), interp.Position(at), or a function of the logits"
-        )
-    if not isinstance(target, int | Position):
-        function = target
-        return lambda logits: _scalar(function(logits))
-    if isinstance(target, int):
-        if not response:
-            raise ValueError(
-                "the target is a response token but the prompt has no reply; prompt.with_response(reply) adds one"
-            )
-        if not -len(response) <= target < len(response):
-            raise IndexError(f"target {target} is outside the reply of {len(response)} tokens (0..{len(response) - 1})")
-        target = Position(response[target])
-    if not 1 <= target.at <= len(ids) or (target.at == len(ids) and target.token is None):
-        raise IndexError(
-            f"position {target.at} cannot be a target in a conversation of {len(ids)} tokens: give 1..{len(ids) - 1}, "
-            f"or {len(ids)} with a token"
-        )
-    row, token = target.at - 1, int(ids[target.at]) if target.token is None else target.token
-    return lambda logits: -logits[row].float().log_softmax(-1)[token]
-
-
-def _scalar(value: Tensor) -> Tensor:
-    if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
-        raise ValueError(f"a target function returns one number computed from the logits, got {value!r:.80}")
-    return value.reshape(())
+def _loss(loss: Loss, logits: Tensor) -> Tensor:
+    """Return the loss of what a model returned: the logits that are read, or all of them where it knows no other way."""
+    return loss.of(logits[0] if loss.rows is None or logits.shape[1] == len(loss.rows) else logits[0, list(loss.rows)])

@@ -6,7 +6,7 @@ lies between the layers, behind them and in the loss is differentiated as it is,
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -179,18 +179,25 @@ class _Layer(torch.autograd.Function):
 
 @contextmanager
 def _each_apart(blocks: Sequence[nn.Module], again: _Again) -> Iterator[None]:
-    """Let every layer be one operation for a while; whatever happens inside, they are as before afterwards."""
-    before = [vars(block).get("forward") for block in blocks]
-    try:
+    """Let every layer be one operation for a while."""
+    with ExitStack() as stack:
         for layer, block in enumerate(blocks):
-            block.forward = _apart(layer, block.forward, again)
+            stack.enter_context(running_as(block, _apart(layer, block.forward, again)))
+        yield
+
+
+@contextmanager
+def running_as(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Let a module compute something else while this is open; whatever happens inside, it is as before afterwards."""
+    before = vars(module).get("forward")
+    module.forward = forward
+    try:
         yield
     finally:
-        for block, forward in zip(blocks, before, strict=True):
-            if forward is None:
-                vars(block).pop("forward", None)
-            else:
-                block.forward = forward
+        if before is None:
+            del module.forward
+        else:
+            module.forward = before
 
 
 def _apart(layer: int, forward: Callable[..., Any], again: _Again) -> Callable[..., Any]:

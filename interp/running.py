@@ -150,11 +150,13 @@ class Pass:
         wanted: (part, site) pairs whose values the verb reads.
         layers: the decoder layers in which it reads them; all by default.
         rows: the query rows of scores and pattern that it reads.
-        gradient: whether gradients flow, from the first decoder layer on.
+        gradient: whether gradients flow, from the first of `layers` on.
+        graded: at which decoder sites they begin, where nothing before has a gradient: the stream, or what the gradients are of.
         local: whether gradients stay within one position (see `interp.taps`).
         clean: keys and values (batch, kv_head, key, head_dim) of an undisturbed pass, by layer, which the rows that run now attend
             to in place of each other's, every row to its own as they are now.
         reader: called with every decoder value that the verb reads, where it was seen, after the changes; what it returns goes on.
+        room: called with part, layer and scores; returns where the pattern made of them is to be written, or None for anywhere.
         kept: values of the parts that have no gradients, by (part, site, layer), in the order they were seen.
         state: a dictionary that lives as long as the pass.
         still: the undisturbed pass that runs first and gives `clean` (see `interp.undisturbed`), where a change acts behind clean keys.
@@ -168,9 +170,11 @@ class Pass:
     layers: frozenset[int] | None = None
     rows: Tokens = EVERY
     gradient: bool = False
+    graded: frozenset[str] = frozenset({"resid_pre"})
     local: bool = False
     clean: Mapping[int, tuple[Tensor, Tensor]] | None = None
     reader: Callable[[Tensor, Here], Tensor] | None = None
+    room: Callable[[str, int, Tensor], Tensor | None] | None = None
     kept: dict[tuple[str, str, int], list[Tensor]] = field(default_factory=dict)
     state: dict[Any, Any] = field(default_factory=dict)
     still: "Pass | None" = None
@@ -192,12 +196,16 @@ class Pass:
         """Say whether the verb reads a site of a layer."""
         return (part, site) in self.wanted and (self.layers is None or layer in self.layers or part != "decoder")
 
+    def _graded(self, part: str, site: str, layer: int) -> bool:
+        known = self.layers is None or layer in self.layers or site == "resid_pre"
+        return self.gradient and part == "decoder" and site in self.graded and known
+
     def looks(self, part: str, site: str, layer: int) -> bool:
         """Say whether anything reads or changes a site of a layer; found once."""
         place = (part, site, layer)
         if place not in self._looked:
             acting, read = self._place(*place)
-            self._looked[place] = read or bool(acting)
+            self._looked[place] = read or bool(acting) or self._graded(*place)
         return self._looked[place]
 
     def stays_local(self, part: str, layer: int) -> bool:
@@ -248,6 +256,12 @@ class Pass:
             self._wanted[part, layer] = self._wanted.setdefault(wanted, wanted)
         return self._wanted[part, layer]
 
+    def place(self, part: str, layer: int, scores: Tensor) -> Tensor | None:
+        """Return where the pattern made of some scores is to be written; anywhere (None) where a change reads it first."""
+        if self.room is None or self._place(part, "pattern", layer)[0]:
+            return None
+        return self.room(part, layer, scores)
+
     def again(self, reader: Callable[[Tensor, Here], Tensor]) -> "Pass":
         """Return this pass for running a part of it once more: same tokens and changes, a new state and an audit of its own."""
         return replace(self, reader=reader, state={}, _acting={})
@@ -295,6 +309,8 @@ class Pass:
             here = self.here(part, site, layer, value)
             for fired in acting:
                 value = self._changed(fired, value, here)
+        if not value.requires_grad and self._graded(part, site, layer):
+            value = value.detach().requires_grad_()
         if part == "decoder":
             return self.reader(value, self.here(part, site, layer, value)) if read and self.reader else value
         if read:

@@ -134,10 +134,22 @@ class _Rows(NamedTuple):
         """
         fresh = at - still_k.shape[2]  # counted from the end, where the newest keys stand in both
         off_k, off_v = self.k[:, :, fresh] - still_k[:, :, at], self.v[:, :, fresh] - still_v[:, :, at]
+        own = (self.q * off_k).sum(-1, keepdim=True) * self.scaling
+        if len(still_k) == len(self.q) or self.sites:
+            return self._apart(taps, still_k, still_v, at, own, off_v)
+        batch = len(self.q)  # they share what is still: as more rows of one, it is not copied for each of them
+        mask = None if self.mask is None else self.mask.repeat(1, 1, batch, 1)
+        q, own, off_v = (x.transpose(0, 1).flatten(1, 2)[None] for x in (self.q, own, off_v))
+        found = self._replace(q=q, mask=mask)._apart(taps, still_k, still_v, at.repeat(batch), own, off_v)
+        z, pattern = (x[0].unflatten(1, (batch, -1)).transpose(0, 1) for x in found)
+        return z, pattern
+
+    def _apart(
+        self, taps: AttentionTaps, still_k: Tensor, still_v: Tensor, at: Tensor, own: Tensor, off_v: Tensor
+    ) -> tuple[Tensor, Tensor]:
         row = torch.arange(len(at), device=self.q.device)
-        own = (self.q * off_k).sum(-1) * self.scaling
         scores = torch.matmul(self.q, still_k.transpose(2, 3)).mul_(self.scaling)
-        scores[..., row, at] += own
+        scores[..., row, at] += own[..., 0]
         z, pattern = self._through(taps, scores, still_v)
         return z + pattern[..., row, at, None] * off_v, pattern
 
@@ -149,8 +161,10 @@ class _Rows(NamedTuple):
             scores = taps.attn_scores(scores)
         if self.mask is not None:
             scores = scores + self.mask if shown else scores.add_(self.mask)
-        pattern = _softmax(scores, v.dtype, in_place=not shown or self.mask is not None)
-        if "pattern" in self.sites:
+        now, read = running.get(), "pattern" in self.sites
+        into = now.place(taps.part, taps.layer, scores) if read and now is not None else None
+        pattern = _softmax(scores, v.dtype, in_place=not shown or self.mask is not None, into=into)
+        if read:
             pattern = taps.pattern(pattern)
         if v.shape[1] == pattern.shape[1]:
             return torch.matmul(pattern, v), pattern
@@ -158,8 +172,33 @@ class _Rows(NamedTuple):
         return torch.matmul(grouped, v).flatten(1, 2)[:, :, None], pattern
 
 
-def _softmax(scores: Tensor, dtype: torch.dtype, *, in_place: bool) -> Tensor:
-    """Return the pattern; one as large as `LARGE` head by head in the scores' own place, where no gradient needs them."""
+class _SoftmaxInto(torch.autograd.Function):
+    """A softmax that is written where somebody wants to have it: fresh memory costs more than the arithmetic."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, into: list[Tensor]) -> Tensor:  # type: ignore[override]
+        own, where = into[0], into[0].untyped_storage()
+        pattern = own.new_empty(0).set_(
+            where, own.storage_offset(), own.shape, own.stride()
+        )  # no view: its base goes on changing
+        torch.softmax(scores, -1, out=pattern)
+        ctx.save_for_backward(pattern)
+        return pattern
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (pattern,) = ctx.saved_tensors
+        return torch.ops.aten._softmax_backward_data(slope, pattern, -1, pattern.dtype), None
+
+
+def _softmax(scores: Tensor, dtype: torch.dtype, *, in_place: bool, into: Tensor | None) -> Tensor:
+    """Return the pattern, in `into` where that fits.
+
+    One as large as `LARGE` is otherwise made head by head in the scores' own place, where no gradient needs them.
+    """
+    kinds = {(x.shape, x.device, x.dtype) for x in (scores, into) if x is not None}
+    if into is not None and len(kinds) == 1 and scores.dtype == dtype:
+        return _SoftmaxInto.apply(scores, [into])
     if scores.numel() < LARGE or not in_place or torch.is_grad_enabled() or scores.dtype != dtype:
         return scores.softmax(-1, dtype=torch.float32).to(dtype)
     for head in scores.unbind(1):
@@ -302,15 +341,12 @@ def _tap_output(module: nn.Module, tap: Tap) -> None:
 
 
 def _tap_input(module: nn.Module, tap: Tap) -> None:
-    """Let the stream that enters a layer pass through a tap, for good; gradients begin at the first layer."""
+    """Let the stream that enters a layer pass through a tap, for good."""
 
     def enter(_: nn.Module, args: tuple, kwargs: dict) -> Any:
-        now = running.get()
-        begins = now is not None and now.gradient and tap.layer == 0
-        if not begins and not tap.looked_at():
+        if not tap.looked_at():
             return None
-        value = args[0] if args else kwargs["hidden_states"]
-        changed = tap(value.detach().requires_grad_() if begins else value)
+        changed = tap(args[0] if args else kwargs["hidden_states"])
         return ((changed, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": changed})
 
     module.register_forward_pre_hook(enter, with_kwargs=True)
@@ -442,6 +478,11 @@ def _tap_layer(layer: nn.Module, index: int, family: Family) -> None:
         _tap_middle(layer.get_submodule(family.resid_mid), layer.taps.resid_mid)
     _tap_output(layer.get_submodule(family.mlp_out), layer.taps.mlp_out)
     _tap_output(layer, layer.taps.resid_post)
+
+
+def hooked_backward(model: nn.Module) -> bool:
+    """Say whether TransformerLens hooks wait for the gradient of any tap, which is theirs only if it goes on to what enters it."""
+    return any(isinstance(m, Tap) and m.bwd_hooks for m in model.modules())
 
 
 def tap_path(family: Family, site: str, layer: int) -> str:

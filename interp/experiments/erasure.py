@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import Any, Literal, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from interp.analysis.sensitivity import Erasure
 from interp.data import PREDICTING, Segment
 from interp.heads import Heads
-from interp.interventions.function import Apply
 from interp.model import Model
 from interp.prompt import Prompt
+from interp.recomputation import running_as
 from interp.running import Pass, run
 from interp.taps import tap_path
 
-ROOM = 2**26
-"""How many numbers the largest arrays of one tile may have together."""
+ROOM = 2**24
+"""How many numbers the largest array of one tile may have."""
 
 
 def erase_heads(
@@ -65,18 +65,27 @@ def erase_heads(
         raise ValueError(f"at is 'step' or 'all', got {at!r}")
     chosen = _chosen(model, heads)
     predicting = prompt.layout.positions(PREDICTING)
-    rest = _record(model, prompt, first=predicting[0] if at == "step" else 0, isolated=at == "step")
-    size = tile or _tile(model, rest.rows, rest.keys)
+    rest, told = _record(model, prompt, first=predicting[0] if at == "step" else 0, isolated=at == "step")
+    tiles = _tiles(chosen, tile or _tile(model, rest))
     erased = torch.full((model.layers, model.heads, len(predicting)), torch.nan)
+    clean = torch.empty(0)
     with tqdm(total=len(chosen), desc=f"erase heads at {at}", disable=not progress, leave=False) as bar:
-        for layer in chosen.layers:
-            each = chosen.of_layer(layer)
-            for start in range(0, len(each), size):
-                some = each[start : start + size]
-                erased[layer, list(some)] = rest.log_probabilities(layer, some)
-                bar.update(len(some))
+        for layer, some in tiles:
+            beside = () if len(clean) else (None,)  # the undisturbed reply by the same arithmetic, once
+            found = rest.log_probabilities(layer, (*some, *beside))
+            if beside:
+                clean = found[-1]
+                _check(model, clean, told)
+            erased[layer, list(some)] = found[: len(some)]
+            bar.update(len(some))
     positions = prompt.layout.positions(Segment.RESPONSE)
-    return Erasure(erased, rest.clean, positions, tuple(prompt.tokens[p] for p in positions), at)
+    return Erasure(erased, clean, positions, tuple(prompt.tokens[p] for p in positions), at)
+
+
+def _tiles(chosen: Heads, size: int) -> list[tuple[int, tuple[int, ...]]]:
+    """Return what shares a pass: up to `size` heads of one layer."""
+    each = {layer: chosen.of_layer(layer) for layer in chosen.layers}
+    return [(layer, h[start : start + size]) for layer, h in each.items() for start in range(0, len(h), size)]
 
 
 def _chosen(model: Model, heads: Heads | Iterable[tuple[int, int]] | None) -> Heads:
@@ -91,9 +100,11 @@ def _chosen(model: Model, heads: Heads | Iterable[tuple[int, int]] | None) -> He
     return chosen
 
 
-def _tile(model: Model, rows: int, keys: int) -> int:
+def _tile(model: Model, rest: "_Rest") -> int:
     vocabulary = model.module.get_output_embeddings().weight.shape[0]
-    return max(1, min(model.heads, ROOM // (rows * (2 * model.heads * keys + vocabulary + 8 * model.dim))))
+    scores = model.heads * rest.keys if rest.isolated else 0  # where rows see each other no scores are made
+    largest = rest.rows * max(scores, vocabulary, 4 * model.dim)
+    return max(1, min(model.heads, ROOM // largest))
 
 
 @final
@@ -110,7 +121,7 @@ class _Rest:
         streams: the undisturbed stream that enters each layer, in these rows.
         between: what is added to the stream after each layer (deepstack features).
         cache: undisturbed keys and values of each layer.
-        clean: the undisturbed log-probabilities of the reply, by the same arithmetic.
+        written: what each layer's attention makes its output of.
     """
 
     model: Model
@@ -121,7 +132,7 @@ class _Rest:
     streams: list[Tensor]
     between: list[Tensor | None]
     cache: dict[int, tuple[Tensor, Tensor]]
-    clean: Tensor
+    written: "list[_Written]"
 
     @property
     def rows(self) -> int:
@@ -133,43 +144,67 @@ class _Rest:
         """The number of keys they see."""
         return self.first + self.rows
 
-    def log_probabilities(self, layer: int, heads: tuple[int, ...]) -> Tensor:
-        """Return (head, token): the log-probability of the reply's tokens with each of these heads of a layer erased."""
+    def log_probabilities(self, layer: int, heads: tuple[int | None, ...]) -> Tensor:
+        """Return (head, token): the log-probability of the reply's tokens with each of these heads of a layer erased; None erases none.
 
-        def erase(z: Tensor, here: Any) -> Tensor:
-            keep = torch.ones(len(heads), 1, z.shape[2], 1, dtype=z.dtype, device=z.device)
-            keep[range(len(heads)), 0, list(heads)] = 0
-            return z * keep
-
-        return self._run(layer, len(heads), (Apply("z", erase, layers=(layer,)),))
-
-    def undisturbed(self) -> Tensor:
-        """Return (token): the log-probability of the reply's tokens with all heads in place."""
-        return self._run(0, 1, ())[0]
-
-    def _run(self, layer: int, batch: int, changes: tuple[Apply, ...]) -> Tensor:
-        now: Pass = self.model.running([self.prompt], changes, clean=self.cache if self.isolated else None)
-        stream = self.streams[layer].expand(batch, -1, -1)
-        now.roles.advance(batch, self.first, self.rows, stream.device)
+        What the other heads of the layer write does not change, so its attention is not computed again.
+        """
+        now: Pass = self.model.running([self.prompt], (), clean=self.cache if self.isolated else None)
+        stream = self.streams[layer].expand(len(heads), -1, -1)
+        now.roles.advance(len(heads), self.first, self.rows, stream.device)
+        attention = self.model.blocks[layer].get_submodule(self.model.family.attention)
         with torch.no_grad(), run(now):
-            for index in range(layer, self.model.layers):
-                stream = _first(self.model.blocks[index](stream, **self.arguments[index]))
-                added = self.between[index]
-                stream = stream if added is None else stream + added
+            instead = self.written[layer].without(heads, self.model.heads)
+            with running_as(attention, lambda *_, **__: instead):
+                stream = self._through(layer, stream)
+            for index in range(layer + 1, self.model.layers):
+                stream = self._through(index, stream)
         told = torch.tensor(self.prompt.response_ids, device=stream.device)
         logits = self.model.unembed(stream[:, -len(told) :]).float()
-        return logits.log_softmax(-1).gather(-1, told.expand(batch, -1)[..., None])[..., 0].cpu()
+        return logits.log_softmax(-1).gather(-1, told.expand(len(heads), -1)[..., None])[..., 0].cpu()
+
+    def _through(self, layer: int, stream: Tensor) -> Tensor:
+        stream = _first(self.model.blocks[layer](stream, **self.arguments[layer]))
+        added = self.between[layer]
+        return stream if added is None else stream + added
+
+
+@final
+@dataclass(frozen=True)
+class _Written:
+    """What the heads of one layer write, and what becomes of it.
+
+    Args:
+        z: what they write side by side (1, row, head × head_dim).
+        projection: what makes the attention's output of it.
+        beside: what the attention returns beside its output; None where it returns nothing but that.
+    """
+
+    z: Tensor
+    projection: nn.Module
+    beside: tuple[Any, ...] | None
+
+    def without(self, heads: tuple[int | None, ...], count: int) -> Any:
+        """Return what the attention returns with each of some heads erased, as a batch."""
+        keep = torch.ones(len(heads), 1, count, 1, dtype=self.z.dtype, device=self.z.device)
+        for index, head in enumerate(heads):
+            if head is not None:
+                keep[index, 0, head] = 0
+        output = self.projection((self.z.unflatten(-1, (count, -1)) * keep).flatten(2))
+        return output if self.beside is None else (output, *self.beside)
 
 
 def _first(output: Any) -> Tensor:
     return output[0] if isinstance(output, tuple) else output
 
 
-def _record(model: Model, prompt: Prompt, *, first: int, isolated: bool) -> _Rest:
-    """Run the model once, undisturbed, and note what each layer is given and returns."""
+def _record(model: Model, prompt: Prompt, *, first: int, isolated: bool) -> tuple[_Rest, Tensor]:
+    """Run the model once, undisturbed; note what each layer is given and returns, and the log-probabilities of the reply."""
     given: list[dict[str, Any]] = []
     entered: list[Tensor] = []
     left: list[Tensor] = []
+    written: list[_Written] = []
+    ran: list[tuple[nn.Module, Tensor, Any]] = []
     seen: dict[tuple[str, int], Tensor] = {}
     sites = ("k", "v") if isolated else ()
     end = len(prompt) - 1
@@ -182,10 +217,21 @@ def _record(model: Model, prompt: Prompt, *, first: int, isolated: bool) -> _Res
         entered.append(bound.pop("hidden_states"))
         given.append(bound)
 
+    def part(module: nn.Module, args: tuple, output: Any) -> None:
+        ran.append((module, args[0] if args else torch.empty(0), output))
+
+    def attended(module: nn.Module, _: Any, output: Any) -> None:
+        written.append(_written(module, ran, output, first, end))
+        ran.clear()
+
     with torch.no_grad(), _hooks() as hook:
         for index, block in enumerate(model.blocks):
             hook(block.register_forward_pre_hook(enter, with_kwargs=True))
             hook(block.register_forward_hook(lambda _, __, out: left.append(_first(out))))
+            attention = block.get_submodule(model.family.attention)
+            hook(attention.register_forward_hook(attended))
+            for child in attention.children():
+                hook(child.register_forward_hook(part))
             for site in sites:
                 tap = model.module.get_submodule(tap_path(model.family, site, index))
                 hook(tap.register_forward_hook(lambda _, __, out, key=(site, index): seen.update({key: out})))
@@ -205,11 +251,26 @@ def _record(model: Model, prompt: Prompt, *, first: int, isolated: bool) -> _Res
             for i in range(model.layers)
             if isolated
         },
-        torch.empty(0),
+        written,
     )
-    rest.clean = rest.undisturbed()
-    _check(rest, logits)
-    return rest
+    told = torch.tensor(prompt.response_ids, device=logits.device)
+    return rest, logits[-len(told) - 1 : -1].float().log_softmax(-1).gather(-1, told[:, None])[:, 0].cpu()
+
+
+def _written(
+    module: nn.Module, ran: list[tuple[nn.Module, Tensor, Any]], output: Any, first: int, end: int
+) -> _Written:
+    """Find among the parts of an attention that ran the one whose output it returned."""
+    returned = _first(output)
+    made = [(p, z) for p, z, out in ran if isinstance(out, Tensor) and out.data_ptr() == returned.data_ptr()]
+    if not made:
+        raise RuntimeError(
+            f"{type(module).__name__} returns what none of its parts computed, so what single heads add to it cannot be told. "
+            "Compare generate or capture with and without AblateHeads instead"
+        )
+    projection, z = made[0]
+    z = z.reshape(*returned.shape[:-1], -1)[:, first:end]
+    return _Written(z, projection, output[1:] if isinstance(output, tuple) else None)
 
 
 @contextmanager
@@ -237,13 +298,11 @@ def _cut(name: str, value: Any, length: int, first: int, end: int) -> Any:
     return value[..., first:end] if value.shape[-1] == length else value
 
 
-def _check(rest: _Rest, logits: Tensor) -> None:
+def _check(model: Model, clean: Tensor, told: Tensor) -> None:
     """Refuse a decoder whose layers, called one by one, do not give the model's own log-probabilities."""
-    told = torch.tensor(rest.prompt.response_ids, device=logits.device)
-    wanted = logits[-len(told) - 1 : -1].float().log_softmax(-1).gather(-1, told[:, None])[:, 0].cpu()
-    off = float((rest.clean - wanted).abs().max())
-    if not off < (1e-3 if logits.dtype == torch.float32 else 0.25):
+    off = float((clean - told).abs().max())
+    if not off < (1e-3 if model.dtype == torch.float32 else 0.25):
         raise RuntimeError(
-            f"the layers of {rest.model.name} called one by one give log-probabilities that are off by {off:.3g}: its decoder does more "
+            f"the layers of {model.name} called one by one give log-probabilities that are off by {off:.3g}: its decoder does more "
             "between or after its layers than head erasure can repeat. Compare generate or capture with and without AblateHeads instead"
         )

@@ -101,7 +101,7 @@ def test_every_token_at_once_is_one_backward_per_token(kind, model_of, picture):
     for index, position in enumerate(found.positions):
         alone = interp.measure(model, prompt, Saliency("each", "none", queries=PREDICTING), target=index)
         assert alone.queries[index] == position - 1
-        torch.testing.assert_close(found.saliency[:, :, index], alone.saliency[:, :, index], rtol=0, atol=0)
+        torch.testing.assert_close(found.saliency[:, :, index], alone.saliency[:, :, index], rtol=1e-3, atol=1e-5)
         assert bool(alone.saliency[0, :, index].any())
 
 
