@@ -20,6 +20,7 @@ from interp.prompt import Prompt, Request
 from interp.running import Conversations, Pass
 from interp.taps import RUNNING, AttentionTaps, install
 from interp.trace import seen
+from interp.undisturbed import beside, read_ahead
 
 
 @final
@@ -188,7 +189,9 @@ class Model:
             ValueError: an intervention that can never act; see `check`.
         """
         self.check(prompts, changes, new=new)
-        return Pass(Conversations(tuple(p.layout for p in prompts)), tuple(changes), **settings)
+        now = Pass(Conversations(tuple(p.layout for p in prompts)), tuple(changes), **settings)
+        now.still = beside(now)
+        return now
 
     def check(self, prompts: Sequence[Prompt], changes: Sequence[Intervention], *, new: int = 0) -> None:
         """Refuse interventions that cannot act on these prompts and up to `new` tokens more, before anything runs.
@@ -294,4 +297,6 @@ class Model:
         given = inputs if prompt is None else {**self.inputs([prompt]), **inputs}
         every = frozenset(("decoder", site) for site in self.sites)
         now = self.running([] if prompt is None else [prompt], changes, wanted=every)
+        if given:
+            read_ahead(self.module, given, now)
         return self.seen.trace(**given, use_cache=False, **{RUNNING: now})

@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
 import torch
@@ -21,6 +21,7 @@ from interp.running import ATTENTION_SITES, Pass, run
 from interp.taps import OTHER_PARTS, hooked_backward, tap_path
 from interp.target import Loss, Target, loss_of
 from interp.trace import forward, forward_and_backward
+from interp.undisturbed import read_ahead
 
 Visit = Callable[[str, int, Tensor, Tensor | None], None]
 """Called with site, layer, value and gradient, without the batch axis."""
@@ -114,6 +115,7 @@ class Plan:
         now = self.model.running(
             [self.prompt], self.changes, gradient=self.loss is not None, local=self.local, **watched
         )
+        read_ahead(self.model.module, inputs, now)
         with run(now), self._narrowed():
             if self.loss is None:
                 logits = forward(self.model.seen, inputs, list(paths), hand_over)
@@ -166,9 +168,13 @@ class Plan:
         return Estimate(kept, kept + self._working(), available(self.model.device))
 
     def _working(self) -> int:
+        size, held = self._sizes, 0
+        if any(c.behind_clean_keys for c in self.changes):  # clean keys are held, and every row is explicit
+            size = replace(size, rows=size.tokens)
+            held = size.layers * (size.of("k") + size.of("v")) * size.itemsize
         if self.loss is None:
-            return one_layer(self._sizes)
-        return layer_by_layer(self._sizes) if self.twice else whole_graph(self._sizes)
+            return held + one_layer(size)
+        return held + (layer_by_layer(size) if self.twice else whole_graph(size))
 
     @functools.cached_property
     def _sizes(self) -> Sizes:

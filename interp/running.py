@@ -159,6 +159,9 @@ class Pass:
         room: called with part, layer and scores; returns where the pattern made of them is to be written, or None for anywhere.
         kept: values of the parts that have no gradients, by (part, site, layer), in the order they were seen.
         state: a dictionary that lives as long as the pass.
+        still: the undisturbed pass that runs first and gives `clean` (see `interp.undisturbed`), where a change acts behind clean keys.
+        undisturbed: whether this is such a pass: changes behind clean keys only look, and nothing enters the audit.
+        beside: a dictionary for the changes behind clean keys, which the undisturbed pass shares.
     """
 
     roles: Conversations
@@ -174,6 +177,9 @@ class Pass:
     room: Callable[[str, int, Tensor], Tensor | None] | None = None
     kept: dict[tuple[str, str, int], list[Tensor]] = field(default_factory=dict)
     state: dict[Any, Any] = field(default_factory=dict)
+    still: "Pass | None" = None
+    undisturbed: bool = False
+    beside: dict[Any, Any] = field(default_factory=dict)
     audit: list[Fired] = field(default_factory=list)
     step: int = -1
     _shown: Tensor | None = None
@@ -302,9 +308,7 @@ class Pass:
         if acting:
             here = self.here(part, site, layer, value)
             for fired in acting:
-                changed = fired.change(value, here)
-                fired.note(value, changed, here)
-                value = changed
+                value = self._changed(fired, value, here)
         if not value.requires_grad and self._graded(part, site, layer):
             value = value.detach().requires_grad_()
         if part == "decoder":
@@ -312,6 +316,14 @@ class Pass:
         if read:
             self.kept.setdefault((part, site, layer), []).append(value.detach())
         return value
+
+    def _changed(self, fired: Fired, value: Tensor, here: Here) -> Tensor:
+        apart = fired.change.behind_clean_keys
+        changed = fired.change(value, replace(here, state=self.beside) if apart else here)
+        if self.undisturbed:
+            return value if apart else changed
+        fired.note(value, changed, here)
+        return changed
 
     def close(self) -> None:
         """Settle the audit, and warn of every intervention that changed nothing."""

@@ -19,6 +19,7 @@ from transformers.masking_utils import sdpa_mask
 
 from interp.families import Family
 from interp.running import ATTENTION_SITES, Pass, running
+from interp.undisturbed import decode_ahead, forget
 
 IMPLEMENTATION = "interp"
 RUNNING = "running_pass"
@@ -371,13 +372,13 @@ def _tap_middle(module: nn.Module, tap: Tap) -> None:
 
 
 def _count_tokens(decoder: nn.Module) -> None:
-    """Tell the running pass, before the decoder runs, how many tokens are cached and how many are new."""
+    """Tell the running pass, before the decoder runs, how many tokens are cached and how many are new; what must run first, runs."""
     signature = inspect.signature(decoder.forward)
 
-    def before(_: nn.Module, args: tuple, kwargs: dict) -> None:
+    def before(module: nn.Module, args: tuple, kwargs: dict) -> Any:
         now = running.get()
         if now is None:
-            return
+            return None
         given = kwargs
         if args:
             given = signature.bind_partial(*args, **kwargs).arguments
@@ -386,8 +387,16 @@ def _count_tokens(decoder: nn.Module) -> None:
         cache = given.get("past_key_values")
         now.step += 1
         now.roles.advance(ids.shape[0], 0 if cache is None else int(cache.get_seq_length()), ids.shape[1], ids.device)
+        ahead = decode_ahead(module, now, given)  # a copied model has this hook too
+        return None if ahead is None else ((), ahead)
+
+    def after(_: nn.Module, __: tuple, output: Any) -> None:
+        now = running.get()
+        if now is not None:
+            forget(now, output)
 
     decoder.register_forward_pre_hook(before, with_kwargs=True)
+    decoder.register_forward_hook(after)
 
 
 def _take_pass(model: nn.Module) -> None:

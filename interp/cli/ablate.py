@@ -53,7 +53,9 @@ def heads(
     question: inputs.Text,
     which: Annotated[list[str], typer.Argument(metavar="LAYER.HEAD...", help="Which heads, such as 3.1.")],
     mode: Annotated[str, typer.Option(help="zero, mean or resample.")] = "zero",
-    at: Annotated[str, typer.Option(help="all rows, those of the response, or the last.")] = "all",
+    at: Annotated[
+        str, typer.Option(help="all rows, those of the response, the last, or each step of its own (step).")
+    ] = "all",
     model: inputs.ModelName = "scenes",
     max_new_tokens: inputs.Tokens = 128,
     json: inputs.AsJson = False,

@@ -38,6 +38,9 @@ def erase_heads(
     positions are the undisturbed model's. The rows of a reply do not touch each other then, so one pass over them alone serves all
     tokens. `at="all"` erases it at every position, prompt included. They answer different questions.
 
+    For chosen heads together, in any verb and beside other changes, `AblateHeads(heads, at="step")` of `interp.interventions.heads`
+    means the same.
+
     Layers below an erased head are taken from the undisturbed pass, and heads of a layer share passes as a batch.
 
     Args:

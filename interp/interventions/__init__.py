@@ -239,6 +239,14 @@ class Intervention(abc.ABC):
             return False
         return self.heads is None or layer in self.heads.layers
 
+    @property
+    def behind_clean_keys(self) -> bool:
+        """Whether rows see, of every position but their own, the keys and values that the same pass computes without this.
+
+        A teacher-forced pass is then, row by row, a step of decoding behind a cache that this never touched; so is cached decoding.
+        """
+        return False
+
     def selections(self) -> tuple[Tokens, ...]:
         """Return every selection of tokens this was given."""
         values = (getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]

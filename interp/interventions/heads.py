@@ -14,7 +14,7 @@ from interp.interventions import Here, Intervention, settled
 
 Z = Float[Tensor, "batch token head head_dim"]
 NONE = Heads(())
-ROWS = {"all": EVERY, "response": EMITTING, "last": LAST}
+ROWS = {"all": EVERY, "response": EMITTING, "last": LAST, "step": EMITTING}
 
 
 @final
@@ -27,10 +27,12 @@ class AblateHeads(Intervention):
         mode: `zero` writes nothing; `mean` writes the head's own mean over the prompt; `resample` writes what it wrote at another,
             randomly drawn token of the prompt.
         at: in which rows: `all`, those that emit the `response`, or the `last` one, which in cached decoding is the current step.
+            `step` takes the rows of `response`, each as a step of its own: of all other positions a row sees the keys and values that
+            the pass computes without this change, so what is taken away at one token reaches no later one through the cache.
         seed: for `resample`.
 
-    `step` of the papers, where the keys and values behind the current step stay clean, is
-    `interp.experiments.erasure.erase_heads`; it is refused here.
+    `step` runs every pass twice, first without this change, from which the prompt's mean and samples are then taken. To do it for every
+    head and token of a reply in turn, `interp.experiments.erasure.erase_heads` is faster.
 
     References: AD-HH and AIR erase by zero at the emitting step (methods section 5.1).
     """
@@ -48,15 +50,15 @@ class AblateHeads(Intervention):
             ValueError: an unknown mode or place.
         """
         settled(self)
-        if self.at == "step":
-            raise ValueError(
-                "at='step' erases one step behind clean keys and values, which an edit of a whole reply cannot: "
-                "interp.experiments.erasure.erase_heads(model, prompt) does it for every head and token"
-            )
         if self.mode not in ("zero", "mean", "resample") or self.at not in ROWS:
             raise ValueError(
-                f"mode is zero, mean or resample and at is all, response or last, got {self.mode!r} and {self.at!r}"
+                f"mode is zero, mean or resample and at is all, response, last or step, got {self.mode!r} and {self.at!r}"
             )
+
+    @property
+    def behind_clean_keys(self) -> bool:
+        """Whether rows see each other's keys and values as they are without this: at the `step`."""
+        return self.at == "step"
 
     def __call__(self, value: Z, here: Here) -> Z:
         """Return z without what the heads wrote."""

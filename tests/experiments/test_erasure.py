@@ -7,6 +7,7 @@ from interp.analysis.sensitivity import Erasure, FirstOrder, HeadAttribution, ag
 from interp.data import PREDICTING
 from interp.experiments.erasure import erase_heads
 from interp.heads import Heads
+from interp.interventions.heads import AblateHeads
 
 KINDS = ["llama", "llava", "qwen2_vl", "gpt2", "mistral"]
 # two query heads to a key-value head; an image; three axes of positions; absolute positions; a sliding window
@@ -60,6 +61,20 @@ def test_at_all_it_is_one_hooked_forward_per_head(kind, model_of, picture):
         for head in range(model.heads):
             wanted = log_probability(model, prompt, layer, head, told, slice(None))[rows, torch.arange(len(rows))]
             torch.testing.assert_close(found.erased[layer, head], wanted, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "qwen2_5_vl", "internvl", "instructblip", "gemma3", "paligemma"])
+def test_at_step_it_is_what_an_ablation_at_the_step_does(kind, model_of, picture):
+    model = model_of(kind)
+    prompt = prompt_of(model, picture)
+    heads = Heads(((0, 0), (0, 3), (1, 2)))
+    found = erase_heads(model, prompt, heads=heads)
+    rows, told = list(prompt.layout.positions(PREDICTING)), torch.tensor(prompt.response_ids)[:, None]
+    for layer, head in heads:
+        change = AblateHeads(Heads(((layer, head),)), at="step")
+        logits = interp.capture(model, prompt, want={"logits"}, changes=(change,)).logits
+        same = logits[rows].log_softmax(-1).gather(-1, told)[:, 0]
+        torch.testing.assert_close(same, found.erased[layer, head], rtol=1e-5, atol=1e-5)
 
 
 def test_the_two_questions_have_two_answers(model_of, picture):

@@ -44,6 +44,7 @@ KINDS = {
     "ablate": lambda m: (AblateHeads(SOME), None),
     "ablate to the mean": lambda m: (AblateHeads(SOME, mode="mean", at="response"), None),
     "ablate by another": lambda m: (AblateHeads(SOME, mode="resample", seed=3), None),
+    "ablate at the step": lambda m: (AblateHeads(SOME, at="step"), None),
     "heads": lambda m: (ScaleHeads(SOME, 3.0), ScaleHeads(SOME, 1.0)),
     "queries": lambda m: (ScaleQueries(((2.0,) * m.heads,) * m.layers), ScaleQueries(((1.0,) * m.heads,) * m.layers)),
     "dims": lambda m: (SetDims(SINKS, (0, 3)), SetDims(NOWHERE, (0, 3))),

@@ -143,10 +143,8 @@ def test_sinks_beyond_the_prompt(model, picture):
 def test_contradictory_settings():
     with pytest.raises(ValueError, match="mode='value' takes one value a dimension and the other modes none"):
         SetDims(USER, (1, 2), "zero", (1.0, 2.0))
-    with pytest.raises(
-        ValueError, match=r"at='step' erases one step behind clean keys and values.*erase_heads\(model, prompt\)"
-    ):
-        AblateHeads(Heads(((0, 1),)), at="step")
+    with pytest.raises(ValueError, match=r"at is all, response, last or step, got 'zero' and 'steps'"):
+        AblateHeads(Heads(((0, 1),)), at="steps")
 
 
 def test_an_unknown_key_in_a_file(tmp_path):
