@@ -85,6 +85,15 @@ def method_identity(method: Method | None) -> list[dict[str, Any]]:
     return [_named(m, m.settings()) for m in ([] if method is None else parts(method))]
 
 
+def change(given: Method | Intervention) -> Any:
+    """Return a method or an intervention as plain data.
+
+    Raises:
+        TypeError: a setting that cannot be written down.
+    """
+    return method_identity(given) if isinstance(given, Method) else plain(given, type(given).__name__)
+
+
 def benchmark_identity(benchmark: Benchmark) -> dict[str, Any]:
     """Return a benchmark with all its settings."""
     return _named(benchmark, benchmark.settings())
