@@ -69,8 +69,10 @@ def test_heads_are_erased_once(answered, tmp_path, monkeypatch) -> None:
     again = sweep(model, prompts, over="heads", folder=tmp_path, progress=False)
     assert len(calls) == 1
     torch.testing.assert_close(again.stack("erased"), swept.stack("erased"))
+    sweep(model, prompts[:2], over="heads", folder=tmp_path, progress=False, resume=False)
+    assert len(calls) == 3
     some = sweep(model, prompts, over=Heads(((0, 1),)), at="all", folder=tmp_path, progress=False)
-    assert len(calls) == 4
+    assert len(calls) == 6
     assert int(some[0].erased.isfinite().sum()) == 3
 
 
