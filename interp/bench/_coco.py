@@ -1,9 +1,10 @@
 """Annotations of COCO 2014: what is in an image, and what five people said of it."""
 
-import json
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import lru_cache
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -28,7 +29,7 @@ class Annotated:
 
 @lru_cache(maxsize=2)
 def annotated(folder: str, split: str) -> Mapping[int, Annotated]:
-    """Return the images of `val` or `train` by id, in the order of their ids.
+    """Return the images of `val` or `train` by id, in the order of their ids, as pycocotools reads them.
 
     Args:
         folder: holds instances_{split}2014.json and captions_{split}2014.json.
@@ -36,23 +37,26 @@ def annotated(folder: str, split: str) -> Mapping[int, Annotated]:
 
     Raises:
         FileNotFoundError: a file is not there; says which are.
+        ModuleNotFoundError: pycocotools is not installed.
         ValueError: the annotations are of another year, or are no COCO annotations.
     """
-    instances, captions = (_read(Path(folder), f"{kind}_{split}{YEAR}.json") for kind in ("instances", "captions"))
-    names = {c["id"]: c["name"] for c in instances["categories"]}
-    objects: dict[int, set[str]] = {}
-    for instance in instances["annotations"]:
-        objects.setdefault(instance["image_id"], set()).add(names[instance["category_id"]])
-    said: dict[int, list[str]] = {}
-    for caption in captions["annotations"]:
-        said.setdefault(caption["image_id"], []).append(caption["caption"])
+    paths = [_path(Path(folder), f"{kind}_{split}{YEAR}.json") for kind in ("instances", "captions")]
+    instances, captions = (_read(path) for path in paths)
+    try:
+        names = {i: category["name"] for i, category in instances.cats.items()}
+        objects = {i: {names[a["category_id"]] for a in told} for i, told in instances.imgToAnns.items()}
+        said = {i: tuple(a["caption"] for a in told) for i, told in captions.imgToAnns.items()}
+    except KeyError as error:
+        raise ValueError(
+            f"{paths[0]} and {paths[1]} do not fit together as COCO's instances and captions: no {error}"
+        ) from error
     return {
-        i: Annotated(name, tuple(sorted(objects.get(i, ()))), tuple(said.get(i, ())))
-        for i, name in sorted((image["id"], image["file_name"]) for image in captions["images"])
+        i: Annotated(image["file_name"], tuple(sorted(objects.get(i, ()))), said.get(i, ()))
+        for i, image in sorted(captions.imgs.items())
     }
 
 
-def _read(folder: Path, name: str) -> dict[str, Any]:
+def _path(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.is_file():
         there = sorted(p.name for p in folder.glob("*.json"))
@@ -60,14 +64,38 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
             f"no {name} in {folder}, which holds {', '.join(there) or 'no JSON file'}; CHAIR needs the instances and captions "
             f"of COCO {YEAR} (annotations_trainval{YEAR}.zip)"
         )
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or not {"images", "annotations"} <= set(content):
-        raise ValueError(f"{path} holds no COCO annotations: images and annotations were expected")
-    year = content.get("info", {}).get("year", YEAR)
-    strange = [i["file_name"] for i in content["images"] if f"{YEAR}_" not in i["file_name"]][:1]
+    return path
+
+
+def _read(path: Path) -> Any:
+    """Return what pycocotools makes of a file, without what it prints."""
+    try:
+        from pycocotools.coco import COCO
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'annotations of COCO need pycocotools ({error}): pip install "interp[coco]", or give a file of JSON lines with '
+            "image, objects and captions, which needs nothing"
+        ) from error
+    try:
+        with redirect_stdout(StringIO()):
+            read = COCO(str(path))
+        files = [image["file_name"] for image in read.dataset["images"]]
+        read.dataset["annotations"]
+    except (
+        AssertionError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:  # pycocotools asserts that a file holds an object
+        raise ValueError(
+            f"{path} holds no COCO annotations, images and annotations with their ids were expected: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    year = (read.dataset.get("info") or {}).get("year", YEAR)
+    strange = [name for name in files if f"{YEAR}_" not in name][:1]
     if year != YEAR or strange:
         raise ValueError(
             f"{path} is of another year: {f'year {year}' if year != YEAR else f'an image is called {strange[0]}'}; "
             f"images and annotations of {YEAR} were expected, such as COCO_val{YEAR}_000000000042.jpg"
         )
-    return content
+    return read

@@ -31,7 +31,7 @@ class Chair(Benchmark):
     What is in an image are its annotated objects and what the people who captioned it named.
 
     Args:
-        data: `scenes`, the drawn world; the folder of COCO's annotations of 2014; or a file of JSON lines (or an array) with
+        data: `scenes`, the drawn world; the folder of COCO's annotations of 2014 (extra `coco`); or a file of JSON lines (or an array) with
             `image`, `objects` and, where there are some, `captions`.
         images: the folder that holds the images of the data.
         n: how many scenes or images; all there are of a file where it holds fewer.

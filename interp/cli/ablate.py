@@ -64,19 +64,12 @@ def heads(
     from interp.heads import Heads
     from interp.interventions.heads import AblateHeads
 
-    chosen = Heads(tuple(_head(text) for text in which))
+    chosen = Heads(tuple(inputs.head(text) for text in which))
     change = AblateHeads(chosen, mode, at)  # type: ignore[arg-type]  # it says itself which there are
     picture = inputs.image(image)
     loaded = inputs.load(model)
     prompt = loaded.prepare(picture, question)
     _compare(loaded, prompt, {mode: (change,)}, max_new_tokens, json, f"heads: {', '.join(which)}")
-
-
-def _head(text: str) -> tuple[int, int]:
-    layer, dot, head = text.partition(".")
-    if not (dot and layer.isdigit() and head.isdigit()):
-        raise typer.BadParameter(f"a head is written LAYER.HEAD, such as 3.1; got {text!r}")
-    return int(layer), int(head)
 
 
 def _compare(

@@ -36,6 +36,14 @@ Benchmarks = Annotated[
     list[str],
     typer.Option("--bench", metavar="NAME[:SETTING=VALUE,...],...", help="Benchmarks, written like methods."),
 ]
+Limit = Annotated[int | None, typer.Option(min=1, help="Ask at most so many samples, of every part in turn.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="How many samples are asked together.")]
+Seed = Annotated[int, typer.Option(help="Of everything that is drawn.")]
+Longest = Annotated[int | None, typer.Option(min=1, help="The longest reply; the benchmark's own by default.")]
+Drawn = Annotated[bool, typer.Option("--sample", help="Draw replies instead of taking the likeliest tokens.")]
+System = Annotated[str | None, typer.Option(help="An instruction before every question.")]
+Resume = Annotated[bool, typer.Option(help="Go on where a run stopped; without it, ask everything again.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first sample or line of data that cannot be used.")]
 Folder = Annotated[Path, typer.Option(help="Where run directories are.")]
 Format = Annotated[str, typer.Option("--format", help="text, csv, markdown or latex.")]
 Out = Annotated[Path | None, typer.Option(help="Write the tables to this file.")]
@@ -57,23 +65,15 @@ def compare(
     bench: Benchmarks,
     methods: Methods = None,
     model: inputs.ModelName = "scenes",
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Ask at most so many samples, of every part in turn.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="How many samples are asked together.")] = 16,
-    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
-    max_new_tokens: Annotated[
-        int | None, typer.Option(min=1, help="The longest reply; the benchmark's own by default.")
-    ] = None,
-    sample: Annotated[
-        bool, typer.Option("--sample", help="Draw replies instead of taking the likeliest tokens.")
-    ] = False,
-    system_prompt: Annotated[str | None, typer.Option(help="An instruction before every question.")] = None,
+    limit: Limit = None,
+    batch_size: BatchSize = 16,
+    seed: Seed = 0,
+    max_new_tokens: Longest = None,
+    sample: Drawn = False,
+    system_prompt: System = None,
     folder: Folder = Path("runs"),
-    resume: Annotated[bool, typer.Option(help="Go on where a run stopped; without it, ask everything again.")] = True,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first sample or line of data that cannot be used.")
-    ] = False,
+    resume: Resume = True,
+    strict: Strict = False,
     stability: Annotated[
         bool,
         typer.Option(
@@ -94,15 +94,8 @@ def compare(
     chosen = benchmarks(bench, strict=strict)
     each = named_methods(methods or [])
     loaded = inputs.load(model)
-    settings: dict[str, Any] = {
-        "batch_size": batch_size,
-        "limit": limit,
-        "seed": seed,
-        "system_prompt": system_prompt,
-        "folder": folder,
-        **({"do_sample": True} if sample else {}),
-        **({"max_new_tokens": max_new_tokens} if max_new_tokens else {}),
-    }
+    asked = questions(limit, batch_size, seed, max_new_tokens, sample=sample, system_prompt=system_prompt)
+    settings: dict[str, Any] = {"folder": folder, **asked}
     if stability:
         if ray is not None:
             raise typer.BadParameter("--stability compares how this machine computes; leave --ray out")
@@ -126,6 +119,26 @@ def named_methods(texts: list[str]) -> "list[Method]":
     from interp.catalogue import listed
 
     return [inputs.method(name) for text in texts for name in listed(text) if name.lower() != "greedy"]
+
+
+def questions(
+    limit: int | None,
+    batch_size: int,
+    seed: int,
+    longest: int | None,
+    *,
+    sample: bool,
+    system_prompt: str | None,
+) -> dict[str, Any]:
+    """Return options as the settings of `run` that say what is asked."""
+    return {
+        "batch_size": batch_size,
+        "limit": limit,
+        "seed": seed,
+        "system_prompt": system_prompt,
+        **({"do_sample": True} if sample else {}),
+        **({"max_new_tokens": longest} if longest else {}),
+    }
 
 
 def benchmarks(texts: list[str], *, strict: bool = False) -> "list[Benchmark]":

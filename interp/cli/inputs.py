@@ -153,6 +153,18 @@ def layers(text: str | None) -> list[int] | None:
     return found
 
 
+def head(text: str) -> tuple[int, int]:
+    """Return the layer and the head that a text such as `3.1` names.
+
+    Raises:
+        typer.BadParameter: it is written otherwise.
+    """
+    layer, dot, number = text.strip().partition(".")
+    if not (dot and layer.isdigit() and number.isdigit()):
+        raise typer.BadParameter(f"a head is written LAYER.HEAD, such as 3.1; got {text!r}")
+    return int(layer), int(number)
+
+
 def changes(path: Path | None) -> "tuple[Intervention, ...]":
     """Return the interventions of a JSON file.
 

@@ -1,12 +1,12 @@
-"""`interp sweep`: a method's scores under many values of its settings."""
+"""`interp sweep`: a method's scores under many values of its settings, or replies without one head at a time."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from interp.cli import compare as asked
 from interp.cli import inputs
-from interp.cli.compare import Benchmarks, Folder, Format, Gpus, Out, Parts, Ray, benchmarks, check_format, show
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -15,69 +15,118 @@ interp sweep --method vaf --over enhance=1.0,1.15,1.3 --bench pope --limit 50
 interp sweep --method spear --over enhance=1.0,1.2 --over suppress=0.8,0.95 --bench steps --limit 20 --format csv --out sweep.csv
 
 interp sweep --method vaf:enhance=1.5,mode=abs --over layers --bench pope --limit 50
+
+interp sweep --over heads --bench chair --limit 8 --format csv --out heads.csv
+
+interp sweep --over heads=3.1,5.0 --at all --bench chair --limit 8
 """
+STEP = "step"
 
 
 def sweep(
-    bench: Benchmarks,
-    method: Annotated[str, typer.Option(metavar="NAME[:SETTING=VALUE,...]", help="The method.")],
+    bench: asked.Benchmarks,
     over: Annotated[
         list[str],
         typer.Option(
             metavar="SETTING=VALUE,...",
-            help="A setting and its values; several make all combinations. layers alone: each layer by itself.",
+            help="A setting and its values; several make all combinations. layers alone: each layer by itself. heads, or "
+            "heads=LAYER.HEAD,... without a method: how much probability each gives the model's own replies.",
         ),
     ],
-    model: inputs.ModelName = "scenes",
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Ask at most so many samples, of every part in turn.")
+    method: Annotated[
+        str | None, typer.Option(metavar="NAME[:SETTING=VALUE,...]", help="The method; none for heads.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="How many samples are asked together.")] = 16,
-    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
-    folder: Folder = Path("runs"),
-    format: Format = "text",
-    out: Out = None,
-    parts: Parts = False,
-    ray: Ray = None,
-    gpus_per_replica: Gpus = 0.0,
+    at: Annotated[
+        str, typer.Option(help="Of heads: erased at the step that emits a token (step), or at every position (all).")
+    ] = STEP,
+    model: inputs.ModelName = "scenes",
+    limit: asked.Limit = None,
+    batch_size: asked.BatchSize = 16,
+    seed: asked.Seed = 0,
+    max_new_tokens: asked.Longest = None,
+    sample: asked.Drawn = False,
+    system_prompt: asked.System = None,
+    folder: asked.Folder = Path("runs"),
+    resume: asked.Resume = True,
+    strict: asked.Strict = False,
+    format: asked.Format = "text",
+    out: asked.Out = None,
+    parts: asked.Parts = False,
+    ray: asked.Ray = None,
+    gpus_per_replica: asked.Gpus = 0.0,
 ) -> None:
-    """Ask the questions of benchmarks under every value of a method's settings, and print a table of each.
+    """Ask the questions of benchmarks under every value of a method's settings, or without each head, and print a table of each.
 
     Everything asked is kept, as `interp compare` keeps it.
     """
-    check_format(format)
-    chosen, made, values = benchmarks(bench), inputs.method(method), points(over)
+    asked.check_format(format)
+    chosen, values = asked.benchmarks(bench, strict=strict), points(over, heads=method is None)
+    made = None if method is None else inputs.method(method)
+    if made is not None and at != STEP:
+        raise typer.BadParameter("--at says where heads are erased; leave it out with --method")
+    if at not in (STEP, "all"):
+        raise typer.BadParameter(f"--at is step or all, got {at!r}")
     loaded = inputs.load(model)
     from interp.runs.sweep import sweep_settings
 
     settings: dict[str, Any] = {
-        "limit": limit,
-        "batch_size": batch_size,
-        "seed": seed,
+        **asked.questions(limit, batch_size, seed, max_new_tokens, sample=sample, system_prompt=system_prompt),
         "folder": folder,
+        "resume": resume,
+        "strict": strict,
         "ray": ray,
         "gpus_per_replica": gpus_per_replica,
     }
-    show([sweep_settings(loaded, b, over=values, method=made, **settings) for b in chosen], format, out, parts=parts)
+    if made is None:
+        tables = [_heads(loaded, b, values, at=at, **settings) for b in chosen]
+    else:
+        tables = [sweep_settings(loaded, b, over=values, method=made, **settings) for b in chosen]
+    asked.show(tables, format, out, parts=parts)
 
 
-def points(given: list[str]) -> Any:
-    """Return values by setting from texts such as `enhance=1.0,1.15`; `layers` as it is.
+def _heads(model: Any, benchmark: Any, which: Any, *, at: Any, **settings: Any) -> Any:
+    from interp.runs.strengths import strengths
+    from interp.runs.sweep import sweep_replies
+
+    swept = sweep_replies(model, benchmark, which, at=at, **settings)
+    return strengths(
+        swept, {"model": model.name, "benchmark": type(benchmark).__name__.lower(), "heads": f"erased at {at}"}
+    )
+
+
+def points(given: list[str], *, heads: bool) -> Any:
+    """Return values by setting from texts such as `enhance=1.0,1.15`; `layers` as it is; of heads which, None for all.
 
     Raises:
         typer.BadParameter: one that is written otherwise.
     """
-    import json
-
+    if heads:
+        return _which(given)
     if given == ["layers"]:
         return "layers"
+    import json
+
     found: dict[str, list[Any]] = {}
     for text in given:
         name, sign, values = text.partition("=")
         if not sign or not values:
-            raise typer.BadParameter(f"--over is written SETTING=VALUE,VALUE,... or layers; got {text!r}")
+            advice = "; heads go without --method" if name == "heads" else inputs.nearest(name, ["layers"])
+            raise typer.BadParameter(f"--over is written SETTING=VALUE,VALUE,... or layers; got {text!r}{advice}")
         try:
             found[name.strip()] = json.loads(f"[{values}]")
         except json.JSONDecodeError:
             found[name.strip()] = [v.strip() for v in values.split(",")]
     return found
+
+
+def _which(given: list[str]) -> Any:
+    from interp.heads import Heads
+
+    name, sign, named = given[0].partition("=")
+    if name != "heads" or len(given) > 1:
+        advice = inputs.nearest(name, ["heads"])
+        raise typer.BadParameter(
+            f"without --method, --over is heads or heads=LAYER.HEAD,...; got {', '.join(given)!r}{advice}; "
+            "for settings and layers name the --method"
+        )
+    return Heads(tuple(map(inputs.head, named.split(",")))) if sign else None

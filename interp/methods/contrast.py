@@ -1,5 +1,6 @@
 """Contrastive decoding: what the model says here is set against what it says without what matters."""
 
+import abc
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +22,30 @@ Other = Prompt | Callable[[Prompt], Prompt]
 """The prompt to set against: one, or a function from the prompt that is answered."""
 
 
+class SecondStream(Method):
+    """The base of methods that set the model against a second stream of its own and act on the choice of tokens alone."""
+
+    @property
+    def passes(self) -> int:
+        """Two: one for each stream."""
+        return 2
+
+    def misfit(self, options: Mapping[str, Any]) -> str | None:
+        """Say that beams are not followed."""
+        return several_replies(options)
+
+    def interventions(self, model: Any) -> tuple[Intervention, ...]:
+        """Return none: it acts on the choice of tokens."""
+        return ()
+
+    @abc.abstractmethod
+    def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
+        """Return the rule that follows the second stream."""
+
+
 @final
 @dataclass(frozen=True)
-class Contrast(Method):
+class Contrast(SecondStream):
     """Contrast the next-token logits with those that the same reply gets after another prompt.
 
     With l the logits and l' the other's, a token counts (1 + alpha) l - alpha l' where l ≥ max l + ln(beta), and is impossible
@@ -55,11 +77,6 @@ class Contrast(Method):
         check_strength(self.alpha, self.beta)
         object.__setattr__(self, "changes", tuple(self.changes))
 
-    @property
-    def passes(self) -> int:
-        """Two: one for each stream."""
-        return 2
-
     def refusal(self, model: Any) -> str | None:
         """Say that there is no image to leave out."""
         if self.against is not None:
@@ -73,14 +90,6 @@ class Contrast(Method):
             if model.needs_image
             else None
         )
-
-    def misfit(self, options: Mapping[str, Any]) -> str | None:
-        """Say that beams are not followed."""
-        return several_replies(options)
-
-    def interventions(self, model: Any) -> tuple[Intervention, ...]:
-        """Return none: it acts on the choice of tokens."""
-        return ()
 
     def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
         """Return the rule that follows the other prompts."""

@@ -1,6 +1,6 @@
 """DAMRO: what the model says is set against what it says of the few patches that draw the vision tower's attention."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Any, ClassVar, final
@@ -13,8 +13,7 @@ from interp.data import Segment
 from interp.interventions import Here, Intervention
 from interp.interventions.attention import Scores, forbidden
 from interp.interventions.function import Apply
-from interp.method import Method
-from interp.methods.contrast import Contrast, check_images, check_strength, several_replies
+from interp.methods.contrast import Contrast, SecondStream, check_images, check_strength
 from interp.prompt import Prompt
 from interp.running import resumed
 from interp.taps import AttentionTaps
@@ -25,7 +24,7 @@ PUBLISHED, PUBLISHED_QFORMER = (10, 576), (4, 256)
 
 @final
 @dataclass(frozen=True)
-class Damro(Method):
+class Damro(SecondStream):
     """`Contrast` with a stream that is shown only the outliers among the image's patches.
 
     Outliers are the `top` patches of an image that the vision tower's class token attends to most, in the layer whose output the
@@ -61,11 +60,6 @@ class Damro(Method):
         if self.top is not None and self.top < 1:
             raise ValueError(f"an image has at least one outlier, got top={self.top}")
 
-    @property
-    def passes(self) -> int:
-        """Two: one for each stream."""
-        return 2
-
     def refusal(self, model: Any) -> str | None:
         """Say that there is no image, no class token, no such layer, or no token that belongs to a patch."""
         if not model.family.image_token:
@@ -79,14 +73,6 @@ class Damro(Method):
         if getattr(model.config, "image_grid_pinpoints", None):
             return "it joins the tiles of an image and cuts them to its shape, so that its tokens are not the tower's patches"
         return None
-
-    def misfit(self, options: Mapping[str, Any]) -> str | None:
-        """Say that beams are not followed."""
-        return several_replies(options)
-
-    def interventions(self, model: Any) -> tuple[Intervention, ...]:
-        """Return none: it acts on the choice of tokens."""
-        return ()
 
     def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
         """Return the rule that follows the stream that is shown the outliers.

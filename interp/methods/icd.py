@@ -1,12 +1,10 @@
 """ICD: what the model says is set against what it says to a disturbing instruction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
-from interp.interventions import Intervention
-from interp.method import Method
-from interp.methods.contrast import Contrast, check_images, check_strength, several_replies
+from interp.methods.contrast import Contrast, SecondStream, check_images, check_strength
 from interp.prompt import Prompt
 
 CONFUSED = "You are a confused objects detector to provide a fuzzy overview or impression of the image."
@@ -16,7 +14,7 @@ READ_BY_QFORMER = ("qformer_input_ids", "qformer_attention_mask")
 
 @final
 @dataclass(frozen=True)
-class Icd(Method):
+class Icd(SecondStream):
     """Instruction contrastive decoding: `Contrast` with a disturbing instruction in front of the question.
 
     The instruction stands between the image and the question; a Q-Former that reads the question reads it too.
@@ -50,22 +48,9 @@ class Icd(Method):
         if self.variant not in ("paper", "release"):
             raise ValueError(f"variant is 'paper' or 'release', got {self.variant!r}")
 
-    @property
-    def passes(self) -> int:
-        """Two: one for each stream."""
-        return 2
-
     def refusal(self, model: Any) -> str | None:
         """Say that a language model has no image."""
         return None if model.family.image_token else "it disturbs how an image is read, and this is a language model"
-
-    def misfit(self, options: Mapping[str, Any]) -> str | None:
-        """Say that beams are not followed."""
-        return several_replies(options)
-
-    def interventions(self, model: Any) -> tuple[Intervention, ...]:
-        """Return none: it acts on the choice of tokens."""
-        return ()
 
     def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
         """Return the rule that follows the disturbed prompts."""

@@ -1,24 +1,22 @@
 """M3ID: the longer the reply, the more what the model says is set against what it says without the image."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 
 from interp.data import Segment
-from interp.interventions import Intervention
 from interp.interventions.attention import MaskAttention
-from interp.method import Method
 from interp.methods.contrast import (
     Contrast,
     Contrasted,
     Scores,
+    SecondStream,
     check_images,
     check_strength,
     combined,
-    several_replies,
 )
 from interp.prompt import Prompt
 
@@ -28,7 +26,7 @@ BLIND = MaskAttention(Segment.IMAGE, queries=Segment.USER | Segment.RESPONSE)
 
 @final
 @dataclass(frozen=True)
-class M3id(Method):
+class M3id(SecondStream):
     """Multi-modal mutual-information decoding: a contrast with the prompt without its image that grows with the reply.
 
     With log-probabilities l of the prompt and l' of the prompt without its image, the t-th token of the reply (t from 1) is chosen
@@ -62,22 +60,9 @@ class M3id(Method):
             )
         check_strength(0.0, self.beta)
 
-    @property
-    def passes(self) -> int:
-        """Two: one for each stream."""
-        return 2
-
     def refusal(self, model: Any) -> str | None:
         """Say that a language model has no image."""
         return None if model.family.image_token else "it takes the image away, and this is a language model"
-
-    def misfit(self, options: Mapping[str, Any]) -> str | None:
-        """Say that beams are not followed."""
-        return several_replies(options)
-
-    def interventions(self, model: Any) -> tuple[Intervention, ...]:
-        """Return none: it acts on the choice of tokens."""
-        return ()
 
     def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
         """Return the rule that follows the prompts without their images."""

@@ -1,6 +1,6 @@
 """SID: what the model says is set against what it says of the image tokens that it looks at least."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
@@ -10,8 +10,7 @@ from torch import Tensor
 from interp.data import EMITTING, EVERY, Segment
 from interp.interventions import Here, Intervention
 from interp.interventions.attention import Scores, forbidden
-from interp.method import Method
-from interp.methods.contrast import Contrast, check_images, check_strength, several_replies
+from interp.methods.contrast import Contrast, SecondStream, check_images, check_strength
 from interp.prompt import Prompt
 
 PUBLISHED = (100, 576)
@@ -20,7 +19,7 @@ PUBLISHED = (100, 576)
 
 @final
 @dataclass(frozen=True)
-class Sid(Method):
+class Sid(SecondStream):
     """Self-introspective decoding: `Contrast` with a stream that sees only the image tokens it looks at least.
 
     In the second stream every row that emits a token ranks the image tokens by its attention in layer `layer` - 1, the mean over
@@ -52,11 +51,6 @@ class Sid(Method):
         if any(x is not None and x < 1 for x in (self.rank, self.layer)):
             raise ValueError(f"rank and layer are at least 1, got {self.rank} and {self.layer}")
 
-    @property
-    def passes(self) -> int:
-        """Two: one for each stream."""
-        return 2
-
     def refusal(self, model: Any) -> str | None:
         """Say that there is no image, or no layer to hide it in."""
         if not model.family.image_token:
@@ -64,14 +58,6 @@ class Sid(Method):
         if self._first(model) >= model.layers:
             return f"layer={self._first(model)} hides nothing: it has layers 0..{model.layers - 1}; give one of 1..{model.layers - 1}"
         return None
-
-    def misfit(self, options: Mapping[str, Any]) -> str | None:
-        """Say that beams are not followed."""
-        return several_replies(options)
-
-    def interventions(self, model: Any) -> tuple[Intervention, ...]:
-        """Return none: it acts on the choice of tokens."""
-        return ()
 
     def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
         """Return the rule that follows the stream in which most of the image is hidden.

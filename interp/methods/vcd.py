@@ -1,6 +1,6 @@
 """VCD: what the model says of the image is set against what it says of the image under noise."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -8,9 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.interventions import Intervention
-from interp.method import Method
-from interp.methods.contrast import Contrast, check_images, check_strength, several_replies
+from interp.methods.contrast import Contrast, SecondStream, check_images, check_strength
 from interp.prompt import Prompt
 
 STEPS = 1000
@@ -19,7 +17,7 @@ STEPS = 1000
 
 @final
 @dataclass(frozen=True)
-class Vcd(Method):
+class Vcd(SecondStream):
     """Visual contrastive decoding: `Contrast` with an image under the noise of a diffusion process.
 
     The processed pixels x, as the model receives them, become √ᾱ_t x + √(1 - ᾱ_t) ε with ε standard normal, ᾱ_t the product of
@@ -50,22 +48,9 @@ class Vcd(Method):
         if not 0 <= self.noise < STEPS:
             raise ValueError(f"noise is a step of the schedule, 0 to {STEPS - 1}, got {self.noise}")
 
-    @property
-    def passes(self) -> int:
-        """Two: one for each stream."""
-        return 2
-
     def refusal(self, model: Any) -> str | None:
         """Say that a language model has no image."""
         return None if model.family.image_token else "it puts noise on an image, and this is a language model"
-
-    def misfit(self, options: Mapping[str, Any]) -> str | None:
-        """Say that beams are not followed."""
-        return several_replies(options)
-
-    def interventions(self, model: Any) -> tuple[Intervention, ...]:
-        """Return none: it acts on the choice of tokens."""
-        return ()
 
     def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
         """Return the rule that follows the noised prompts."""

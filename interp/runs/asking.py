@@ -207,7 +207,7 @@ def answered(
     rows: dict[int, Row] = {}
     for place, sample in enumerate(samples):
         try:
-            prompts[place] = _prompt(what, sample)
+            prompts[place] = prompted(what, sample)
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # noqa: BLE001  # whatever an image or a text does is told in its row
@@ -227,7 +227,7 @@ def answered(
     return [rows[place] for place in range(len(samples))], cost
 
 
-def _prompt(what: Questioning, sample: Sample) -> Prompt:
+def prompted(what: Questioning, sample: Sample) -> Prompt:
     """Return the prompt of a sample.
 
     Raises:

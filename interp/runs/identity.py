@@ -1,14 +1,12 @@
 """What the rows of a run depend on, as plain data with a hash: the model, what it is asked, the method, how it generates."""
 
 import hashlib
-import inspect
 import json
 import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from enum import Enum
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from interp.images import read_image
 from interp.interventions import Intervention
 from interp.method import Method, parts
 from interp.model import Model
+from interp.runs.code import code_hash, tensor_bytes
 
 GREEDY = "greedy"
 """What the baseline is called: the model as it is."""
@@ -85,6 +84,15 @@ def method_identity(method: Method | None) -> list[dict[str, Any]]:
     return [_named(m, m.settings()) for m in ([] if method is None else parts(method))]
 
 
+def change(given: Method | Intervention) -> Any:
+    """Return a method or an intervention as plain data.
+
+    Raises:
+        TypeError: a setting that cannot be written down.
+    """
+    return method_identity(given) if isinstance(given, Method) else plain(given, type(given).__name__)
+
+
 def benchmark_identity(benchmark: Benchmark) -> dict[str, Any]:
     """Return a benchmark with all its settings."""
     return _named(benchmark, benchmark.settings())
@@ -121,9 +129,9 @@ def plain(value: Any, what: str) -> Any:  # noqa: PLR0911  # one line a kind
         listed = [plain(v, what) for v in value]
         return listed if isinstance(value, (list, tuple)) else sorted(listed, key=json.dumps)
     if isinstance(value, Tensor):
-        return {"shape": list(value.shape), "sha256": _hash(_bytes(value))}
+        return {"shape": list(value.shape), "sha256": _hash(tensor_bytes(value))}
     if isinstance(value, Intervention):
-        return value.to_dict()
+        return {**value.to_dict(), **_code(value)}
     if is_dataclass(value) and not isinstance(value, type):
         return _named(value, {f.name: getattr(value, f.name) for f in fields(value)})
     raise TypeError(
@@ -133,19 +141,13 @@ def plain(value: Any, what: str) -> Any:  # noqa: PLR0911  # one line a kind
 
 
 def _named(thing: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a thing's kind and settings; with the hash of its code where no version stands for that."""
+    return {"name": type(thing).__name__.lower(), "settings": plain(settings, type(thing).__name__), **_code(thing)}
+
+
+def _code(thing: Any) -> dict[str, str]:
+    """Return the hash of a thing's code where no version stands for that."""
     kind = type(thing)
-    own = kind.__module__.split(".")[0] == "interp"
-    code = {} if own else {"code": _code(kind)}  # type: ignore[arg-type]
-    return {"name": kind.__name__.lower(), "settings": plain(settings, kind.__name__), **code}
-
-
-@cache
-def _code(kind: type) -> str:
-    try:
-        return _hash(inspect.getsource(kind).encode())
-    except (OSError, TypeError):
-        return "unknown"
+    return {} if kind.__module__.partition(".")[0] == "interp" else {"code": code_hash(kind)}
 
 
 def _image(benchmark: Benchmark, sample: Sample) -> str:
@@ -167,7 +169,7 @@ def _weights(model: Model) -> str:
     for name, tensor in sorted(model.module.state_dict().items()):
         if isinstance(tensor, Tensor):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(b"" if tensor.is_meta else _bytes(tensor))
+            digest.update(b"" if tensor.is_meta else tensor_bytes(tensor))
     return digest.hexdigest()
 
 
@@ -198,10 +200,6 @@ def _settled(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_settled(v) for v in value]
     return value
-
-
-def _bytes(tensor: Tensor) -> Any:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _hash(data: Any) -> str:

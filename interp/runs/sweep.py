@@ -1,8 +1,6 @@
-"""`sweep`: the same questions under many values of a setting, or the same replies without one head at a time."""
+"""`sweep`: questions or prompts under many values of a setting, layer by layer, or without one head at a time."""
 
-import hashlib
 import itertools
-import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -11,23 +9,29 @@ from typing import Any, Literal, overload
 
 from interp.analysis.sensitivity import Erasure
 from interp.benchmark import Benchmark
-from interp.experiments.erasure import erase_heads
+from interp.catalogue import nearest
+from interp.experiments.effect import Change, Quantity
 from interp.heads import Heads
+from interp.interventions.heads import AblateHeads
 from interp.loading import load
 from interp.method import Method, Together, parts
+from interp.method import spoken as spoken_method
 from interp.model import Model
 from interp.prompt import Prompt
 from interp.running import NothingChanged
 from interp.runs import identity
-from interp.runs.asking import ask, here, refuse
+from interp.runs.asking import Questioning, ask, here, prompted, refuse
 from interp.runs.comparison import compare
+from interp.runs.prompts import Swept, sweep_heads, sweep_quantity
 from interp.runs.run import chosen, questioning
-from interp.runs.shards import Lost, connected, device
+from interp.runs.shards import connected, device
 from interp.runs.table import Table
 from interp.samples import Failure, Samples
 
 LAYERS = "layers"
 HEADS = "heads"
+
+Values = Mapping[str, Sequence[Any]]
 
 
 @overload
@@ -35,58 +39,99 @@ def sweep(
     model: Model | str,
     what: Benchmark | str,
     *,
-    over: Mapping[str, Sequence[Any]] | Literal["layers"],
+    over: Values | Literal["layers"],
     method: Method | str,
     **settings: Any,
 ) -> Table: ...
 @overload
 def sweep(
-    model: Model | str, what: Sequence[Prompt], *, over: Heads | Literal["heads"], **settings: Any
+    model: Model | str, what: Sequence[Prompt], *, over: Values | Heads | str, of: Quantity, **settings: Any
+) -> Samples[Swept]: ...
+@overload
+def sweep(
+    model: Model | str, what: Benchmark | str | Sequence[Prompt], *, over: Heads | Literal["heads"], **settings: Any
 ) -> Samples[Erasure]: ...
 def sweep(
     model: Model | str,
     what: Benchmark | str | Sequence[Prompt],
     *,
-    over: Mapping[str, Sequence[Any]] | Heads | str,
+    over: Values | Heads | str,
+    of: Quantity | None = None,
+    method: Method | str | None = None,
     **settings: Any,
-) -> Table | Samples[Erasure]:
-    """Return what becomes of a benchmark's scores under many settings of a method, or of replies without each head.
+) -> Table | Samples[Erasure] | Samples[Swept]:
+    """Return what becomes of a benchmark's scores, of replies, or of a quantity, under many settings or without each head.
 
     Everything is kept in `folder`, like runs: a sweep that was killed goes on, and nothing is computed twice.
 
+    - A benchmark over settings or layers: the table of its scores.
+    - A benchmark or prompts over heads: the exact erasure of each head from the replies (see `erase_heads`); a benchmark's are those
+      of the model as it is, prompts bring theirs (`prompt.with_response(reply)`).
+    - Prompts with `of`, over anything: the quantity of every prompt; a head is taken away by `AblateHeads`, at every position.
+
     Args:
         model: a model, or the name of one.
-        what: a benchmark, or prompts that hold a reply (`prompt.with_response(reply)`).
-        over: for a benchmark, the values of one or more settings of `method` (all combinations: `{"enhance": [1.0, 1.15, 1.3]}`), or
-            `layers`, each layer alone; for prompts, heads, or `heads` for all, erased one at a time.
-        settings: for a benchmark `method` and those of `run`; for prompts `at` (see `erase_heads`), `folder` and `progress`.
+        what: a benchmark, or prompts.
+        over: the values of one or more settings of `method` (all combinations: `{"enhance": [1.0, 1.15, 1.3]}`); `layers`, the method
+            in each layer alone; some `Heads`, or `heads` for all, one at a time.
+        of: what is followed in prompts, as in `effect`; of a benchmark it is the scores.
+        method: whose settings or layers vary; none for heads.
+        settings: `folder`, `resume`, `progress`, `strict`, `ray`, `gpus_per_replica`; for a benchmark all of `run`; over heads
+            without `of`, `at` (see `erase_heads`).
 
     Raises:
         ValueError: nothing to sweep over, a setting that the method does not have, or what `run` refuses.
-        TypeError: prompts with settings to sweep over, or a benchmark with heads.
+        TypeError: what does not go together, such as a method with heads.
     """
+    benchmark = isinstance(what, (Benchmark, str))
+    _refuse_mixture(over, method, of, benchmark=benchmark)
     loaded = load(model) if isinstance(model, str) else model
-    if isinstance(what, (Benchmark, str)):
-        if isinstance(over, Heads) or over == HEADS:
-            raise TypeError(
-                "heads are erased from replies: sweep(model, [prompt.with_response(reply), ...], over='heads')"
-            )
-        return sweep_settings(loaded, what, over=over, **settings)  # type: ignore[arg-type]  # it says what it takes
-    if not isinstance(over, Heads) and over != HEADS:
-        raise TypeError(
-            f"over prompts, sweep takes heads or 'heads', not {over!r}; settings are swept over a benchmark"
+    which: Any = None if over == HEADS else over
+    given: Any = what
+    if method is None:
+        if of is not None:
+            return sweep_quantity(loaded, given, _without(loaded, which), of=of, name=HEADS, **settings)
+        return (sweep_replies if benchmark else sweep_heads)(loaded, given, which, **settings)
+    if of is None:
+        return sweep_settings(loaded, given, over=which, method=method, **settings)
+    base = _named(method)
+    variants = {_words(point): varied(base, point) for point in _points(loaded, which)}
+    return sweep_quantity(loaded, given, variants, of=of, name=identity.method_name(base), **settings)
+
+
+def _refuse_mixture(over: Any, method: Any, of: Any, *, benchmark: bool) -> None:
+    """Refuse what does not go together, before a model is loaded."""
+    if isinstance(over, str) and over not in (LAYERS, HEADS):
+        near = nearest(over, (LAYERS, HEADS))
+        raise ValueError(
+            f"over is a mapping from settings to values, Heads, '{LAYERS}' or '{HEADS}', got {over!r}{near}"
         )
-    return sweep_heads(loaded, what, None if over == HEADS else over, **settings)  # type: ignore[arg-type]
+    heads = isinstance(over, Heads) or over == HEADS
+    if heads and method is not None:
+        raise TypeError(
+            "heads are taken from the model as it is: leave method out, or sweep over its settings or layers"
+        )
+    if not heads and method is None:
+        raise TypeError("settings and layers are those of a method, say which: method='vaf'")
+    if benchmark and of is not None:
+        raise TypeError("of a benchmark, its scores are followed; of= is for prompts")
+    if not benchmark and not heads and of is None:
+        raise TypeError(
+            f"over prompts, {over!r} needs what is followed: of=Loss(), of=Probability('Yes'); heads alone do without"
+        )
+    if of is not None and not isinstance(of, Quantity):
+        raise TypeError(
+            f"of is a Quantity such as Loss() or Probability('Yes'), see interp.experiments.effect; got {of!r}"
+        )
 
 
-def sweep_settings(  # noqa: PLR0913  # what run takes, and what varies
+def sweep_settings(
     model: Model,
     benchmark: Benchmark | str,
     *,
-    over: Mapping[str, Sequence[Any]] | str,
+    over: Values | str,
     method: Method | str,
     folder: str | Path = "runs",
-    progress: bool = True,
     ray: str | None = None,
     gpus_per_replica: float = 0.0,
     **settings: Any,
@@ -98,34 +143,55 @@ def sweep_settings(  # noqa: PLR0913  # what run takes, and what varies
     Raises:
         ValueError: no value, or a setting that the method does not have.
     """
-    made = chosen(model, benchmark, [method])
-    if made.methods[-1] is None:
-        raise ValueError("greedy has no settings to sweep over; name a method")
-    if isinstance(over, str) and over != LAYERS:
-        raise ValueError(f"over is a mapping from settings to values, or '{LAYERS}', got {over!r}")
-    values = {LAYERS: [(i,) for i in range(model.layers)]} if isinstance(over, str) else dict(over)
-    if not values or not all(values.values()):
-        raise ValueError(f"there is nothing to sweep over in {over!r}; give values: {{'enhance': [1.0, 1.15, 1.3]}}")
-    points = [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
-    variants = [None, *(varied(made.methods[-1], point) for point in points)]
-    kept = {n: settings.pop(n) for n in ("resume", "strict") if n in settings}
-    asked = {n: settings.pop(n) for n in ("batch_size", "limit", "seed", "system_prompt") if n in settings}
-    questions = questioning(model, made.benchmark, options=settings, **asked)
-    questions = replace(questions, device=device(model, gpus_per_replica))
+    made = chosen(model, benchmark, [])
+    base, points = _named(method), _points(model, over)
+    variants = [None, *(varied(base, point) for point in points)]
+    kept, questions = _questions(model, made.benchmark, gpus_per_replica, settings)
     for variant in variants:
         refuse(questions, variant)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NothingChanged)  # one of the values may be the neutral one
         with connected(model, ray, gpus_per_replica) as shards:
             answers = here if shards is None else shards.answers
-            runs = [ask(questions, v, folder, progress=progress, answers=answers, **kept) for v in variants]
-    base = identity.method_name(made.methods[-1])
-    words = [", ".join(f"{n}={v}" for n, v in point.items()) for point in points]
-    names = [identity.GREEDY, *(f"{base} {said}" for said in words)]
+            runs = [ask(questions, v, folder, answers=answers, **kept) for v in variants]
+    names = [identity.GREEDY, *(f"{identity.method_name(base)} {_words(point)}" for point in points)]
     table = compare(runs, benchmark=made.benchmark, names=names)
     where = dict(zip(names[1:], points, strict=True))
-    columns: dict[str, Any] = {n: [where.get(m, {}).get(n) for m in table.frame["method"]] for n in values}
+    columns: dict[str, Any] = {n: [where.get(m, {}).get(n) for m in table.frame["method"]] for n in points[0]}
     return replace(table, frame=table.frame.assign(**columns))
+
+
+def sweep_replies(
+    model: Model,
+    benchmark: Benchmark | str,
+    heads: Heads | Iterable[tuple[int, int]] | None = None,
+    *,
+    at: Literal["step", "all"] = "step",
+    folder: str | Path = "runs",
+    ray: str | None = None,
+    gpus_per_replica: float = 0.0,
+    **settings: Any,
+) -> Samples[Erasure]:
+    """Return the exact erasure of every head from the model's own replies to a benchmark; see `sweep`.
+
+    Raises:
+        ValueError: not one sample has a reply, or heads that the model does not have.
+    """
+    kept, what = _questions(model, chosen(model, benchmark, []).benchmark, gpus_per_replica, settings)
+    refuse(what, None)
+    with connected(model, ray, gpus_per_replica) as shards:
+        rows = ask(what, None, folder, answers=here if shards is None else shards.answers, **kept).rows()
+    told = [i for i, row in enumerate(rows) if not row.error]
+    if not told:
+        raise ValueError(f"not one of {len(rows)} samples has a reply; the first says: {rows[0].error}")
+    prompts = [prompted(what, what.samples[i]).with_response(rows[i].ids) for i in told]
+    where = {"folder": folder, "ray": ray, "gpus_per_replica": gpus_per_replica}
+    swept = sweep_heads(model, prompts, heads, at=at, **where, **kept)
+    lost = [Failure(i, row.error) for i, row in enumerate(rows) if row.error]
+    failed = [*lost, *(replace(f, sample=told[f.sample]) for f in swept.failed)]
+    return replace(
+        swept, samples=tuple(told[i] for i in swept.samples), failed=tuple(sorted(failed, key=lambda f: f.sample))
+    )
 
 
 def varied(method: Method, settings: Mapping[str, Any]) -> Method:
@@ -138,65 +204,42 @@ def varied(method: Method, settings: Mapping[str, Any]) -> Method:
     for name, value in settings.items():
         having = [i for i, m in enumerate(each) if name in m.settings()]
         if len(having) != 1:
+            near = nearest(name, {n for m in each for n in m.settings()}) if not having else ""
             there = "; ".join(f"{type(m).__name__.lower()}: {', '.join(m.settings())}" for m in each)
-            raise ValueError(f"{'no' if not having else 'more than one'} method has a setting {name!r}; {there}")
+            raise ValueError(f"{'no' if not having else 'more than one'} method has a setting {name!r}{near}; {there}")
         kind = next(f.type for f in fields(each[having[0]]) if f.name == name)  # type: ignore[arg-type]
         settled = float(value) if kind is float else tuple(value) if isinstance(value, list) else value
         each[having[0]] = replace(each[having[0]], **{name: settled})  # type: ignore[type-var]
     return each[0] if len(each) == 1 else Together(tuple(each))
 
 
-def sweep_heads(  # noqa: PLR0913  # what erasing takes, and where it is done
-    model: Model,
-    prompts: Sequence[Prompt],
-    heads: Heads | Iterable[tuple[int, int]] | None = None,
-    *,
-    at: Literal["step", "all"] = "step",
-    folder: str | Path = "runs",
-    progress: bool = True,
-    ray: str | None = None,
-    gpus_per_replica: float = 0.0,
-) -> Samples[Erasure]:
-    """Return the exact erasure of every head for every prompt, one file a prompt; see `sweep` and `erase_heads`.
-
-    Raises:
-        ValueError: no prompt, or heads that the model does not have.
-    """
-    from tqdm import tqdm
-
-    if not prompts:
-        raise ValueError("there is no prompt to sweep over")
-    which = None if heads is None else [list(pair) for pair in heads]
-    decides = {**identity.model_identity(model), "device": device(model, gpus_per_replica)}
-    known = {**decides, "at": at, "heads": which, "versions": identity.versions()}
-    place = Path(folder) / identity.directory_name(model.name, "heads", at, known)
-    files = [place / f"{_prompt_hash(prompt)}.safetensors" for prompt in prompts]
-    missing = {f: (prompt, at, which) for f, prompt in zip(files, prompts, strict=True) if not f.is_file()}
-    reasons: dict[Path, str] = {}
-    with connected(model, ray, gpus_per_replica) as shards:
-        given = list(missing.values())
-        made = (_erased(model, *g) for g in given) if shards is None else shards.each(_erased, given)
-        bar = tqdm(made, desc=f"erase heads at {at}", total=len(given), unit="prompt", disable=not progress)
-        for file, result in zip(missing, bar, strict=True):
-            if isinstance(result, Erasure):
-                result.save(file)
-            else:
-                reasons[file] = result.reason
-    done = [i for i, f in enumerate(files) if f not in reasons]
-    failed = tuple(Failure(i, reasons[f]) for i, f in enumerate(files) if f in reasons)
-    if not done:
-        raise ValueError(f"not one of {len(prompts)} prompts could be swept; the first says: {failed[0].reason}")
-    return Samples(tuple(Erasure.load(files[i]) for i in done), tuple(done), failed)
+def _questions(
+    model: Model, benchmark: Benchmark, gpus: float, settings: dict[str, Any]
+) -> tuple[dict[str, Any], Questioning]:
+    """Return how runs are kept, and what is asked, from settings of `run`."""
+    kept = {"progress": True} | {n: settings.pop(n) for n in ("progress", "resume", "strict") if n in settings}
+    asked = {n: settings.pop(n) for n in ("batch_size", "limit", "seed", "system_prompt") if n in settings}
+    questions = questioning(model, benchmark, options=settings, **asked)
+    return kept, replace(questions, device=device(model, gpus))
 
 
-def _erased(model: Model, prompt: Prompt, at: Literal["step", "all"], heads: Sequence[Any] | None) -> Erasure | Lost:
-    try:
-        return erase_heads(model, prompt, at=at, heads=None if heads is None else [(row, head) for row, head in heads])
-    except ValueError as error:
-        return Lost(str(error))
+def _named(method: Method | str) -> Method:
+    if isinstance(method, str) and method.strip().lower() == identity.GREEDY:
+        raise ValueError("greedy has no settings to sweep over; name a method")
+    return spoken_method(method) if isinstance(method, str) else method
 
 
-def _prompt_hash(prompt: Prompt) -> str:
-    """Return the hash of everything the model is given, the reply included."""
-    told = identity.plain({"inputs": dict(prompt.inputs), "segments": prompt.layout.segment}, "prompt")
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[: identity.DIGITS]
+def _points(model: Model, over: Values | str) -> list[dict[str, Any]]:
+    values = {LAYERS: [(i,) for i in range(model.layers)]} if isinstance(over, str) else dict(over)
+    if not values or not all(values.values()):
+        raise ValueError(f"there is nothing to sweep over in {over!r}; give values: {{'enhance': [1.0, 1.15, 1.3]}}")
+    return [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
+
+
+def _without(model: Model, heads: Heads | None) -> dict[str, Change]:
+    every = itertools.product(range(model.layers), range(model.heads)) if heads is None else heads
+    return {f"{layer}.{head}": AblateHeads(Heads(((layer, head),))) for layer, head in every}
+
+
+def _words(point: Mapping[str, Any]) -> str:
+    return ", ".join(f"{n}={v}" for n, v in point.items())

@@ -1,5 +1,6 @@
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -93,9 +94,9 @@ def coco(tmp_path):
 
     def write(year=2014, name="COCO_val2014_{:012d}.jpg", split="val"):
         images = [{"id": i, "file_name": name.format(i)} for i in range(100, 130)]
-        instances = [{"image_id": i["id"], "category_id": 18} for i in images for _ in range(2)]
+        instances = [{"id": n, "image_id": 100 + n // 2, "category_id": 18} for n in range(60)]
         said = [
-            {"image_id": i["id"], "caption": "Two cats." if i["id"] % 2 else "Hm."} for i in images for _ in range(5)
+            {"id": n, "image_id": 100 + n // 5, "caption": "Two cats." if n // 5 % 2 else "Hm."} for n in range(150)
         ]
         head = {"info": {"year": year}, "images": images}
         kinds = {
@@ -109,7 +110,7 @@ def coco(tmp_path):
     return write
 
 
-def test_images_of_coco_are_drawn_by_seed_and_carry_their_ids(coco):
+def test_images_of_coco_are_drawn_by_seed_and_carry_their_ids(coco, capsys):
     folder = coco()
     one, again, other = (Chair(data=folder, n=7, seed=s).samples() for s in (1, 1, 2))
     assert one == again
@@ -120,6 +121,7 @@ def test_images_of_coco_are_drawn_by_seed_and_carry_their_ids(coco):
     assert first.question == "Please describe this image in detail."
     assert Chair(data=folder).there(first) == (["cat", "dog"] if int(first.id) % 2 else ["dog"])
     assert len(Chair(data=folder, n=1000).samples()) == 30
+    assert capsys.readouterr().out == ""  # pycocotools prints what it does
 
 
 @pytest.mark.parametrize("text", ["[107, 103]", "107\n103\n"])
@@ -143,11 +145,30 @@ def test_annotations_of_another_year_are_refused(coco, tmp_path):
         match=r"no instances_train2014.json in .*, which holds captions_val2014.json, instances_val2014.json",
     ):
         Chair(data=str(tmp_path), split="train").samples()
-    (tmp_path / "instances_val2014.json").write_text("[]", encoding="utf-8")
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "instances_val2014.json").write_text("[]", encoding="utf-8")
-    with pytest.raises(ValueError, match="holds no COCO annotations"):
-        Chair(data=str(tmp_path / "other")).samples()
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{", "{}", '{"images": [], "annotations": [{"image_id": 1}]}', '{"images": [{"id": 1}]}']
+)
+def test_files_that_are_no_annotations_are_refused(coco, tmp_path, content):
+    folder = coco()
+    (tmp_path / "captions_val2014.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"captions_val2014.json holds no COCO annotations, images and annotations"):
+        Chair(data=folder).samples()
+
+
+def test_captions_in_place_of_instances_are_refused(coco, tmp_path):
+    folder = coco()
+    captions = (tmp_path / "captions_val2014.json").read_text(encoding="utf-8")
+    (tmp_path / "instances_val2014.json").write_text(captions, encoding="utf-8")
+    with pytest.raises(ValueError, match="do not fit together as COCO's instances and captions: no 'category_id'"):
+        Chair(data=folder).samples()
+
+
+def test_without_pycocotools_the_error_says_how_to_get_it(coco, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
+    with pytest.raises(ModuleNotFoundError, match=r'need pycocotools .*: pip install "interp\[coco\]", or give a file'):
+        Chair(data=coco()).samples()
 
 
 def test_annotations_of_our_own_with_a_vocabulary_of_our_own(tmp_path):

@@ -1,9 +1,10 @@
-"""`interp compare` and `interp runs`."""
+"""`interp compare`, `interp sweep` and `interp runs`."""
 
 import csv
 import io
 import json
 
+import numpy as np
 import pytest
 
 import interp
@@ -49,6 +50,46 @@ def test_compare_checks_stability(interp_, tmp_path) -> None:
     assert done.code == 0, done.err
     rows = list(csv.DictReader(io.StringIO(done.out)))
     assert [(r["batch_size"], r["attention"]) for r in rows] == [("16", "sdpa"), ("1", "sdpa"), ("16", "explicit")]
+
+
+def test_sweep_erases_heads_from_the_models_own_replies(interp_, tmp_path) -> None:
+    given = ("sweep", "--bench", "steps:n=2,longest=3", "--limit", 2, "--folder", tmp_path, "--format", "csv")
+    done = interp_(*given, "--over", "heads")
+    assert done.code == 0, done.err
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    model = interp.load("scenes")
+    swept = interp.sweep(model, "steps:n=2,longest=3", over="heads", limit=2, folder=tmp_path, progress=False)
+    assert len(rows) == model.layers * model.heads
+    change = np.mean([one.change().mean(-1).numpy() for one in swept], axis=0)
+    for row in rows:
+        assert float(row["change"]) == pytest.approx(change[int(row["layer"]), int(row["head"])], abs=1e-6)
+        assert float(row["change_low"]) <= float(row["change"]) <= float(row["change_high"])
+    sizes = [abs(float(row["change"])) for row in rows]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > 0.01
+    files = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*.safetensors")}
+    assert "sweep heads step" in done.err
+    said = interp_(*given[:-1], "text", "--over", "heads").out
+    assert f"shown 20 of {len(rows)} heads" in said
+    assert {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*.safetensors")} == files
+    some = interp_(*given, "--over", "heads=1.2,3.0", "--at", "all")
+    assert {(r["layer"], r["head"]) for r in csv.DictReader(io.StringIO(some.out))} == {("1", "2"), ("3", "0")}
+
+
+def test_sweep_layers_and_settings_prints_the_table_of_the_library(interp_, tmp_path) -> None:
+    given = ("sweep", *SHORT, "--folder", tmp_path, "--format", "csv")
+    layers = interp_(*given, "--method", "vaf:enhance=2,mode=abs", "--over", "layers")
+    assert layers.code == 0, layers.err
+    rows = list(csv.DictReader(io.StringIO(layers.out)))
+    whole = [r for r in rows if r["part"] == "total"]
+    assert [r["layers"] for r in whole] == ["", *(f"({i},)" for i in range(interp.load("scenes").layers))]
+    asked = {r.name: (r.path / "rows.jsonl").stat().st_mtime_ns for r in runs(tmp_path)}
+    again = interp_(*given, "--method", "vaf:enhance=2,mode=abs", "--over", "layers")
+    assert again.out == layers.out
+    assert {r.name: (r.path / "rows.jsonl").stat().st_mtime_ns for r in runs(tmp_path)} == asked
+    values = interp_(*given, "--method", "vaf", "--over", "enhance=1.0,2.0", "--max-new-tokens", 1)
+    assert values.code == 0, values.err
+    assert [r["enhance"] for r in csv.DictReader(io.StringIO(values.out)) if r["part"] == "total"] == ["", "1.0", "2.0"]
 
 
 def test_list_and_show(interp_, folder) -> None:
@@ -105,6 +146,22 @@ def test_rm_asks_first(interp_, folder, tmp_path, monkeypatch) -> None:
         (("compare", "--bench", "pope", "--limit", 0), 2, ("limit",)),
         (("compare", "--bench", "pope", "--model", "./nothing"), 1, ("nothing",)),
         (("compare", "--bench", "pope:data=none.json"), 1, ("none.json",)),
+        (("sweep", "--bench", "pope"), 2, ("--over",)),
+        (("sweep", "--bench", "pope", "--over", "head"), 2, ("did you mean heads?", "name the --method")),
+        (("sweep", "--bench", "pope", "--over", "enhance=1,2"), 2, ("for settings and layers name the --method",)),
+        (("sweep", "--bench", "pope", "--over", "heads=3"), 2, ("a head is written LAYER.HEAD",)),
+        (("sweep", "--bench", "pope", "--over", "heads", "--at", "stpe"), 2, ("--at is step or all, got 'stpe'",)),
+        (
+            ("sweep", "--bench", "pope:n=1,longest=1", "--limit", 1, "--over", "heads=3.99"),
+            1,
+            ("heads [(3, 99)] are not",),
+        ),
+        (("sweep", "--bench", "pope", "--over", "layer", "--method", "vaf"), 2, ("did you mean layers?",)),
+        (("sweep", "--bench", "pope", "--over", "heads", "--method", "vaf"), 2, ("heads go without --method",)),
+        (("sweep", "--bench", "pope", "--over", "layers", "--at", "all", "--method", "vaf"), 2, ("leave it out",)),
+        (("sweep", "--bench", "pope", "--over", "enhence=1", "--method", "vaf"), 1, ("do you mean enhance?",)),
+        (("sweep", "--bench", "pope", "--over", "layers", "--method", "vav"), 1, ("no method 'vav'", "vaf")),
+        (("sweep", "--bench", "poop", "--over", "heads"), 1, ("do you mean pope?",)),
         (("runs", "show", "scenes-poqe"), 1, ("no run 'scenes-poqe'", "did you mean", "scenes-pope-greedy")),
         (("runs", "show", "scenes-pope"), 1, ("may be any of", "write more of the name")),
         (("runs", "rescore", "scenes-pope-vaf", "--reading", "n=3"), 1, ("more than how pope reads", "parser")),

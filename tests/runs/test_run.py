@@ -83,7 +83,7 @@ def test_whatever_an_image_does_is_told(asked, letters, tmp_path, monkeypatch) -
 
 def test_a_prompt_that_is_too_long_is_a_row_that_says_so(asked, letters, tmp_path, monkeypatch) -> None:
     what = asked()
-    lengths = [len(asking._prompt(what, s)) for s in what.samples]
+    lengths = [len(asking.prompted(what, s)) for s in what.samples]
     monkeypatch.setattr(type(what.model), "context", max(lengths) + 4)
     rows = ask(what, None, tmp_path).rows()
     long = [n == max(lengths) for n in lengths]
@@ -94,7 +94,7 @@ def test_a_prompt_that_is_too_long_is_a_row_that_says_so(asked, letters, tmp_pat
 
 def test_one_prompt_that_spoils_its_batch_fails_alone(asked, tmp_path, monkeypatch) -> None:
     plain, what = asking.generate, asked()
-    bad = len(asking._prompt(what, what.samples[2]))
+    bad = len(asking.prompted(what, what.samples[2]))
 
     def choosy(model: Any, prompts: Any, *changes: Any, **options: Any) -> Any:
         each = prompts if isinstance(prompts, list) else [prompts]

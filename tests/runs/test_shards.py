@@ -28,9 +28,9 @@ from interp.benchmark import Benchmark, Counts, Reading, Sample
 from interp.cli import main
 from interp.runs import shards as module
 from interp.runs.asking import ask
+from interp.runs.prompts import sweep_heads
 from interp.runs.run import questioning
 from interp.runs.shards import TRIES, Lost, Replica, Shards, connected, device
-from interp.runs.sweep import sweep_heads
 
 # ------------------------------------------------------------------------------------------------ the order of results
 

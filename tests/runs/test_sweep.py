@@ -5,12 +5,14 @@ import pytest
 import torch
 
 import interp
+from interp.experiments.effect import Loss, Probability, effect
 from interp.experiments.erasure import erase_heads
 from interp.heads import Heads
+from interp.interventions.heads import AblateHeads
 from interp.methods.locore import Locore
 from interp.methods.spear import Spear
 from interp.runs import asking
-from interp.runs import sweep as sweep_module
+from interp.runs import prompts as prompts_module
 from interp.runs.sweep import sweep, varied
 
 
@@ -63,12 +65,14 @@ def test_heads_are_erased_once(answered, tmp_path, monkeypatch) -> None:
     assert len(files) == 3
     files[0].unlink()
     calls = []
-    monkeypatch.setattr(sweep_module, "erase_heads", lambda *a, **k: calls.append(1) or erase_heads(*a, **k))
+    monkeypatch.setattr(prompts_module, "erase_heads", lambda *a, **k: calls.append(1) or erase_heads(*a, **k))
     again = sweep(model, prompts, over="heads", folder=tmp_path, progress=False)
     assert len(calls) == 1
     torch.testing.assert_close(again.stack("erased"), swept.stack("erased"))
+    sweep(model, prompts[:2], over="heads", folder=tmp_path, progress=False, resume=False)
+    assert len(calls) == 3
     some = sweep(model, prompts, over=Heads(((0, 1),)), at="all", folder=tmp_path, progress=False)
-    assert len(calls) == 4
+    assert len(calls) == 6
     assert int(some[0].erased.isfinite().sum()) == 3
 
 
@@ -85,12 +89,21 @@ def test_a_prompt_without_a_reply_is_left_out_and_told(answered, tmp_path, pictu
 @pytest.mark.parametrize(
     ("over", "method", "error", "message"),
     [
-        ({"enhence": [1]}, "spear", ValueError, "no method has a setting 'enhence'; spear: enhance"),
+        (
+            {"enhence": [1]},
+            "spear",
+            ValueError,
+            r"no method has a setting 'enhence' \(do you mean enhance\?\); spear: enhance",
+        ),
         ({"enhance": []}, "spear", ValueError, "there is nothing to sweep over"),
         ({}, "spear", ValueError, "there is nothing to sweep over"),
         ({"enhance": [1]}, "greedy", ValueError, "greedy has no settings"),
-        ("layer", "spear", ValueError, "or 'layers', got 'layer'"),
-        ("heads", "spear", TypeError, "heads are erased from replies"),
+        ("layer", "spear", ValueError, r"'layers' or 'heads', got 'layer' \(do you mean layers\?\)"),
+        ("heads", "spear", TypeError, "heads are taken from the model as it is: leave method out"),
+        (Heads(((0, 0),)), "spear", TypeError, "heads are taken from the model as it is: leave method out"),
+        ("layers", None, TypeError, "settings and layers are those of a method, say which"),
+        ("layers", "spaer", ValueError, r"no method 'spaer' \(do you mean spear\?\)"),
+        (Heads(((0, 99),)), None, ValueError, r"heads \[\(0, 99\)\] are not there"),
     ],
 )
 def test_wrong_input(model_of, letters, tmp_path, unchecked, over, method, error, message) -> None:
@@ -98,9 +111,85 @@ def test_wrong_input(model_of, letters, tmp_path, unchecked, over, method, error
         sweep(model_of("llava"), letters(), over=over, method=method, folder=tmp_path)
 
 
-def test_prompts_take_heads_alone(answered, tmp_path, unchecked) -> None:
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"over": {"enhance": [1]}, "method": "spear"}, TypeError, "needs what is followed: of=Loss"),
+        ({"over": "layers", "method": "spear", "of": "loss"}, TypeError, "of is a Quantity such as .*got 'loss'"),
+        ({"over": {"enhence": [1]}, "method": "spear", "of": Loss()}, ValueError, "do you mean enhance"),
+        ({"over": {}, "method": "spear", "of": Loss()}, ValueError, "there is nothing to sweep over"),
+        ({"over": Heads(()), "of": Loss()}, ValueError, "no change to try"),
+    ],
+)
+def test_wrong_input_over_prompts(answered, tmp_path, unchecked, given, error, message) -> None:
     model, prompts = answered
-    with pytest.raises(TypeError, match="over prompts, sweep takes heads"):
-        sweep(model, prompts, over={"enhance": [1]}, folder=tmp_path)
+    with pytest.raises(error, match=message):
+        sweep(model, prompts, folder=tmp_path, **given)
     with pytest.raises(ValueError, match="there is no prompt"):
         sweep(model, [], over="heads", folder=tmp_path)
+
+
+def test_a_benchmark_takes_no_quantity(model_of, letters, tmp_path, unchecked) -> None:
+    with pytest.raises(TypeError, match="its scores are followed; of= is for prompts"):
+        sweep(model_of("llava"), letters(), over="layers", method="spear", of=Loss(), folder=tmp_path)
+
+
+def test_a_quantity_is_followed_like_in_effect(answered, tmp_path, monkeypatch) -> None:
+    model, prompts = answered
+    settings = {"method": "spear:enhance=3", "of": Loss(), "folder": tmp_path, "progress": False}
+    swept = sweep(model, prompts, over="layers", **settings)
+    assert swept[0].candidates == tuple(f"layers=({i},)" for i in range(model.layers))
+    for prompt, result in zip(prompts, swept, strict=True):
+        each = [effect(model, prompt, Spear(enhance=3.0, layers=(i,)), of=Loss()) for i in range(model.layers)]
+        torch.testing.assert_close(result.under, torch.tensor([e.under for e in each]))
+        assert result.without == pytest.approx(each[0].without)
+    assert not torch.equal(swept[0].under, torch.full_like(swept[0].under, swept[0].without))
+    files = list(tmp_path.rglob("*.safetensors"))
+    assert len(files) == 3
+    other = sweep(model, prompts, over={"enhance": [1.0, 3.0]}, **settings)
+    assert list(other.frame()["candidate"].unique()) == ["enhance=1.0", "enhance=3.0"]
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 6
+    sweep(model, prompts, over="layers", **{**settings, "of": Probability(5)})
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 9
+    monkeypatch.setattr(prompts_module, "_followed", lambda *_: pytest.fail("it was computed again"))
+    again = sweep(model, prompts, over="layers", **settings)
+    torch.testing.assert_close(again.stack(), swept.stack())
+
+
+def test_a_quantity_without_each_head(answered, tmp_path) -> None:
+    model, prompts = answered
+    swept = sweep(model, prompts[:1], over="heads", of=Loss(), folder=tmp_path, progress=False)
+    assert len(swept[0].candidates) == model.layers * model.heads
+    which = swept[0].candidates.index("1.0")
+    alone = effect(model, prompts[0], AblateHeads(Heads(((1, 0),))), of=Loss())
+    assert float(swept[0].under[which]) == pytest.approx(alone.under)
+    exact = sweep(model, prompts[:1], over=Heads(((1, 0),)), at="all", folder=tmp_path, progress=False)
+    assert alone.under == pytest.approx(-float(exact[0].erased[1, 0].mean()), abs=1e-5)
+
+
+def test_heads_are_erased_from_the_replies_to_a_benchmark(model_of, letters, tmp_path, monkeypatch) -> None:
+    model = model_of("llava")
+    settings = {"folder": tmp_path, "progress": False, "min_new_tokens": 3, "limit": 4, "batch_size": 2}
+    swept = sweep(model, letters(lost=("0",)), over="heads", **settings)
+    assert swept.samples == (2, 3)
+    assert [f.sample for f in swept.failed] == [0, 1]
+    assert "no image 0" in swept.failed[0].reason
+    bench, sample = letters(), letters().samples()[3]
+    prompt = model.prepare(bench.image(sample), sample.question)
+    reply = interp.generate(model, prompt, max_new_tokens=bench.longest, min_new_tokens=3)
+    torch.testing.assert_close(swept[1].erased, erase_heads(model, prompt.with_response(reply)).erased)
+    monkeypatch.setattr(asking, "generate", lambda *_, **__: pytest.fail("it was asked again"))
+    monkeypatch.setattr(prompts_module, "erase_heads", lambda *_, **__: pytest.fail("it was erased again"))
+    torch.testing.assert_close(
+        sweep(model, letters(lost=("0",)), over="heads", **settings).stack(), swept.stack(), equal_nan=True
+    )
+
+
+def test_strict_stops_at_a_prompt_that_cannot_be_swept(answered, tmp_path, picture) -> None:
+    model, prompts = answered
+    bare = model.prepare(picture(), "What?")
+    with pytest.raises(
+        ValueError, match=r"prompt 1 cannot be swept: head erasure needs .*Without strict it is left out"
+    ):
+        sweep(model, [prompts[0], bare], over="heads", folder=tmp_path, progress=False, strict=True)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 1
