@@ -110,7 +110,7 @@ class Plan:
         twice = Recomputation(graded, hand) if self.twice else None
         if twice is not None:
             watched |= {"wanted": wanted - {("decoder", "logits")}, "reader": twice.read, "state": twice.state}
-        elif graded and not hooked_backward(self.model.module):
+        elif graded and not hooked_backward(self.model.blocks, self.model.family):
             watched["graded"] = graded
         now = self.model.running(
             [self.prompt], self.changes, gradient=self.loss is not None, local=self.local, **watched

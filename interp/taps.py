@@ -480,9 +480,10 @@ def _tap_layer(layer: nn.Module, index: int, family: Family) -> None:
     _tap_output(layer, layer.taps.resid_post)
 
 
-def hooked_backward(model: nn.Module) -> bool:
+def hooked_backward(blocks: nn.ModuleList, family: Family) -> bool:
     """Say whether TransformerLens hooks wait for the gradient of any tap, which is theirs only if it goes on to what enters it."""
-    return any(isinstance(m, Tap) and m.bwd_hooks for m in model.modules())
+    taps = (t for b in blocks for t in (*b.taps.children(), *b.get_submodule(family.attention).taps.each))
+    return any(isinstance(tap, Tap) and tap.bwd_hooks for tap in taps)
 
 
 def tap_path(family: Family, site: str, layer: int) -> str:
