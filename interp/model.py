@@ -53,7 +53,7 @@ class Model:
         self.loaded: dict[str, Any] | None = (
             None  # what `load` was given, where another process can load the same by it
         )
-        install(module, family)
+        self._streams = install(module, family)
         pixels = inspect.signature(module.forward).parameters.get("pixel_values")
         needs_image = pixels is not None and pixels.default is inspect.Parameter.empty
         context = getattr(self.text_config, "max_position_embeddings", None)
@@ -189,7 +189,7 @@ class Model:
             ValueError: an intervention that can never act; see `check`.
         """
         self.check(prompts, changes, new=new)
-        now = Pass(Conversations(tuple(p.layout for p in prompts)), tuple(changes), **settings)
+        now = Pass(Conversations(tuple(p.layout for p in prompts)), tuple(changes), places=self._streams, **settings)
         now.still = beside(now)
         return now
 

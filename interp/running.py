@@ -1,11 +1,11 @@
 """The running pass: what is read and changed while the model runs, as a value in a context variable. Nothing of it stays on the model."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -19,6 +19,21 @@ ROOM = 64
 """For how many tokens to come masks are made ahead."""
 MANY = 1 << 18
 """How many entries are held, of values before and after a change, until they are compared."""
+
+
+@runtime_checkable
+class Place(Protocol):
+    """Where a value of a stream can be seen: only while somebody listens does it come by."""
+
+    part: str
+    site: str
+    layer: int
+
+    def listen(self) -> None:
+        """Let values come by until `leave`; several may listen."""
+
+    def leave(self) -> None:
+        """Listen no longer."""
 
 
 class NothingChanged(UserWarning):
@@ -157,6 +172,7 @@ class Pass:
             to in place of each other's, every row to its own as they are now.
         reader: called with every decoder value that the verb reads, where it was seen, after the changes; what it returns goes on.
         room: called with part, layer and scores; returns where the pattern made of them is to be written, or None for anywhere.
+        places: where the pass has to listen to see the values that it looks at.
         kept: values of the parts that have no gradients, by (part, site, layer), in the order they were seen.
         state: a dictionary that lives as long as the pass.
         still: the undisturbed pass that runs first and gives `clean` (see `interp.undisturbed`), where a change acts behind clean keys.
@@ -175,6 +191,7 @@ class Pass:
     clean: Mapping[int, tuple[Tensor, Tensor]] | None = None
     reader: Callable[[Tensor, Here], Tensor] | None = None
     room: Callable[[str, int, Tensor], Tensor | None] | None = None
+    places: Sequence[Place] = field(default=(), repr=False)
     kept: dict[tuple[str, str, int], list[Tensor]] = field(default_factory=dict)
     state: dict[Any, Any] = field(default_factory=dict)
     still: "Pass | None" = None
@@ -183,6 +200,7 @@ class Pass:
     audit: list[Fired] = field(default_factory=list)
     step: int = -1
     _shown: Tensor | None = None
+    _listened: tuple[Place, ...] | None = field(default=None, repr=False)
     _looked: dict[tuple[str, str, int], bool] = field(default_factory=dict, repr=False)
     _inside: dict[tuple[str, int], frozenset[str]] = field(default_factory=dict, repr=False)
     _wanted: dict[Any, frozenset[Tokens]] = field(default_factory=dict, repr=False)
@@ -267,6 +285,19 @@ class Pass:
         return replace(self, reader=reader, state={}, _acting={})
 
     @contextmanager
+    def listening(self) -> Iterator[None]:
+        """While open, the values that this pass looks at come by."""
+        if self._listened is None:
+            self._listened = tuple(p for p in self.places if self.looks(p.part, p.site, p.layer))
+        for place in self._listened:
+            place.listen()
+        try:
+            yield
+        finally:
+            for place in self._listened:
+                place.leave()
+
+    @contextmanager
     def showing(self, rows: Tensor | None) -> Iterator[None]:
         """While open, the taps see only these of the new query rows."""
         before, self._shown = self._shown, rows
@@ -344,7 +375,8 @@ def resumed(now: Pass) -> Iterator[Pass]:
     """Make a pass the running one for a while, without closing it; whatever happens inside, the one before is back afterwards."""
     token = running.set(now)
     try:
-        yield now
+        with now.listening():
+            yield now
     finally:
         running.reset(token)
 

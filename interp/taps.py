@@ -7,11 +7,14 @@ sdpa attention; where only some query rows are looked at, those rows alone are c
 
 import functools
 import inspect
-from contextlib import nullcontext
+import weakref
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformer_lens.hook_points import HookPoint
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -28,6 +31,8 @@ LARGE = 2**22
 """From how many numbers on a pattern is made without a copy of its scores."""
 NO_ROWS, NO_SITES = torch.empty(0, dtype=torch.long), frozenset[str]()
 OTHER_PARTS = ("vision", "qformer", "cross")
+Attach = Callable[[nn.Module, "Tap"], RemovableHandle]
+"""Lets the values of a module come by a tap, until the handle is removed."""
 NAMES = {"decoder": "blocks", "vision": "vision.blocks", "qformer": "qformer.blocks", "cross": "qformer.cross"}
 
 
@@ -39,11 +44,48 @@ class Tap(HookPoint):
         """Remember where this is."""
         super().__init__()
         self.part, self.site, self.layer, self.name = part, site, layer, name
+        self._bound: tuple[weakref.ref[nn.Module], Attach] | None = None
+        self._listeners, self._heard = 0, False
+        self._handle: RemovableHandle | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the value as the running pass leaves it."""
         now = running.get()
         return x if now is None else now.visit(self.part, self.site, self.layer, x)
+
+    def bind(self, module: nn.Module, attach: "Attach") -> None:
+        """Say which module's values come by here, and how: not before somebody listens, for a hook costs even where nobody does."""
+        self._bound = weakref.ref(module), attach
+
+    def listen(self) -> None:
+        """Let values come by until `leave`; several may listen."""
+        self._listeners += 1
+        module = None if self._bound is None else self._bound[0]()
+        if self._listeners == 1 and self._bound is not None and module is not None:
+            self._handle = self._bound[1](module, self)
+
+    def leave(self) -> None:
+        """Listen no longer."""
+        self._listeners -= 1
+        if not self._listeners and self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    def add_hook(self, *args: Any, **kwargs: Any) -> None:
+        """Add a hook of TransformerLens, which listens as long as it is there."""
+        HookPoint.add_hook(self, *args, **kwargs)
+        self._hear()
+
+    def remove_hooks(self, *args: Any, **kwargs: Any) -> None:
+        """Remove hooks of TransformerLens."""
+        HookPoint.remove_hooks(self, *args, **kwargs)
+        self._hear()
+
+    def _hear(self) -> None:
+        hooked = bool(self.fwd_hooks or self.bwd_hooks)
+        if hooked != self._heard:
+            self._heard = hooked
+            (self.listen if hooked else self.leave)()
 
     def looked_at(self) -> bool:
         """Say whether the running pass or a TransformerLens hook reads or changes this place."""
@@ -327,8 +369,8 @@ def _by_token(tap: Tap, value: Tensor) -> Tensor:
     return value if kept else changed.reshape(value.shape)
 
 
-def _tap_output(module: nn.Module, tap: Tap) -> None:
-    """Let what a module returns pass through a tap, for good."""
+def _tap_output(module: nn.Module, tap: Tap) -> RemovableHandle:
+    """Let what a module returns pass through a tap."""
 
     def leave(_: nn.Module, __: Any, output: Any) -> Any:
         if not tap.looked_at():
@@ -337,11 +379,11 @@ def _tap_output(module: nn.Module, tap: Tap) -> None:
         changed = _by_token(tap, value)
         return None if changed is value else _with_first(output, changed)
 
-    module.register_forward_hook(leave)
+    return module.register_forward_hook(leave, prepend=True)  # before transformers' own, which note what they see
 
 
-def _tap_input(module: nn.Module, tap: Tap) -> None:
-    """Let the stream that enters a layer pass through a tap, for good."""
+def _tap_input(module: nn.Module, tap: Tap) -> RemovableHandle:
+    """Let the stream that enters a layer pass through a tap."""
 
     def enter(_: nn.Module, args: tuple, kwargs: dict) -> Any:
         if not tap.looked_at():
@@ -349,11 +391,11 @@ def _tap_input(module: nn.Module, tap: Tap) -> None:
         changed = tap(args[0] if args else kwargs["hidden_states"])
         return ((changed, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": changed})
 
-    module.register_forward_pre_hook(enter, with_kwargs=True)
+    return module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True)
 
 
-def _tap_middle(module: nn.Module, tap: Tap) -> None:
-    """Let the stream between attention and MLP pass through a tap, for good.
+def _tap_middle(module: nn.Module, tap: Tap) -> RemovableHandle:
+    """Let the stream between attention and MLP pass through a tap.
 
     The block goes on adding to the very tensor that its second norm reads, so a change is written into that tensor.
     """
@@ -368,7 +410,7 @@ def _tap_middle(module: nn.Module, tap: Tap) -> None:
             if changed is not value:
                 value.copy_(changed)
 
-    module.register_forward_pre_hook(middle)
+    return module.register_forward_pre_hook(middle, prepend=True)
 
 
 def _count_tokens(decoder: nn.Module) -> None:
@@ -401,18 +443,21 @@ def _count_tokens(decoder: nn.Module) -> None:
 
 def _take_pass(model: nn.Module) -> None:
     """Let a call of the model bring its own running pass, which ends with the call."""
-    opened: list[tuple[Pass, Any]] = []
+    opened: list[tuple[Pass, Any, ExitStack]] = []
 
     def before(_: nn.Module, args: tuple, kwargs: dict) -> Any:
         if RUNNING not in kwargs:
             return None
         now = kwargs.pop(RUNNING)
-        opened.append((now, running.set(now)))
+        stack = ExitStack()
+        opened.append((now, running.set(now), stack))
+        stack.enter_context(now.listening())
         return args, kwargs
 
     def after(_: nn.Module, __: tuple, output: Any) -> None:
         if opened and opened[-1][0] is running.get():
-            now, token = opened.pop()
+            now, token, stack = opened.pop()
+            stack.close()
             running.reset(token)
             if output is not None:  # a call that failed says so itself
                 now.close()
@@ -433,8 +478,11 @@ def _part(path: str, module: nn.Module, family: Family) -> str:
     return "vision"
 
 
-def install(model: nn.Module, family: Family) -> None:
+def install(model: nn.Module, family: Family) -> tuple[Tap, ...]:
     """Give every attention module and every decoder layer its taps, once; they cost next to nothing until something looks.
+
+    Returns:
+        The taps at which a pass has to listen; the attention modules ask theirs by themselves.
 
     Raises:
         TypeError: a decoder layer's attention does not go through `AttentionInterface`.
@@ -453,7 +501,7 @@ def install(model: nn.Module, family: Family) -> None:
     for index, (layer, own) in enumerate(zip(layers, ours, strict=True)):
         if "taps" not in dict(own.named_children()):
             own.taps = AttentionTaps("decoder", index)
-            _tap_layer(layer, index, family)
+            layer.taps = StreamTaps(index, has_middle=family.resid_mid is not None)
             if index == 0:
                 _count_tokens(decoder)
                 _take_pass(model)
@@ -466,18 +514,21 @@ def install(model: nn.Module, family: Family) -> None:
     head = model.get_output_embeddings()
     if "taps" not in dict(head.named_children()):
         head.taps = Tap("decoder", "logits", 0, "hook_logits")
-        _tap_output(head, head.taps)
+    head.taps.bind(head, _tap_output)
     model.set_attn_implementation(IMPLEMENTATION)
+    return (*(tap for layer in layers for tap in _bound(layer, family)), head.taps)
 
 
-def _tap_layer(layer: nn.Module, index: int, family: Family) -> None:
-    layer.taps = StreamTaps(index, has_middle=family.resid_mid is not None)
-    _tap_input(layer, layer.taps.resid_pre)
-    _tap_output(layer.get_submodule(family.attn_out or family.attention), layer.taps.attn_out)
+def _bound(layer: nn.Module, family: Family) -> tuple[Tap, ...]:
+    """Tell the taps of a layer whose values they see; also those that came with a copy of a model, and know the original's."""
+    taps = layer.taps
+    taps.resid_pre.bind(layer, _tap_input)
+    taps.attn_out.bind(layer.get_submodule(family.attn_out or family.attention), _tap_output)
     if family.resid_mid is not None:
-        _tap_middle(layer.get_submodule(family.resid_mid), layer.taps.resid_mid)
-    _tap_output(layer.get_submodule(family.mlp_out), layer.taps.mlp_out)
-    _tap_output(layer, layer.taps.resid_post)
+        taps.resid_mid.bind(layer.get_submodule(family.resid_mid), _tap_middle)
+    taps.mlp_out.bind(layer.get_submodule(family.mlp_out), _tap_output)
+    taps.resid_post.bind(layer, _tap_output)
+    return tuple(taps.children())
 
 
 def hooked_backward(blocks: nn.ModuleList, family: Family) -> bool:

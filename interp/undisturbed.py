@@ -25,7 +25,7 @@ def beside(now: Pass) -> Pass | None:
         return None
     changes = tuple(c for c in now.changes if not c.watches)
     roles = Conversations(now.roles.layouts)
-    return Pass(roles, changes, wanted=KEYS, reader=_note, beside=now.beside, undisturbed=True)
+    return Pass(roles, changes, wanted=KEYS, reader=_note, places=now.places, beside=now.beside, undisturbed=True)
 
 
 def read_ahead(module: nn.Module, inputs: Mapping[str, Any], now: Pass) -> None:

@@ -1,5 +1,6 @@
 """What the taps show and change, against plain transformers: every oracle here is a model that has no taps."""
 
+import copy
 import functools
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 import interp
 from interp.data import EMITTING, EVERY, LAST, Segment
 from interp.families import family, known
+from interp.generation import generate
 from interp.interventions import SITES as SITES_IN_ORDER
 from interp.interventions.attention import MaskAttention, ScalePattern, ScaleScores
 from interp.interventions.function import Apply
@@ -503,3 +505,70 @@ def test_every_intervention_is_warned_of_when_neutral(model_of, picture):
         NothingChanged, match=r"ScaleScores\(.*by=1.0.*\) changed nothing: its 2 calls left every value as it was"
     ):
         forward(model, [question(model, picture)], ScaleScores(EVERY, 1.0))
+
+
+# ------------------------------------------------------------------------------------------------------- only while one listens
+
+
+def listened(model):
+    """Return how many hooks of ours the streams have."""
+    hooks = (h for m in model.module.modules() for d in (m._forward_hooks, m._forward_pre_hooks) for h in d.values())
+    return sum(h.__qualname__.startswith("_tap_") for h in hooks)
+
+
+def test_streams_have_no_hook_unless_somebody_looks(model_of, picture):
+    model = model_of("llava")
+    prompt, seen = question(model, picture), []
+    double = Apply("resid_mid", lambda value, here: seen.append(listened(model)) or value * 2, layers=[1])
+    assert listened(model) == 0
+    capture(model, prompt, want={"resid_post"}, changes=[double], layers=[0])
+    assert seen == [2]
+    generate(model, prompt, double, max_new_tokens=3)
+    assert set(seen[1:]) == {1}
+    assert listened(model) == 0
+
+
+def test_one_hook_serves_two_passes_and_goes_with_the_last(model_of, picture):
+    model = model_of("llava")
+    prompt, seen = question(model, picture), []
+    looking = Apply("mlp_out", lambda value, here: seen.append(here.layer) or value * 1.5, layers=[0])
+    with torch.no_grad(), run(model.running([prompt], [looking])):
+        with run(model.running([prompt], [looking])):
+            model.module(**model.inputs([prompt]))
+            assert listened(model) == 1
+        assert listened(model) == 1
+        assert seen == [0]
+        model.module(**model.inputs([prompt]))
+    assert listened(model) == 0
+    assert seen == [0, 0]
+
+
+@pytest.mark.parametrize("site", ["resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"])
+def test_hooks_of_transformer_lens_on_a_stream_listen_without_a_pass(site, model_of, picture):
+    model = model_of("llava")
+    prompt, seen = question(model, picture), []
+    tap = getattr(model.blocks[1].taps, site)
+    tap.add_hook(lambda value, hook: seen.append(value.clone()))
+    tap.add_hook(lambda value, hook: None)
+    try:
+        with torch.no_grad():
+            model.module(**model.inputs([prompt]))
+    finally:
+        tap.remove_hooks()
+    expected = capture(model, prompt, want={site}, layers=[1])[site]
+    torch.testing.assert_close(seen[0], expected, rtol=1e-4, atol=1e-5)
+    assert listened(model) == 0
+    tap.remove_hooks()
+    assert listened(model) == 0
+
+
+def test_a_copy_of_a_model_listens_to_itself(model_of, picture):
+    model = model_of("llava")
+    other = interp.load(copy.deepcopy(model.module), processor=model.processor)
+    prompt, double = question(model, picture), Apply("resid_post", lambda value, here: value * 2, layers=[0])
+    plain = capture(model, prompt, want={"logits"}).logits
+    with torch.no_grad(), run(other.running([prompt], [double])):
+        assert (listened(model), listened(other)) == (0, 1)
+        other.module(**other.inputs([prompt]))
+    changed = capture(other, prompt, want={"logits"}, changes=[double]).logits
+    assert (changed - plain).abs().max() > 1e-4
