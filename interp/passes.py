@@ -114,7 +114,10 @@ def measure(
     recompute: bool | None = None,
     progress: bool = True,
 ) -> Any:
-    """Run the model once and return the result of every analysis; each layer is reduced when it arrives and let go.
+    """Run the model and return the result of every analysis; each layer is reduced when it arrives and let go.
+
+    One pass serves all analyses, but where layers run twice (`recompute`): there a forward pass of their own serves those without
+    gradients, so that what only they read is never part of a graph.
 
     Args:
         model: the model.
@@ -164,15 +167,28 @@ def _measured(
 ) -> tuple[Result, ...]:
     settled = for_one_pass(model, prompt, changes)
     prompt = settled.prompts[0]
-    wanted = _wanted(analyses, target)
-    what = plan(model, prompt, replace(wanted, recompute=recompute), settled.interventions)
-    view = replace(model.view(prompt), queries=what.queries)
-    try:
-        return _reduced(what, analyses, view)
-    except RepetitionError as error:
-        if recompute:
-            raise ValueError(f"recompute=True cannot be had: {error}; leave it out, or say recompute=False") from error
-    return _reduced(replace(what, recompute=False), analyses, view)
+
+    def planned(some: Sequence[Analysis], aim: Target | None) -> Plan:
+        return plan(model, prompt, replace(_wanted(some, aim), recompute=recompute), settled.interventions)
+
+    def found(some: Sequence[Analysis], what: Plan) -> tuple[Result, ...]:
+        view = replace(model.view(prompt), queries=what.queries)
+        try:
+            return _reduced(what, some, view)
+        except RepetitionError as error:
+            if recompute:
+                raise ValueError(
+                    f"recompute=True cannot be had: {error}; leave it out, or say recompute=False"
+                ) from error
+        return _reduced(replace(what, recompute=False), some, view)
+
+    whole = planned(analyses, target)
+    plain = [a for a in analyses if not a.grad]
+    if not whole.twice or not plain:
+        return found(analyses, whole)
+    graded = [a for a in analyses if a.grad]  # the rows that only the others read need no graph
+    each = iter(found(plain, planned(plain, None))), iter(found(graded, planned(graded, target)))
+    return tuple(next(each[bool(a.grad)]) for a in analyses)
 
 
 def _reduced(what: Plan, analyses: Sequence[Analysis], view: View) -> tuple[Result, ...]:

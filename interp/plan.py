@@ -19,7 +19,7 @@ from interp.taps import OTHER_PARTS, tap_path
 from interp.trace import forward, forward_and_backward
 
 Visit = Callable[[str, int, Tensor, Tensor | None], None]
-"""Called with site, layer, value and gradient, without the batch axis."""
+"""Called with site, layer, value and gradient, without the batch axis; what it keeps of scores it copies."""
 LAYERED = tuple(s for s in SITES if s != "logits")
 
 
@@ -97,7 +97,12 @@ class Plan:
         """
         sites, graded = self.want | self.grad, self.grad
         wanted = frozenset(tuple(n.split(".", 1)) if "." in n else ("decoder", n) for n in sites)
-        watched: dict[str, Any] = {"wanted": wanted, "layers": frozenset(self.layers), "rows": self.rows}
+        watched: dict[str, Any] = {
+            "wanted": wanted,
+            "layers": frozenset(self.layers),
+            "rows": self.rows,
+            "copied": True,
+        }
         inputs, paths = self.model.inputs([self.prompt]), self.paths
 
         def hand(site: str, layer: int, value: Tensor, slope: Tensor | None) -> None:

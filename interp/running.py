@@ -157,6 +157,7 @@ class Pass:
         reader: called with every decoder value that the verb reads, where it was seen, after the changes; what it returns goes on.
         kept: values of the parts that have no gradients, by (part, site, layer), in the order they were seen.
         state: a dictionary that lives as long as the pass.
+        copied: whether the verb copies what it keeps of scores, so that the pattern can be made in their place.
     """
 
     roles: Conversations
@@ -170,6 +171,7 @@ class Pass:
     reader: Callable[[Tensor, Here], Tensor] | None = None
     kept: dict[tuple[str, str, int], list[Tensor]] = field(default_factory=dict)
     state: dict[Any, Any] = field(default_factory=dict)
+    copied: bool = False
     audit: list[Fired] = field(default_factory=list)
     step: int = -1
     _shown: Tensor | None = None
@@ -193,6 +195,10 @@ class Pass:
             acting, read = self._place(*place)
             self._looked[place] = read or bool(acting)
         return self._looked[place]
+
+    def frees_scores(self, part: str, layer: int) -> bool:
+        """Say whether nobody holds the scores of a layer once they were shown: they are read by a verb that copies, and not changed."""
+        return self.copied and part == "decoder" and not self._place(part, "attn_scores", layer)[0]
 
     def stays_local(self, part: str, layer: int) -> bool:
         """Say whether gradients stay within one position there: from the first layer that is read on."""

@@ -78,6 +78,12 @@ class AttentionTaps(nn.Module):
                 return frozenset(t.site for t in self.each if t.fwd_hooks or t.bwd_hooks)
         return NO_SITES
 
+    def frees_scores(self) -> bool:
+        """Say whether scores that were shown may be overwritten."""
+        now = running.get()
+        hooked = self.attn_scores.fwd_hooks or self.attn_scores.bwd_hooks
+        return not hooked and now is not None and now.frees_scores(self.part, self.layer)
+
 
 @final
 class StreamTaps(nn.Module):
@@ -143,12 +149,13 @@ class _Rows(NamedTuple):
     def _through(self, taps: AttentionTaps, scores: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         if self.softcap is not None:
             scores = torch.tanh(scores / self.softcap) * self.softcap
-        shown = "attn_scores" in self.sites
-        if shown:
+        kept = False
+        if "attn_scores" in self.sites:
             scores = taps.attn_scores(scores)
+            kept = torch.is_grad_enabled() or not taps.frees_scores()
         if self.mask is not None:
-            scores = scores + self.mask if shown else scores.add_(self.mask)
-        pattern = _softmax(scores, v.dtype, in_place=not shown or self.mask is not None)
+            scores = scores + self.mask if kept else scores.add_(self.mask)
+        pattern = _softmax(scores, v.dtype, in_place=not kept or self.mask is not None)
         if "pattern" in self.sites:
             pattern = taps.pattern(pattern)
         if v.shape[1] == pattern.shape[1]:

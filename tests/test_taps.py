@@ -6,6 +6,9 @@ import pytest
 import torch
 
 import interp
+from interp.analysis import on_capture
+from interp.analysis.empirical import EmpiricalPropagation
+from interp.analysis.sinks import Sinks
 from interp.data import EMITTING, EVERY, LAST, Segment
 from interp.families import family, known
 from interp.interventions import SITES as SITES_IN_ORDER
@@ -13,7 +16,7 @@ from interp.interventions.attention import MaskAttention, ScalePattern, ScaleSco
 from interp.interventions.function import Apply
 from interp.interventions.values import ZeroValues
 from interp.passes import capture
-from interp.running import NothingChanged, run, running
+from interp.running import NothingChanged, Pass, run, running
 from interp.taps import Tap, attends
 
 KINDS = ["llava", "qwen2_vl", "gemma3", "gpt2", "gpt_neox", "mistral", "qwen3", "instructblip"]
@@ -503,3 +506,55 @@ def test_every_intervention_is_warned_of_when_neutral(model_of, picture):
         NothingChanged, match=r"ScaleScores\(.*by=1.0.*\) changed nothing: its 2 calls left every value as it was"
     ):
         forward(model, [question(model, picture)], ScaleScores(EVERY, 1.0))
+
+
+# ------------------------------------------------------------------------------------------------------ the place of the scores
+
+
+def places(monkeypatch, watch):
+    """Return, for each layer, whether its pattern was made in the place of the scores that were shown."""
+    seen = {}
+    visit = Pass.visit
+
+    def watched(self, part, site, layer, value):
+        after = visit(self, part, site, layer, value)
+        if part == "decoder" and site in SITES:
+            seen[layer, site] = after.data_ptr()
+        return after
+
+    monkeypatch.setattr("interp.taps.LARGE", 1)
+    monkeypatch.setattr(Pass, "visit", watched)
+    watch()
+    return [seen[i, "attn_scores"] == seen[i, "pattern"] for i in sorted({layer for layer, _ in seen})]
+
+
+@pytest.mark.parametrize("kind", ["llava", "qwen2_vl"])
+def test_the_pattern_is_made_in_place_of_scores_that_the_verb_has_copied(model_of, picture, monkeypatch, kind):
+    model = model_of(kind)
+    prompt = question(model, picture, response="a cat")
+    apart = capture(model, prompt, want=set(SITES))
+    found = {}
+    shared = places(monkeypatch, lambda: found.update(one=capture(model, prompt, want=set(SITES))))
+    assert shared == [True] * model.layers
+    for site in SITES:
+        torch.testing.assert_close(found["one"][site], apart[site], rtol=1e-6, atol=1e-6)
+    assert bool((found["one"].attn_scores > -1e4).all())  # no mask was added to them
+    kinds = EmpiricalPropagation(queries=EVERY), Sinks()
+    for one, kind_ in zip(interp.measure(model, prompt, *kinds), kinds, strict=True):
+        again = on_capture(kind_, capture(model, prompt, want={*SITES, "resid_post"}))
+        for name in type(one).axes():
+            torch.testing.assert_close(getattr(one, name), getattr(again, name), rtol=1e-6, atol=1e-6)
+
+
+def test_scores_that_somebody_else_holds_stay_as_they_are(model_of, picture, monkeypatch):
+    model = model_of("llava")
+    prompt = question(model, picture, response="a cat")
+    change = ScaleScores(Segment.IMAGE, 1.3)
+    ways = (
+        lambda: capture(model, prompt, want=set(SITES), changes=[change]),  # the audit compares before and after
+        lambda: capture(model, prompt, want=set(SITES), grad={"pattern"}, target=0),
+        lambda: forward(model, [prompt], wanted=looking()),
+    )
+    for way in ways:
+        with monkeypatch.context() as patched:
+            assert places(patched, way) == [False] * model.layers

@@ -54,7 +54,8 @@ class Reduction:
         values = self._waiting.setdefault(layer, {})
         given = {site: value} if slope is None else {site: value, f"{site}_grad": slope}
         for name in given.keys() & self._names:
-            values[name] = _rows(given[name], self._held.get(name))
+            held = _rows(given[name], self._held.get(name))
+            values[name] = held.clone() if name == "attn_scores" and held is given[name] else held
             check_finite({name: values[name]}, layer)
         if len(values) == self._waits_for:
             self._reduce(layer, self._waiting.pop(layer))
