@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from transformer_lens.hook_points import HookPoint
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -121,6 +122,8 @@ class _Rows(NamedTuple):
     def attend(self, taps: AttentionTaps) -> tuple[Tensor, Tensor]:
         """Return z and pattern the way transformers' eager attention computes them, through the taps on scores and pattern."""
         heads, groups = self.q.shape[1], self.k.shape[1]
+        if self._apart_from_scores():
+            return self._gathered(taps, _Pattern.apply(self.q, self.k, self.scaling, self.mask), self.v)
         if heads == groups:
             return self._through(taps, torch.matmul(self.q, self.k.transpose(2, 3)).mul_(self.scaling), self.v)
         q = self.q.unflatten(1, (groups, heads // groups)).squeeze(
@@ -146,6 +149,12 @@ class _Rows(NamedTuple):
         z, pattern = self._through(taps, scores, still_v)
         return z + pattern[..., row, at, None] * off_v, pattern
 
+    def _apart_from_scores(self) -> bool:
+        """Say whether nothing asks for these scores, and their gradient would be large."""
+        plain = self.softcap is None and "attn_scores" not in self.sites and self.q.dtype == torch.float32
+        large = self.q.shape[:3].numel() * self.k.shape[2] >= LARGE and self.q.shape[1] == self.k.shape[1]
+        return plain and large and torch.is_grad_enabled()
+
     def _through(self, taps: AttentionTaps, scores: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         if self.softcap is not None:
             scores = torch.tanh(scores / self.softcap) * self.softcap
@@ -156,6 +165,9 @@ class _Rows(NamedTuple):
         if self.mask is not None:
             scores = scores + self.mask if kept else scores.add_(self.mask)
         pattern = _softmax(scores, v.dtype, in_place=not kept or self.mask is not None)
+        return self._gathered(taps, pattern, v)
+
+    def _gathered(self, taps: AttentionTaps, pattern: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         if "pattern" in self.sites:
             pattern = taps.pattern(pattern)
         if v.shape[1] == pattern.shape[1]:
@@ -171,6 +183,31 @@ def _softmax(scores: Tensor, dtype: torch.dtype, *, in_place: bool) -> Tensor:
     for head in scores.unbind(1):
         head.copy_(head.softmax(-1, dtype=torch.float32))
     return scores
+
+
+class _Pattern(torch.autograd.Function):
+    """The pattern of queries and keys; in the backward pass the gradient of the scores is that of one head at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, scaling: float, mask: Tensor | None) -> Tensor:  # type: ignore[override]
+        scores = torch.matmul(q, k.transpose(2, 3)).mul_(scaling)
+        pattern = _softmax(scores if mask is None else scores.add_(mask), q.dtype, in_place=True)
+        ctx.save_for_backward(q, k, pattern)
+        ctx.scaling = scaling
+        return pattern
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        q, k, pattern = ctx.saved_tensors
+        to_q, to_k = torch.empty_like(q), torch.empty_like(k)
+        for head in range(q.shape[1]):
+            through = slope[:, head] * pattern[:, head]
+            through -= through.sum(-1, keepdim=True) * pattern[:, head]
+            through *= ctx.scaling
+            to_q[:, head] = through @ k[:, head]
+            to_k[:, head] = through.mT @ q[:, head]
+        return to_q, to_k, None, None
 
 
 def _grouped(x: Tensor, heads: int) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import interp
+from interp import taps
 from interp.analysis import on_capture
 from interp.analysis.empirical import EmpiricalPropagation
 from interp.analysis.sinks import Sinks
@@ -558,3 +559,24 @@ def test_scores_that_somebody_else_holds_stay_as_they_are(model_of, picture, mon
     for way in ways:
         with monkeypatch.context() as patched:
             assert places(patched, way) == [False] * model.layers
+
+
+@pytest.mark.parametrize("kind", ["llava", "qwen2_vl"])
+def test_the_gradient_of_a_large_pattern_s_scores_is_taken_head_by_head(model_of, picture, monkeypatch, kind):
+    """The same gradients as through all scores at once, on to queries, keys and what is below."""
+    model = model_of(kind)
+    prompt = question(model, picture, response="a cat")
+    sites = {"pattern", "q", "k", "v", "z", "resid_pre"}
+    once = functools.partial(capture, model, prompt, want=sites, grad=sites, target=1)
+    whole = once()
+    monkeypatch.setattr("interp.taps.LARGE", 1)
+    called = []
+    backward = taps._Pattern.backward
+    monkeypatch.setattr(taps._Pattern, "backward", lambda *args: called.append(1) or backward(*args))
+    found = once()
+    assert len(called) == model.layers
+    for site in sites:
+        for name in (site, f"{site}_grad"):
+            torch.testing.assert_close(found[name], whole[name], rtol=1e-4, atol=1e-6)
+    once(want={*sites, "attn_scores"})
+    assert len(called) == model.layers  # scores that are read have a gradient of their own
