@@ -553,12 +553,15 @@ def test_scores_that_somebody_else_holds_stay_as_they_are(model_of, picture, mon
     change = ScaleScores(Segment.IMAGE, 1.3)
     ways = (
         lambda: capture(model, prompt, want=set(SITES), changes=[change]),  # the audit compares before and after
-        lambda: capture(model, prompt, want=set(SITES), grad={"pattern"}, target=0),
+        lambda: capture(model, prompt, want=set(SITES), grad={"attn_scores"}, target=0),
         lambda: forward(model, [prompt], wanted=looking()),
     )
     for way in ways:
+        found = []
         with monkeypatch.context() as patched:
-            assert places(patched, way) == [False] * model.layers
+            assert places(patched, lambda way=way, found=found: found.append(way())) == [False] * model.layers
+        if isinstance(found[0], interp.Capture):
+            assert bool((found[0].attn_scores > -1e4).all())  # no mask was added to them
 
 
 @pytest.mark.parametrize("kind", ["llava", "qwen2_vl"])
