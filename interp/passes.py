@@ -186,9 +186,9 @@ def _measured(
     plain = [a for a in analyses if not a.grad]
     if not whole.twice or not plain:
         return found(analyses, whole)
-    graded = [a for a in analyses if a.grad]  # the rows that only the others read need no graph
-    each = iter(found(plain, planned(plain, None))), iter(found(graded, planned(graded, target)))
-    return tuple(next(each[bool(a.grad)]) for a in analyses)
+    graded = [a for a in analyses if a.grad]  # first: beside their streams nothing else is held then
+    each = iter(found(graded, planned(graded, target))), iter(found(plain, planned(plain, None)))
+    return tuple(next(each[not a.grad]) for a in analyses)
 
 
 def _reduced(what: Plan, analyses: Sequence[Analysis], view: View) -> tuple[Result, ...]:

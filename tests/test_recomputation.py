@@ -323,8 +323,8 @@ def test_what_needs_no_gradient_is_read_where_there_is_no_graph(model_of, pictur
     measure(model, prompt, analysis, Sinks(), **more, recompute=True)
     rows = len(prompt) if more else len(prompt.response_ids)
     plain, graph = [(False, len(prompt))] * model.layers, [(False, rows), (True, rows)]
-    assert seen[: model.layers] == plain
-    assert sorted(seen[model.layers :]) == sorted(graph * model.layers)
+    assert seen[-model.layers :] == plain
+    assert sorted(seen[: -model.layers]) == sorted(graph * model.layers)
     seen.clear()
     measure(model, prompt, analysis, Sinks(), **more, recompute=False)
     assert seen == [(True, len(prompt))] * model.layers
