@@ -2,12 +2,9 @@
 
 Analyses that need the gradient of one target and those that need every token's cannot share a call, so there are three calls: those
 without gradients, and these together with either kind. Every run has a process of its own, which loads the model, runs a shorter
-conversation to warm up, notes how much memory it has, and reports how much more it had at its fullest. The results that a call
-returns are part of that; how large they are is noted beside.
-
-Where it goes, per layer of 2,048 tokens and 16 heads: the pattern of all rows is 256 MiB, which plain sdpa never makes. Without
-gradients one pattern is held and made in place, head by head, but for the scores where an analysis reads these too. With gradients
-there are a pattern, its gradient and what the softmax's backward makes of the two, 256 MiB each, and the graph's own.
+conversation to warm up, and then runs what is measured. Two readings are taken of it: the peak of the process, which has Python, torch
+and the model in it as the peak of a plain forward pass has; and how much of that is beyond what the process had before the run. The
+results that a call returns are part of both; how large they are is noted beside.
 """
 
 import argparse
@@ -15,7 +12,7 @@ import ctypes
 import json
 import subprocess
 import sys
-import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +24,13 @@ import interp
 
 PLAIN = {"sdpa": "a plain forward pass on sdpa", "eager": "a plain forward pass on eager attention"}
 CALLS = {
-    "values": "peak memory of `measure`, every analysis without gradients",
-    "position": "peak memory of `measure`, these and every analysis of each token's gradient",
-    "full": "peak memory of `measure`, these and every analysis of one target's gradient",
+    "values": "every analysis without gradients",
+    "position": "these and every analysis of each token's gradient",
+    "full": "these and every analysis of one target's gradient",
+}
+READINGS = {
+    "process": "peak memory of the process in `measure` of {}",
+    "beyond": "peak memory beyond the loaded model in `measure` of {}",
 }
 REPLY = 32
 MMAP_THRESHOLD = -3
@@ -75,75 +76,83 @@ def work(run: str, model: interp.Model, prompt: interp.Prompt) -> Any:
     return interp.measure(model, prompt, *kinds, target=3 if run == "full" else None)
 
 
-def resident() -> int:
-    """Return how much memory this process has, in bytes."""
+def status(line: str) -> int:
+    """Return a line of what Linux says of this process's memory, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+    return next(int(one.split()[1]) * 1024 for one in lines if one.startswith(line))
 
 
 def fullest(run: str, layers: int, tokens: int) -> dict[str, int]:
-    """Return how much memory one run had beyond the loaded model at its fullest, and how large its results are."""
+    """Return how much memory one run had at its fullest, how much of it beyond the loaded model, and how large its results are."""
     ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 2**18)
     model = model_of(layers)
     work(run, model, prompt_of(model, 640))
     prompt = prompt_of(model, tokens)
     ctypes.CDLL(None).malloc_trim(0)
-    loaded, highest, done = resident(), [0], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.002):
-            highest[0] = max(highest[0], resident())
-
-    watching = threading.Thread(target=watch)
-    watching.start()
+    loaded = status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
+    began = time.process_time()
     found = work(run, model, prompt)
-    done.set()
-    watching.join()
+    spent = time.process_time() - began
     results = found if isinstance(found, tuple) else ()
     returned = sum(getattr(r, n).nbytes for r in results for n in r.axes())
-    return {"tokens": len(prompt), "beyond": highest[0] - loaded, "returned": returned}
+    peak = status("VmHWM")
+    return {"process": peak, "beyond": peak - loaded, "returned": returned, "seconds": round(spent)}
 
 
-def claims(found: dict[str, dict[int, dict[str, int]]], few: int, many: int) -> list[Measured]:
-    """Return the ratios that were found."""
+def against_plain(call: str, ours: dict[str, int], plain: dict[str, dict[str, int]], size: str) -> list[Measured]:
+    """Return both readings of a call over those of plain forward passes."""
     said = []
-    for call in found.keys() & CALLS.keys():
-        ours = {layers: one["beyond"] for layers, one in found[call].items()}
-        sizes = f"{ours[many] >> 20} MiB at {many} layers, {found[call][many]['returned'] >> 20} MiB of it results"
-        for run in found.keys() & PLAIN.keys():
-            plain = found[run][many]["beyond"]
-            ratio = ours[many] / plain
-            said.append(
-                stated(
-                    Claim(CALLS[call], PLAIN[run], 2.0), [ratio], size="mid", note=f"{sizes}; plain {plain >> 20} MiB"
-                )
-            )
-        if few != many:
-            against = f"{many} layers against {few}"
-            said.append(stated(Claim(CALLS[call], against, 1.1), [ours[many] / ours[few]], size="mid", note=sizes))
-    return sorted(said, key=lambda one: (one.what, one.against))
+    for reading, what in READINGS.items():
+        for run, other in plain.items():
+            note = f"{_mib(ours[reading])}, {_mib(ours['returned'])} of it results; {PLAIN[run]} {_mib(other[reading])}"
+            claim = Claim(what.format(CALLS[call]), PLAIN[run], 2.0)
+            said.append(stated(claim, [ours[reading] / other[reading]], size=size, note=note))
+    return said
+
+
+def against_fewer(call: str, ours: dict[int, dict[str, int]], size: str) -> Measured:
+    """Return what the deepest model takes beyond itself over what the shallowest does."""
+    many, few = max(ours), min(ours)
+    claim = Claim(READINGS["beyond"].format(CALLS[call]), f"{many} layers against {few}", 1.1)
+    sizes = (f"{_mib(ours[n]['beyond'])} at {n} layers, {_mib(ours[n]['returned'])} of it results" for n in (many, few))
+    return stated(claim, [ours[many]["beyond"] / ours[few]["beyond"]], size=size, note="; ".join(sizes))
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
+
+
+def measured(run: str, layers: int, tokens: int) -> dict[str, int]:
+    """Run one in a process of its own and print what it found."""
+    call = [sys.executable, __file__, "--tokens", str(tokens), "--one", run, str(layers)]
+    found = json.loads(subprocess.run(call, check=True, stdout=subprocess.PIPE, text=True).stdout)  # noqa: S603
+    print(run, layers, {n: x if n == "seconds" else _mib(x) for n, x in found.items()}, flush=True)
+    return found
 
 
 def main() -> None:
-    """Measure each run in a process of its own, print and write down."""
+    """Measure each run in a process of its own; write down every claim as soon as it can be stated."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--tokens", type=int, default=2048)
     options.add_argument("--layers", type=int, nargs="*", default=[8, 16])
-    options.add_argument("--only", nargs="*", choices=[*PLAIN, *CALLS], default=[*PLAIN, *CALLS])
+    options.add_argument(
+        "--only", nargs="*", choices=[*CALLS], default=[*CALLS], help="the calls; plain passes run always"
+    )
     options.add_argument("--one", nargs=2, metavar=("RUN", "LAYERS"), help=argparse.SUPPRESS)
     given = options.parse_args()
     torch.set_num_threads(1)
     if given.one:
         sys.stdout.write(json.dumps(fullest(given.one[0], int(given.one[1]), given.tokens)))
         return
-    found: dict[str, dict[int, dict[str, int]]] = {}
-    for run in given.only:
-        for layers in given.layers if run in CALLS else [max(given.layers)]:
-            call = [sys.executable, __file__, "--tokens", str(given.tokens), "--one", run, str(layers)]
-            said = subprocess.run(call, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603
-            found.setdefault(run, {})[layers] = one = json.loads(said)
-            print(run, layers, {n: x if n == "tokens" else f"{x >> 20} MiB" for n, x in one.items()}, flush=True)
-    record(claims(found, min(given.layers), max(given.layers)))
+    size, deepest = f"mid, {given.tokens} tokens", max(given.layers)
+    plain = {run: measured(run, deepest, given.tokens) for run in PLAIN}
+    for call in given.only:
+        ours = {deepest: measured(call, deepest, given.tokens)}
+        record(against_plain(call, ours[deepest], plain, size))
+        if len(given.layers) > 1:
+            ours[min(given.layers)] = measured(call, min(given.layers), given.tokens)
+            record([against_fewer(call, ours, size)])
 
 
 if __name__ == "__main__":

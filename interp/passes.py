@@ -117,21 +117,21 @@ class _Arrays:
         if slope is not None:
             self._keep(f"{site}_grad", layer, slope)
 
-    def room(self, part: str, layer: int, scores: Tensor) -> Tensor | None:
+    def room(self, part: str, layer: int, shape: torch.Size) -> Tensor | None:
         """Return where a pattern is kept that is kept as it is made."""
         known = part == "decoder" and "pattern" in self.what.want and layer in self.what.layers
-        whole = known and scores.shape[2] == len(self.what.queries)
-        return self._place("pattern", layer, scores[0])[None] if whole else None
+        whole = known and shape[2] == len(self.what.queries)
+        return self._place("pattern", layer, shape[1:], self.what.model.dtype)[None] if whole else None
 
-    def _place(self, name: str, layer: int, like: Tensor) -> Tensor:
+    def _place(self, name: str, layer: int, shape: torch.Size, dtype: torch.dtype) -> Tensor:
         if name not in self.arrays:
-            shape = len(self.what.layers), *like.shape
-            self.arrays[name] = torch.empty(shape, device=self.device, dtype=self.dtype or like.dtype)
+            whole = len(self.what.layers), *shape
+            self.arrays[name] = torch.empty(whole, device=self.device, dtype=self.dtype or dtype)
         return self.arrays[name][self.what.layers.index(layer)]
 
     def _keep(self, name: str, layer: int, value: Tensor) -> None:
         check_finite({name: value}, layer)
-        place = self._place(name, layer, value)
+        place = self._place(name, layer, value.shape, value.dtype)
         if place.data_ptr() != value.data_ptr():
             place.copy_(value)
 
@@ -145,7 +145,10 @@ def measure(
     recompute: bool | None = None,
     progress: bool = True,
 ) -> Any:
-    """Run the model once and return the result of every analysis; each layer is reduced when it arrives and let go.
+    """Run the model and return the result of every analysis; each layer is reduced when it arrives and let go.
+
+    One pass serves all analyses, but where layers run twice (`recompute`): there a forward pass of their own serves those without
+    gradients, so that what only they read is never part of a graph.
 
     Args:
         model: the model.
@@ -195,15 +198,28 @@ def _measured(
 ) -> tuple[Result, ...]:
     settled = for_one_pass(model, prompt, changes)
     prompt = settled.prompts[0]
-    wanted = _wanted(analyses, target)
-    what = plan(model, prompt, replace(wanted, recompute=recompute), settled.interventions)
-    view = replace(model.view(prompt), queries=what.queries)
-    try:
-        return _reduced(what, analyses, view)
-    except RepetitionError as error:
-        if recompute:
-            raise ValueError(f"recompute=True cannot be had: {error}; leave it out, or say recompute=False") from error
-    return _reduced(replace(what, recompute=False), analyses, view)
+
+    def planned(some: Sequence[Analysis], aim: Target | None) -> Plan:
+        return plan(model, prompt, replace(_wanted(some, aim), recompute=recompute), settled.interventions)
+
+    def found(some: Sequence[Analysis], what: Plan) -> tuple[Result, ...]:
+        view = replace(model.view(prompt), queries=what.queries)
+        try:
+            return _reduced(what, some, view)
+        except RepetitionError as error:
+            if recompute:
+                raise ValueError(
+                    f"recompute=True cannot be had: {error}; leave it out, or say recompute=False"
+                ) from error
+        return _reduced(replace(what, recompute=False), some, view)
+
+    whole = planned(analyses, target)
+    plain = [a for a in analyses if not a.grad]
+    if not whole.twice or not plain:
+        return found(analyses, whole)
+    graded = [a for a in analyses if a.grad]  # first: beside their streams nothing else is held then
+    each = iter(found(graded, planned(graded, target))), iter(found(plain, planned(plain, None)))
+    return tuple(next(each[not a.grad]) for a in analyses)
 
 
 def _reduced(what: Plan, analyses: Sequence[Analysis], view: View) -> tuple[Result, ...]:

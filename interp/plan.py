@@ -24,9 +24,9 @@ from interp.trace import forward, forward_and_backward
 from interp.undisturbed import read_ahead
 
 Visit = Callable[[str, int, Tensor, Tensor | None], None]
-"""Called with site, layer, value and gradient, without the batch axis."""
-Room = Callable[[str, int, Tensor], Tensor | None]
-"""Called with part, layer and scores: where the pattern made of them is to be written, None for anywhere."""
+"""Called with site, layer, value and gradient, without the batch axis; what it keeps of scores it copies."""
+Room = Callable[[str, int, torch.Size], Tensor | None]
+"""Called with part, layer and shape (batch, head, query, key): where a large pattern is to be made, None for anywhere."""
 LAYERED = tuple(s for s in SITES if s != "logits")
 
 
@@ -90,14 +90,20 @@ class Plan:
 
         Args:
             visit: takes them.
-            room: says where a pattern is to be written.
+            room: says where a pattern is to be made.
 
         Returns:
             The logits of the rows that are read, and the values of the other parts' sites.
         """
         sites, graded = self.want | self.grad, self.grad
         wanted = frozenset(tuple(n.split(".", 1)) if "." in n else ("decoder", n) for n in sites)
-        watched: dict[str, Any] = {"wanted": wanted, "layers": frozenset(self.layers), "rows": self.rows, "room": room}
+        watched: dict[str, Any] = {
+            "wanted": wanted,
+            "layers": frozenset(self.layers),
+            "rows": self.rows,
+            "room": room,
+            "copied": True,
+        }
         inputs, paths = self._inputs(), self.paths
 
         def hand(site: str, layer: int, value: Tensor, slope: Tensor | None) -> None:

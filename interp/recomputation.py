@@ -133,19 +133,21 @@ class _Again:
     now: Pass
 
     def __call__(self, layer: int, block: Block, kept: tuple[Tensor, Tensor], slope: Tensor) -> Tensor:
-        """Return the gradient of what entered a layer, given what entered and left it and the gradient of the latter."""
-        values, slopes, through = self._through(layer, block, kept, slope)
-        for site in tuple(values):
-            self.reading.visit(site, layer, values.pop(site), slopes.pop(site, None))
-        return through
+        """Return the gradient of what entered a layer, given what entered and left it and the gradient of the latter.
 
-    def _through(
-        self, layer: int, block: Block, kept: tuple[Tensor, Tensor], slope: Tensor
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-        held: dict[str, Tensor] = {}
+        Every value is handed over with its gradient as soon as that is known: held until the end of the backward pass, the gradient of
+        a pattern would lie beside that of the scores.
+        """
+        visit, graded = self.reading.visit, self.reading.graded
+        waiting: dict[str, Tensor] = {}
 
         def hold(value: Tensor, here: Here) -> Tensor:
-            held[here.site] = value
+            site = here.site
+            if site in graded:
+                waiting[site] = value.detach()
+                value.register_hook(lambda slope: visit(site, layer, waiting.pop(site), slope))
+            else:
+                visit(site, layer, value.detach(), None)
             return value
 
         stream = kept[0].detach().requires_grad_()
@@ -155,9 +157,10 @@ class _Again:
             raise RepetitionError(
                 f"layer {layer} came out differently when it ran once more: an intervention draws random numbers or counts its calls"
             )
-        sites = [s for s in held if s in self.reading.graded]
-        found = torch.autograd.grad(output, [stream, *(held[s] for s in sites)], slope)
-        return {s: v.detach() for s, v in held.items()}, dict(zip(sites, found[1:], strict=True)), found[0]
+        (through,) = torch.autograd.grad(output, stream, slope)
+        for site, value in waiting.items():  # a change has cut them off
+            visit(site, layer, value, torch.zeros_like(value))
+        return through
 
 
 class _Layer(torch.autograd.Function):

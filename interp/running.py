@@ -171,13 +171,15 @@ class Pass:
         clean: keys and values (batch, kv_head, key, head_dim) of an undisturbed pass, by layer, which the rows that run now attend
             to in place of each other's, every row to its own as they are now.
         reader: called with every decoder value that the verb reads, where it was seen, after the changes; what it returns goes on.
-        room: called with part, layer and scores; returns where the pattern made of them is to be written, or None for anywhere.
+        room: called with part, layer and shape (batch, head, query, key); returns where such a large pattern is to be made, or None for
+            anywhere.
         places: where the pass has to listen to see the values that it looks at.
         kept: values of the parts that have no gradients, by (part, site, layer), in the order they were seen.
         state: a dictionary that lives as long as the pass.
         still: the undisturbed pass that runs first and gives `clean` (see `interp.undisturbed`), where a change acts behind clean keys.
         undisturbed: whether this is such a pass: changes behind clean keys only look, and nothing enters the audit.
         beside: a dictionary for the changes behind clean keys, which the undisturbed pass shares.
+        copied: whether the verb copies what it keeps of scores, so that the pattern can be made in their place.
     """
 
     roles: Conversations
@@ -190,13 +192,14 @@ class Pass:
     local: bool = False
     clean: Mapping[int, tuple[Tensor, Tensor]] | None = None
     reader: Callable[[Tensor, Here], Tensor] | None = None
-    room: Callable[[str, int, Tensor], Tensor | None] | None = None
+    room: Callable[[str, int, torch.Size], Tensor | None] | None = None
     places: Sequence[Place] = field(default=(), repr=False)
     kept: dict[tuple[str, str, int], list[Tensor]] = field(default_factory=dict)
     state: dict[Any, Any] = field(default_factory=dict)
     still: "Pass | None" = None
     undisturbed: bool = False
     beside: dict[Any, Any] = field(default_factory=dict)
+    copied: bool = False
     audit: list[Fired] = field(default_factory=list)
     step: int = -1
     _shown: Tensor | None = None
@@ -225,6 +228,10 @@ class Pass:
             acting, read = self._place(*place)
             self._looked[place] = read or bool(acting) or self._graded(*place)
         return self._looked[place]
+
+    def frees_scores(self, part: str, layer: int) -> bool:
+        """Say whether nobody holds the scores of a layer once they were shown: they are read by a verb that copies, and not changed."""
+        return self.copied and part == "decoder" and not self._place(part, "attn_scores", layer)[0]
 
     def stays_local(self, part: str, layer: int) -> bool:
         """Say whether gradients stay within one position there: from the first layer that is read on."""
@@ -274,11 +281,11 @@ class Pass:
             self._wanted[part, layer] = self._wanted.setdefault(wanted, wanted)
         return self._wanted[part, layer]
 
-    def place(self, part: str, layer: int, scores: Tensor) -> Tensor | None:
-        """Return where the pattern made of some scores is to be written; anywhere (None) where a change reads it first."""
+    def place(self, part: str, layer: int, shape: torch.Size) -> Tensor | None:
+        """Return where a pattern of a shape is to be made; anywhere (None) where a change reads it first."""
         if self.room is None or self._place(part, "pattern", layer)[0]:
             return None
-        return self.room(part, layer, scores)
+        return self.room(part, layer, shape)
 
     def again(self, reader: Callable[[Tensor, Here], Tensor]) -> "Pass":
         """Return this pass for running a part of it once more: same tokens and changes, a new state and an audit of its own."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.utils.hooks import RemovableHandle
 from transformer_lens.hook_points import HookPoint
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -121,6 +122,12 @@ class AttentionTaps(nn.Module):
                 return frozenset(t.site for t in self.each if t.fwd_hooks or t.bwd_hooks)
         return NO_SITES
 
+    def frees_scores(self) -> bool:
+        """Say whether scores that were shown may be overwritten."""
+        now = running.get()
+        hooked = self.attn_scores.fwd_hooks or self.attn_scores.bwd_hooks
+        return not hooked and now is not None and now.frees_scores(self.part, self.layer)
+
 
 @final
 class StreamTaps(nn.Module):
@@ -158,6 +165,10 @@ class _Rows(NamedTuple):
     def attend(self, taps: AttentionTaps) -> tuple[Tensor, Tensor]:
         """Return z and pattern the way transformers' eager attention computes them, through the taps on scores and pattern."""
         heads, groups = self.q.shape[1], self.k.shape[1]
+        if self._apart_from_scores():
+            now, shape = running.get(), torch.Size((*self.q.shape[:3], self.k.shape[2]))
+            place = None if now is None else now.place(taps.part, taps.layer, shape)
+            return self._gathered(taps, _Pattern.apply(self.q, self.k, self.scaling, self.mask, [place]), self.v)
         if heads == groups:
             return self._through(taps, torch.matmul(self.q, self.k.transpose(2, 3)).mul_(self.scaling), self.v)
         q = self.q.unflatten(1, (groups, heads // groups)).squeeze(
@@ -195,18 +206,26 @@ class _Rows(NamedTuple):
         z, pattern = self._through(taps, scores, still_v)
         return z + pattern[..., row, at, None] * off_v, pattern
 
+    def _apart_from_scores(self) -> bool:
+        """Say whether nothing asks for these scores, and they or their gradient would be large."""
+        plain = self.softcap is None and "attn_scores" not in self.sites and self.q.dtype == torch.float32
+        large = self.q.shape[:3].numel() * self.k.shape[2] >= LARGE and self.q.shape[1] == self.k.shape[1]
+        return plain and large
+
     def _through(self, taps: AttentionTaps, scores: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         if self.softcap is not None:
             scores = torch.tanh(scores / self.softcap) * self.softcap
-        shown = "attn_scores" in self.sites
-        if shown:
+        kept = False
+        if "attn_scores" in self.sites:
             scores = taps.attn_scores(scores)
+            kept = torch.is_grad_enabled() or not taps.frees_scores()
         if self.mask is not None:
-            scores = scores + self.mask if shown else scores.add_(self.mask)
-        now, read = running.get(), "pattern" in self.sites
-        into = now.place(taps.part, taps.layer, scores) if read and now is not None else None
-        pattern = _softmax(scores, v.dtype, in_place=not shown or self.mask is not None, into=into)
-        if read:
+            scores = scores + self.mask if kept else scores.add_(self.mask)
+        pattern = _softmax(scores, v.dtype, in_place=not kept or self.mask is not None)
+        return self._gathered(taps, pattern, v)
+
+    def _gathered(self, taps: AttentionTaps, pattern: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        if "pattern" in self.sites:
             pattern = taps.pattern(pattern)
         if v.shape[1] == pattern.shape[1]:
             return torch.matmul(pattern, v), pattern
@@ -214,38 +233,50 @@ class _Rows(NamedTuple):
         return torch.matmul(grouped, v).flatten(1, 2)[:, :, None], pattern
 
 
-class _SoftmaxInto(torch.autograd.Function):
-    """A softmax that is written where somebody wants to have it: fresh memory costs more than the arithmetic."""
-
-    @staticmethod
-    def forward(ctx: Any, scores: Tensor, into: list[Tensor]) -> Tensor:  # type: ignore[override]
-        own, where = into[0], into[0].untyped_storage()
-        pattern = own.new_empty(0).set_(
-            where, own.storage_offset(), own.shape, own.stride()
-        )  # no view: its base goes on changing
-        torch.softmax(scores, -1, out=pattern)
-        ctx.save_for_backward(pattern)
-        return pattern
-
-    @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        (pattern,) = ctx.saved_tensors
-        return torch.ops.aten._softmax_backward_data(slope, pattern, -1, pattern.dtype), None
-
-
-def _softmax(scores: Tensor, dtype: torch.dtype, *, in_place: bool, into: Tensor | None) -> Tensor:
-    """Return the pattern, in `into` where that fits.
-
-    One as large as `LARGE` is otherwise made head by head in the scores' own place, where no gradient needs them.
-    """
-    kinds = {(x.shape, x.device, x.dtype) for x in (scores, into) if x is not None}
-    if into is not None and len(kinds) == 1 and scores.dtype == dtype:
-        return _SoftmaxInto.apply(scores, [into])
+def _softmax(scores: Tensor, dtype: torch.dtype, *, in_place: bool) -> Tensor:
+    """Return the pattern; one as large as `LARGE` head by head in the scores' own place, where no gradient needs them."""
     if scores.numel() < LARGE or not in_place or torch.is_grad_enabled() or scores.dtype != dtype:
         return scores.softmax(-1, dtype=torch.float32).to(dtype)
     for head in scores.unbind(1):
         head.copy_(head.softmax(-1, dtype=torch.float32))
     return scores
+
+
+class _Pattern(torch.autograd.Function):
+    """The pattern of queries and keys, made in the place of their scores, which is where somebody wants to have it if anywhere.
+
+    Fresh memory costs more than the arithmetic. In the backward pass the gradient of the scores is that of one head at a time.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, q: Tensor, k: Tensor, scaling: float, mask: Tensor | None, place: list[Tensor | None]
+    ) -> Tensor:
+        scores = torch.matmul(q, k.transpose(2, 3), out=_alias(place[0], q)).mul_(scaling)
+        pattern = _softmax(scores if mask is None else scores.add_(mask), q.dtype, in_place=True)
+        ctx.save_for_backward(q, k, pattern)
+        ctx.scaling = scaling
+        return pattern
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        q, k, pattern = ctx.saved_tensors
+        to_q, to_k = torch.empty_like(q), torch.empty_like(k)
+        for head in range(q.shape[1]):
+            through = slope[:, head] * pattern[:, head]
+            through -= through.sum(-1, keepdim=True) * pattern[:, head]
+            through *= ctx.scaling
+            to_q[:, head] = through @ k[:, head]
+            to_k[:, head] = through.mT @ q[:, head]
+        return to_q, to_k, None, None, None
+
+
+def _alias(place: Tensor | None, like: Tensor) -> Tensor | None:
+    """Return a tensor over the same memory that is no view: what a view lies in goes on changing, and autograd would mind."""
+    if place is None or place.dtype != like.dtype or place.device != like.device:
+        return None
+    return place.new_empty(0).set_(place.untyped_storage(), place.storage_offset(), place.shape, place.stride())
 
 
 def _grouped(x: Tensor, heads: int) -> Tensor:

@@ -160,13 +160,14 @@ def test_a_pattern_is_made_where_it_is_kept(model_of, picture):
     prompt, places = told(model, picture), []
     place = Pass.place
 
-    def noted(self, part, layer, scores):
-        found = place(self, part, layer, scores)
+    def noted(self, part, layer, shape):
+        found = place(self, part, layer, shape)
         places.append(None if found is None else found.data_ptr())
         return found
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Pass, "place", noted)
+        patch.setattr("interp.taps.LARGE", 1)
         for grad in ((), ("pattern",)):
             places.clear()
             got = interp.capture(model, prompt, grad=grad, target=0 if grad else None)

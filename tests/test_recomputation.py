@@ -9,10 +9,10 @@ from typing import ClassVar
 import pytest
 import torch
 
-import interp
 from interp import memory
 from interp.analysis.budget import Budget
 from interp.analysis.saliency import ResponseSaliency, Saliency
+from interp.analysis.sinks import Sinks
 from interp.data import EMITTING, EVERY, Segment
 from interp.families import known
 from interp.heads import Heads
@@ -286,12 +286,52 @@ def test_the_estimate_says_what_the_choice_saves(model_of, picture):
     assert memory.layer_by_layer(deep) < memory.whole_graph(deep) / 10
 
 
-def test_measuring_gives_the_same_either_way(model_of, picture):
+@pytest.mark.parametrize(
+    ("analysis", "more"), [(Saliency(), {"target": 1}), (ResponseSaliency(), {})], ids=["full", "position"]
+)
+def test_measuring_gives_the_same_either_way(model_of, picture, analysis, more):
+    """Bit for bit; and beside an analysis without gradients, which has a pass of its own then, up to the order of additions."""
     model = model_of("llava")
     prompt = prompt_of(model, picture)
-    for more, analyses in (({"target": 1}, (Saliency(), Budget())), ({}, (ResponseSaliency(), Budget()))):
-        one, other = (measure(model, prompt, *analyses, **more, recompute=r) for r in (True, False))
+    for beside, slack in (((), 0), ((Budget(), Sinks()), 1e-6)):
+        kinds = [*beside[:1], analysis, *beside[1:]]
+        one, other = (measure(model, prompt, *kinds, **more, recompute=r) for r in (True, False))
+        one, other = (x if beside else (x,) for x in (one, other))
+        assert [type(x) for x in one] == [type(x) for x in other]
         for a, b in zip(one, other, strict=True):
             for name in type(a).axes():
-                torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=0, atol=0)
-    assert isinstance(interp.measure(model, prompt, Budget(), recompute=True), type(one[1]))
+                torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=slack, atol=slack)
+    assert type(measure(model, prompt, Budget(), recompute=True)).__name__ == "SegmentShares"
+
+
+@pytest.mark.parametrize(
+    ("analysis", "more"), [(Saliency(), {"target": 1}), (ResponseSaliency(), {})], ids=["full", "position"]
+)
+def test_what_needs_no_gradient_is_read_where_there_is_no_graph(model_of, picture, monkeypatch, analysis, more):
+    """Where layers run twice, rows that only `Sinks` reads are never part of a graph, and each layer is reduced once for each analysis."""
+    model = model_of("llava")
+    prompt = prompt_of(model, picture)
+    seen: list[tuple[bool, int]] = []
+    visit = Pass.visit
+
+    def watched(self, part, site, layer, value):
+        if (part, site) == ("decoder", "pattern"):
+            seen.append((torch.is_grad_enabled(), value.shape[-2]))
+        return visit(self, part, site, layer, value)
+
+    monkeypatch.setattr(Pass, "visit", watched)
+    measure(model, prompt, analysis, Sinks(), **more, recompute=True)
+    rows = len(prompt) if more else len(prompt.response_ids)
+    plain, graph = [(False, len(prompt))] * model.layers, [(False, rows), (True, rows)]
+    assert seen[-model.layers :] == plain
+    assert sorted(seen[: -model.layers]) == sorted(graph * model.layers)
+    seen.clear()
+    measure(model, prompt, analysis, Sinks(), **more, recompute=False)
+    assert seen == [(True, len(prompt))] * model.layers
+
+
+def test_a_value_that_a_change_has_cut_off_has_no_gradient(model_of, picture):
+    model = model_of("llava")
+    cut = Apply("z", lambda value, here: value.detach() * 2)
+    found = measure(model, prompt_of(model, picture), Saliency(norm="none"), changes=[cut], target=0, recompute=True)
+    assert not bool(found.saliency.any())

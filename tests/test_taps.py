@@ -7,6 +7,10 @@ import pytest
 import torch
 
 import interp
+from interp import taps
+from interp.analysis import on_capture
+from interp.analysis.empirical import EmpiricalPropagation
+from interp.analysis.sinks import Sinks
 from interp.data import EMITTING, EVERY, LAST, Segment
 from interp.families import family, known
 from interp.generation import generate
@@ -15,7 +19,7 @@ from interp.interventions.attention import MaskAttention, ScalePattern, ScaleSco
 from interp.interventions.function import Apply
 from interp.interventions.values import ZeroValues
 from interp.passes import capture
-from interp.running import NothingChanged, run, running
+from interp.running import NothingChanged, Pass, run, running
 from interp.taps import Tap, attends
 
 KINDS = ["llava", "qwen2_vl", "gemma3", "gpt2", "gpt_neox", "mistral", "qwen3", "instructblip"]
@@ -572,3 +576,79 @@ def test_a_copy_of_a_model_listens_to_itself(model_of, picture):
         other.module(**other.inputs([prompt]))
     changed = capture(other, prompt, want={"logits"}, changes=[double]).logits
     assert (changed - plain).abs().max() > 1e-4
+
+
+# ------------------------------------------------------------------------------------------------------ the place of the scores
+
+
+def places(monkeypatch, watch):
+    """Return, for each layer, whether its pattern was made in the place of the scores that were shown."""
+    seen = {}
+    visit = Pass.visit
+
+    def watched(self, part, site, layer, value):
+        after = visit(self, part, site, layer, value)
+        if part == "decoder" and site in SITES:
+            seen[layer, site] = after.data_ptr()
+        return after
+
+    monkeypatch.setattr("interp.taps.LARGE", 1)
+    monkeypatch.setattr(Pass, "visit", watched)
+    watch()
+    return [seen[i, "attn_scores"] == seen[i, "pattern"] for i in sorted({layer for layer, _ in seen})]
+
+
+@pytest.mark.parametrize("kind", ["llava", "qwen2_vl"])
+def test_the_pattern_is_made_in_place_of_scores_that_the_verb_has_copied(model_of, picture, monkeypatch, kind):
+    model = model_of(kind)
+    prompt = question(model, picture, response="a cat")
+    apart = capture(model, prompt, want=set(SITES))
+    found = {}
+    shared = places(monkeypatch, lambda: found.update(one=capture(model, prompt, want=set(SITES))))
+    assert shared == [True] * model.layers
+    for site in SITES:
+        torch.testing.assert_close(found["one"][site], apart[site], rtol=1e-6, atol=1e-6)
+    assert bool((found["one"].attn_scores > -1e4).all())  # no mask was added to them
+    kinds = EmpiricalPropagation(queries=EVERY), Sinks()
+    for one, kind_ in zip(interp.measure(model, prompt, *kinds), kinds, strict=True):
+        again = on_capture(kind_, capture(model, prompt, want={*SITES, "resid_post"}))
+        for name in type(one).axes():
+            torch.testing.assert_close(getattr(one, name), getattr(again, name), rtol=1e-6, atol=1e-6)
+
+
+def test_scores_that_somebody_else_holds_stay_as_they_are(model_of, picture, monkeypatch):
+    model = model_of("llava")
+    prompt = question(model, picture, response="a cat")
+    change = ScaleScores(Segment.IMAGE, 1.3)
+    ways = (
+        lambda: capture(model, prompt, want=set(SITES), changes=[change]),  # the audit compares before and after
+        lambda: capture(model, prompt, want=set(SITES), grad={"attn_scores"}, target=0),
+        lambda: forward(model, [prompt], wanted=looking()),
+    )
+    for way in ways:
+        found = []
+        with monkeypatch.context() as patched:
+            assert places(patched, lambda way=way, found=found: found.append(way())) == [False] * model.layers
+        if isinstance(found[0], interp.Capture):
+            assert bool((found[0].attn_scores > -1e4).all())  # no mask was added to them
+
+
+@pytest.mark.parametrize("kind", ["llava", "qwen2_vl"])
+def test_the_gradient_of_a_large_pattern_s_scores_is_taken_head_by_head(model_of, picture, monkeypatch, kind):
+    """The same gradients as through all scores at once, on to queries, keys and what is below."""
+    model = model_of(kind)
+    prompt = question(model, picture, response="a cat")
+    sites = {"pattern", "q", "k", "v", "z", "resid_pre"}
+    once = functools.partial(capture, model, prompt, want=sites, grad=sites, target=1)
+    whole = once()
+    monkeypatch.setattr("interp.taps.LARGE", 1)
+    called = []
+    backward = taps._Pattern.backward
+    monkeypatch.setattr(taps._Pattern, "backward", lambda *args: called.append(1) or backward(*args))
+    found = once()
+    assert len(called) == model.layers
+    for site in sites:
+        for name in (site, f"{site}_grad"):
+            torch.testing.assert_close(found[name], whole[name], rtol=1e-4, atol=1e-6)
+    once(want={*sites, "attn_scores"})
+    assert len(called) == model.layers  # scores that are read have a gradient of their own

@@ -9,6 +9,9 @@ from torch import Tensor
 from interp.analysis import ATTENTION, Analysis, View
 from interp.result import Result, check_finite
 
+Rows = list[int] | slice | None
+"""Some of the query rows of an array; None for all."""
+
 
 @final
 class Reduction:
@@ -54,7 +57,9 @@ class Reduction:
         values = self._waiting.setdefault(layer, {})
         given = {site: value} if slope is None else {site: value, f"{site}_grad": slope}
         for name in given.keys() & self._names:
-            values[name] = _rows(given[name], self._held.get(name))
+            rows = self._held.get(name)
+            held = _rows(given[name], rows)
+            values[name] = held.clone() if name == "attn_scores" and not isinstance(rows, list) else held
             check_finite({name: values[name]}, layer)
         if len(values) == self._waits_for:
             self._reduce(layer, self._waiting.pop(layer))
@@ -77,9 +82,14 @@ def arrays(analysis: Analysis) -> frozenset[str]:
     return analysis.want | {f"{s}_grad" for s in analysis.grad}
 
 
-def _among(have: tuple[int, ...], wanted: tuple[int, ...]) -> list[int] | None:
-    return None if have == wanted else [have.index(p) for p in wanted]
+def _among(have: tuple[int, ...], wanted: tuple[int, ...]) -> Rows:
+    """Return where some positions stand among others: most of them in a row as a slice, which copies nothing; few would keep all alive."""
+    if have == wanted:
+        return None
+    at = [have.index(p) for p in wanted]
+    most = 2 * len(at) > len(have) and at == list(range(at[0], at[-1] + 1))
+    return slice(at[0], at[-1] + 1) if most else at
 
 
-def _rows(value: Tensor, rows: list[int] | None) -> Tensor:
+def _rows(value: Tensor, rows: Rows) -> Tensor:
     return value if rows is None else value[:, rows]
