@@ -39,11 +39,13 @@ class Sizes:
 
     Args:
         rows: how many query rows of scores and pattern are read.
+        graded: in how many rows projections and MLP are part of the graph.
     """
 
     layers: int
     tokens: int
     rows: int
+    graded: int
     heads: int
     kv_heads: int
     head_dim: int
@@ -78,9 +80,10 @@ def layer_by_layer(sizes: Sizes) -> int:
 
 
 def _graph(sizes: Sizes) -> int:
-    """Return what the graph of one layer keeps: its pattern, and about 24 times its stream in norms, projections and MLP."""
+    """Return what the graph of one layer keeps: its pattern, and about 24 times its stream, most of it in projections and MLP."""
     half = sizes.itemsize < 4
-    return sizes.itemsize * ((3 if half else 1) * sizes.of("pattern") + 24 * sizes.of("resid_pre"))
+    streams = (3 * sizes.tokens + 21 * sizes.graded) * sizes.dim
+    return sizes.itemsize * ((3 if half else 1) * sizes.of("pattern") + streams)
 
 
 def _backward(sizes: Sizes) -> int:

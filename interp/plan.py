@@ -2,19 +2,19 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from interp.data import EVERY, PREDICTING, Selector, Tokens, tokens
 from interp.interventions import SITES, Intervention
 from interp.memory import WHOLE_GRAPH, Estimate, Sizes, available, layer_by_layer, one_layer, whole_graph
 from interp.model import Model
-from interp.narrowing import narrowed
+from interp.narrowing import narrowed, row_by_row
 from interp.prompt import Prompt
 from interp.recomputation import Recomputation, repeatable
 from interp.running import ATTENTION_SITES, Pass, run
@@ -144,14 +144,27 @@ class Plan:
             inputs["logits_to_keep"] = torch.tensor(self.read, device=self.model.device)
         return inputs
 
-    def _narrowed(self) -> AbstractContextManager[None]:
-        """Let the last layer's MLP run for the rows that are read, where nobody looks at its others' or changes them."""
+    @contextmanager
+    def _narrowed(self) -> Iterator[None]:
+        """Let nothing be computed, and no graph be made, for rows that no gradient comes from and nobody reads.
+
+        In the last layer's MLP, those are the rows whose logits are not read; where gradients stay within one position, they are the
+        same in every layer.
+        """
         last, behind = self.model.layers - 1, {"mlp_out", "resid_post"}
-        values = last in self.layers and bool(behind & self.want)
-        seen = (last in self.layers and bool(behind & self.grad)) or (values and self.loss is None)
-        if self.read is None or seen or any(self._changed(s, last) for s in behind):
-            return nullcontext()
-        return narrowed(self.model.blocks[last].get_submodule(self.model.family.mlp_out), self.read, values=values)
+        wanted = last in self.layers and bool(behind & self.want)
+        seen = last in self.layers and bool(behind & self.grad)
+        touched = any(self._changed(s, last) for s in behind)
+        some: dict[nn.Module, tuple[tuple[int, ...], bool]] = {}
+        if self.local and self.loss is not None and self.loss.rows is not None:
+            each = (m for block in self.model.blocks for m in row_by_row(block, self.model.family))
+            some |= dict.fromkeys(each, (self.loss.rows, True))
+        if self.read is not None and not (seen or touched or (wanted and (self.loss is None or self.local))):
+            some[self.model.blocks[last].get_submodule(self.model.family.mlp_out)] = self.read, wanted
+        with ExitStack() as stack:
+            for module, (rows, values) in some.items():
+                stack.enter_context(narrowed(module, rows, values=values))
+            yield
 
     def _own_rows(self, now: Pass, site: str, layer: int, value: Tensor) -> Tensor:
         """Return the rows this plan reads: an edit may have made the layer compute more of them."""
@@ -189,6 +202,7 @@ class Plan:
             layers=m.layers,
             tokens=len(self.prompt),
             rows=len(self.queries),
+            graded=len(self.loss.rows) if self.local and self.loss and self.loss.rows else len(self.prompt),
             heads=m.heads,
             kv_heads=m.kv_heads,
             head_dim=m.head_dim,

@@ -186,3 +186,28 @@ def test_a_loss_reads_its_own_rows(model_of, picture):
     assert loss_of(prompt, 0, local=False).rows == (first - 1,)
     assert loss_of(prompt, None, local=True).rows == prompt.layout.positions(PREDICTING)
     assert loss_of(prompt, lambda logits: logits.sum(), local=False).rows is None
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_only_rows_that_gradients_come_from_are_part_of_the_graph(recompute, model_of, picture):
+    """With each token's own gradient, projections and MLPs keep what their predicting rows need and no more."""
+    model = model_of("llava")
+    prompt, rows = told(model, picture), []
+    reply, kinds = len(prompt.response_ids), (frozenset({"z"}), frozenset({"z"}))
+    handles = [
+        block.get_submodule(path).register_forward_hook(
+            lambda _, args, out: rows.append(args[0].shape[1]) if out.requires_grad else None
+        )
+        for block in model.blocks
+        for path in ("mlp.gate_proj", "self_attn.q_proj", "self_attn.o_proj")
+    ]
+    what = interp.plan.plan(
+        model, prompt, interp.plan.Wanted(*kinds, None, gradient="position", recompute=recompute, queries=PREDICTING)
+    )
+    try:
+        what.run(lambda *_: None)
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert set(rows) == {reply}
+    assert len(rows) == 3 * model.layers - (0 if recompute else 1)  # the graph begins behind the first layer's queries

@@ -46,13 +46,13 @@ def arrays(what: Plan) -> dict:
     return {**found, "logits": (logits, None)}
 
 
-def assert_equal(one: dict, other: dict) -> None:
+def assert_equal(one: dict, other: dict, *, close: float = 0.0) -> None:
     assert one.keys() == other.keys()
     for place, found in one.items():
         for a, b in zip(found, other[place], strict=True):
             assert (a is None) == (b is None), place
             if a is not None:
-                torch.testing.assert_close(a, b, rtol=0, atol=0, msg=lambda m, p=place: f"{p}: {m}")
+                torch.testing.assert_close(a, b, rtol=close, atol=close / 10, msg=lambda m, p=place: f"{p}: {m}")
 
 
 def settled(model, prompt, gradient, changes=(), values=None, graded=None, **more) -> Plan:
@@ -80,7 +80,7 @@ def test_layers_rows_and_sites_can_be_chosen(model_of, picture, layers):
     twice = settled(model, prompt_of(model, picture), "full", **chosen, layers=layers, queries=EMITTING)
     found = arrays(twice)
     assert {layer for _, layer in set(found) - {"logits"}} == set(layers)
-    assert_equal(found, arrays(replace(twice, recompute=False)))
+    assert_equal(found, arrays(replace(twice, recompute=False)), close=1e-4)
 
 
 HEADS = Heads(((0, 1), (1, 2)))
@@ -282,7 +282,7 @@ def test_the_estimate_says_what_the_choice_saves(model_of, picture):
     whole = replace(twice, recompute=False)
     assert twice.estimate(keeps=False).kept == 0
     assert twice.estimate().kept == whole.estimate().kept
-    deep = memory.Sizes(80, 1000, 1000, 32, 32, 128, 4096, 32000, 2)
+    deep = memory.Sizes(80, 1000, 1000, 1000, 32, 32, 128, 4096, 32000, 2)
     assert memory.layer_by_layer(deep) < memory.whole_graph(deep) / 10
 
 
