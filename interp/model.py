@@ -18,7 +18,8 @@ from interp.preparation import Preparation, batched
 from interp.projections import head_weights, logit_directions
 from interp.prompt import Prompt, Request
 from interp.running import Conversations, Pass
-from interp.taps import RUNNING, AttentionTaps, install
+from interp.taps import RUNNING, install
+from interp.taps.points import AttentionTaps
 from interp.trace import seen
 from interp.undisturbed import beside, read_ahead
 

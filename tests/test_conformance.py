@@ -8,10 +8,11 @@ import torch
 from transformers import AttentionMaskInterface
 
 import interp
-from interp import conformance, running, taps
+from interp import conformance, running
 from interp.conformance import CHECKS, check, check_discovered, parts_of
 from interp.families import Family, family, known
 from interp.model import Model
+from interp.taps import attending
 from interp.testing import Check, check_family, check_model, conformance_page, sample_prompts
 
 
@@ -85,13 +86,13 @@ def test_attention_to_the_future_is_noticed(llava, masks):
 
 
 def test_a_dropped_head_is_noticed(llava, monkeypatch):
-    real = taps._explicit
+    real = attending._explicit
 
     def drop(*call):
         z, pattern = real(*call)
         return z * (torch.arange(z.shape[2]) > 0)[:, None], pattern
 
-    monkeypatch.setattr(taps, "_explicit", drop)
+    monkeypatch.setattr(attending, "_explicit", drop)
     assert "logits = eager" in failed(llava)
 
 
@@ -116,12 +117,12 @@ def test_a_record_that_misreads_the_stream_is_noticed(wrong):
 
 
 def test_a_slow_fast_path_is_noticed(llava, monkeypatch):
-    real = taps.sdpa_attention_forward
+    real = attending.sdpa_attention_forward
 
     def other(module, query, key, value, mask, **kwargs):
         return real(module, query, key, value * (1 + 1e-5), mask, **kwargs)
 
-    monkeypatch.setattr(taps, "sdpa_attention_forward", other)
+    monkeypatch.setattr(attending, "sdpa_attention_forward", other)
     assert "fast path = sdpa" in failed(llava)
 
 

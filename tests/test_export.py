@@ -7,7 +7,7 @@ from transformer_lens import ActivationCache
 from interp.export import INSIDE_ATTENTION, ON_THE_STREAM
 from interp.interventions import SITES
 from interp.passes import capture
-from interp.taps import Tap
+from interp.taps.points import Tap
 
 
 @pytest.fixture(params=["qwen2_vl", "llava", "gpt2"])

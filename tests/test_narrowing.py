@@ -167,7 +167,7 @@ def test_a_pattern_is_made_where_it_is_kept(model_of, picture):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Pass, "place", noted)
-        patch.setattr("interp.taps.LARGE", 1)
+        patch.setattr("interp.taps.attending.LARGE", 1)
         for grad in ((), ("pattern",)):
             places.clear()
             got = interp.capture(model, prompt, grad=grad, target=0 if grad else None)

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import interp
-from interp import taps
 from interp.analysis import on_capture
 from interp.analysis.empirical import EmpiricalPropagation
 from interp.analysis.sinks import Sinks
@@ -20,7 +19,8 @@ from interp.interventions.function import Apply
 from interp.interventions.values import ZeroValues
 from interp.passes import capture
 from interp.running import NothingChanged, Pass, run, running
-from interp.taps import Tap, attends
+from interp.taps import attending, attends
+from interp.taps.points import Tap
 
 KINDS = ["llava", "qwen2_vl", "gemma3", "gpt2", "gpt_neox", "mistral", "qwen3", "instructblip"]
 GROUPED = ["qwen2_vl", "gemma3", "qwen3"]
@@ -75,12 +75,12 @@ def test_looking_at_nothing_gives_the_logits_of_sdpa_bit_for_bit(model_of, pictu
 
 
 def test_an_unwatched_model_never_computes_attention_explicitly(model_of, picture, monkeypatch):
-    from interp import taps
+    from interp.taps import attending
 
     def refuse(*args):
         raise AssertionError("explicit attention")
 
-    monkeypatch.setattr(taps, "_explicit", refuse)
+    monkeypatch.setattr(attending, "_explicit", refuse)
     model = model_of("llava")
     prompt = question(model, picture)
     forward(model, [prompt], wanted=frozenset({("decoder", "z"), ("decoder", "resid_post")}))
@@ -517,7 +517,7 @@ def test_every_intervention_is_warned_of_when_neutral(model_of, picture):
 def listened(model):
     """Return how many hooks of ours the streams have."""
     hooks = (h for m in model.module.modules() for d in (m._forward_hooks, m._forward_pre_hooks) for h in d.values())
-    return sum(h.__qualname__.startswith("_tap_") for h in hooks)
+    return sum(h.__module__ == "interp.taps.streams" for h in hooks)
 
 
 def test_streams_have_no_hook_unless_somebody_looks(model_of, picture):
@@ -592,7 +592,7 @@ def places(monkeypatch, watch):
             seen[layer, site] = after.data_ptr()
         return after
 
-    monkeypatch.setattr("interp.taps.LARGE", 1)
+    monkeypatch.setattr("interp.taps.attending.LARGE", 1)
     monkeypatch.setattr(Pass, "visit", watched)
     watch()
     return [seen[i, "attn_scores"] == seen[i, "pattern"] for i in sorted({layer for layer, _ in seen})]
@@ -641,10 +641,10 @@ def test_the_gradient_of_a_large_pattern_s_scores_is_taken_head_by_head(model_of
     sites = {"pattern", "q", "k", "v", "z", "resid_pre"}
     once = functools.partial(capture, model, prompt, want=sites, grad=sites, target=1)
     whole = once()
-    monkeypatch.setattr("interp.taps.LARGE", 1)
+    monkeypatch.setattr("interp.taps.attending.LARGE", 1)
     called = []
-    backward = taps._Pattern.backward
-    monkeypatch.setattr(taps._Pattern, "backward", lambda *args: called.append(1) or backward(*args))
+    backward = attending._Pattern.backward
+    monkeypatch.setattr(attending._Pattern, "backward", lambda *args: called.append(1) or backward(*args))
     found = once()
     assert len(called) == model.layers
     for site in sites:

@@ -10,7 +10,7 @@ from interp.data import EMITTING, Segment, Tokens, tokens
 from interp.interventions import Here, Intervention
 from interp.interventions.attention import Scores, share
 from interp.method import Method
-from interp.taps import AttentionTaps
+from interp.taps.points import AttentionTaps
 
 READING = (Segment.USER | EMITTING) - Segment.RESPONSE
 """The prompt's rows after the image, which tell heads that look at it from those that do not."""

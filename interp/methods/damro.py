@@ -16,7 +16,7 @@ from interp.interventions.function import Apply
 from interp.methods.contrast import Contrast, SecondStream, check_images, check_strength
 from interp.prompt import Prompt
 from interp.running import resumed
-from interp.taps import AttentionTaps
+from interp.taps.points import AttentionTaps
 
 PUBLISHED, PUBLISHED_QFORMER = (10, 576), (4, 256)
 """How many patches are outliers, of how many: of LLaVA-1.5's image, and of what InstructBLIP's Q-Former looks at."""

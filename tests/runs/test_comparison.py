@@ -215,11 +215,11 @@ def test_stability_counts_what_flips(model_of, letters, tmp_path, monkeypatch) -
 def test_explicit_attention_is_explicit_and_leaves_nothing_behind(asked, letters, tmp_path, monkeypatch) -> None:
     from dataclasses import replace
 
-    from interp import taps
+    from interp.taps import attending
 
     calls = []
-    plain = taps._explicit
-    monkeypatch.setattr(taps, "_explicit", lambda *a, **k: calls.append(1) or plain(*a, **k))
+    plain = attending._explicit
+    monkeypatch.setattr(attending, "_explicit", lambda *a, **k: calls.append(1) or plain(*a, **k))
     what = asked(letters(n=2))
     ask(what, None, tmp_path)
     assert not calls
