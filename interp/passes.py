@@ -117,11 +117,11 @@ class _Arrays:
         if slope is not None:
             self._keep(f"{site}_grad", layer, slope)
 
-    def room(self, part: str, layer: int, shape: torch.Size) -> Tensor | None:
-        """Return where a pattern is kept that is kept as it is made."""
-        known = part == "decoder" and "pattern" in self.what.want and layer in self.what.layers
-        whole = known and shape[2] == len(self.what.queries)
-        return self._place("pattern", layer, shape[1:], self.what.model.dtype)[None] if whole else None
+    def room(self, name: str, layer: int, shape: torch.Size) -> Tensor | None:
+        """Return where a pattern or its gradient is kept that is kept as it is made."""
+        kept = "pattern" in (self.what.want if name == "pattern" else self.what.grad) and layer in self.what.layers
+        whole = kept and shape[2] == len(self.what.queries)
+        return self._place(name, layer, shape[1:], self.what.model.dtype)[None] if whole else None
 
     def _place(self, name: str, layer: int, shape: torch.Size, dtype: torch.dtype) -> Tensor:
         if name not in self.arrays:

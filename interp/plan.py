@@ -26,7 +26,7 @@ from interp.undisturbed import read_ahead
 Visit = Callable[[str, int, Tensor, Tensor | None], None]
 """Called with site, layer, value and gradient, without the batch axis; what it keeps of scores it copies."""
 Room = Callable[[str, int, torch.Size], Tensor | None]
-"""Called with part, layer and shape (batch, head, query, key): where a large pattern is to be made, None for anywhere."""
+"""Called with `pattern` or `pattern_grad`, layer and shape (batch, head, query, key): where it is to be made, None for anywhere."""
 LAYERED = tuple(s for s in SITES if s != "logits")
 
 
@@ -90,7 +90,7 @@ class Plan:
 
         Args:
             visit: takes them.
-            room: says where a pattern is to be made.
+            room: says where a large pattern and its gradient are to be made.
 
         Returns:
             The logits of the rows that are read, and the values of the other parts' sites.

@@ -171,8 +171,8 @@ class Pass:
         clean: keys and values (batch, kv_head, key, head_dim) of an undisturbed pass, by layer, which the rows that run now attend
             to in place of each other's, every row to its own as they are now.
         reader: called with every decoder value that the verb reads, where it was seen, after the changes; what it returns goes on.
-        room: called with part, layer and shape (batch, head, query, key); returns where such a large pattern is to be made, or None for
-            anywhere.
+        room: called with `pattern` or `pattern_grad`, layer and shape (batch, head, query, key); returns where such a large array is to
+            be made, or None for anywhere.
         places: where the pass has to listen to see the values that it looks at.
         kept: values of the parts that have no gradients, by (part, site, layer), in the order they were seen.
         state: a dictionary that lives as long as the pass.
@@ -281,11 +281,12 @@ class Pass:
             self._wanted[part, layer] = self._wanted.setdefault(wanted, wanted)
         return self._wanted[part, layer]
 
-    def place(self, part: str, layer: int, shape: torch.Size) -> Tensor | None:
-        """Return where a pattern of a shape is to be made; anywhere (None) where a change reads it first."""
-        if self.room is None or self._place(part, "pattern", layer)[0]:
+    def place(self, name: str, part: str, layer: int, shape: torch.Size) -> Tensor | None:
+        """Return where a pattern or its gradient is to be made; anywhere (None) where a change reads the pattern first."""
+        changed = name == "pattern" and bool(self._place(part, "pattern", layer)[0])
+        if self.room is None or changed or part != "decoder":
             return None
-        return self.room(part, layer, shape)
+        return self.room(name, layer, shape)
 
     def again(self, reader: Callable[[Tensor, Here], Tensor]) -> "Pass":
         """Return this pass for running a part of it once more: same tokens and changes, a new state and an audit of its own."""

@@ -154,15 +154,17 @@ def test_the_backward_pass_ends_where_gradients_are_first_asked_for(model_of, pi
         assert begun == [("v", 1), ("pattern", 1)]
 
 
-def test_a_pattern_is_made_where_it_is_kept(model_of, picture):
-    """The array that is returned is the one the softmax was written into; edits and other types are copied into it."""
-    model = model_of("llava")
-    prompt, places = told(model, picture), []
+@pytest.mark.parametrize("kind", ["llava", "qwen2_vl", "gpt2"])
+def test_a_large_pattern_is_made_where_it_is_kept(kind, model_of, picture):
+    """The arrays that are returned are those the pattern and its gradient were written into; the rest is copied into them."""
+    model = model_of(kind)
+    prompt, places, wanted = told(model, picture), [], []
     place = Pass.place
 
-    def noted(self, part, layer, shape):
-        found = place(self, part, layer, shape)
-        places.append(None if found is None else found.data_ptr())
+    def noted(self, name, part, layer, shape):
+        found = place(self, name, part, layer, shape)
+        if name in wanted and part == "decoder":
+            places.append(None if found is None else found.data_ptr())
         return found
 
     with pytest.MonkeyPatch.context() as patch:
@@ -170,8 +172,19 @@ def test_a_pattern_is_made_where_it_is_kept(model_of, picture):
         patch.setattr("interp.taps.attending.LARGE", 1)
         for grad in ((), ("pattern",)):
             places.clear()
+            wanted[:] = ["pattern"]
             got = interp.capture(model, prompt, grad=grad, target=0 if grad else None)
             assert places == [p.data_ptr() for p in got.pattern]
+        places.clear()
+        wanted[:] = ["pattern_grad"]
+        again = interp.capture(model, prompt, grad={"pattern"}, target=0)
+        assert places == [p.data_ptr() for p in again.pattern_grad]
+        row = prompt.layout.positions(Segment.RESPONSE)[0] - 1
+        for mine, theirs in zip(
+            (again.pattern, again.pattern_grad), by_hand(model, prompt, row, prompt.ids[row + 1]), strict=True
+        ):
+            torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-6)
+        wanted[:] = ["pattern"]
         places.clear()
         edited = interp.capture(model, prompt, changes=[Apply("pattern", lambda v, h: v / 2)])
         assert set(places) == {None}

@@ -47,9 +47,13 @@ class _Rows(NamedTuple):
         """Return z and pattern the way transformers' eager attention computes them, through the taps on scores and pattern."""
         heads, groups = self.q.shape[1], self.k.shape[1]
         if self._apart_from_scores():
-            now, shape = running.get(), torch.Size((*self.q.shape[:3], self.k.shape[2]))
-            place = None if now is None else now.place(taps.part, taps.layer, shape)
-            return self._gathered(taps, _Pattern.apply(self.q, self.k, self.scaling, self.mask, [place]), self.v)
+            shape = torch.Size((*self.q.shape[:3], self.k.shape[2]))
+            place = [_place(taps, name, shape, self.q) for name in ("pattern", "pattern_grad")]
+            pattern = _Pattern.apply(self.q, self.k, self.scaling, self.mask, place[:1])
+            if place[1] is None:
+                return self._gathered(taps, pattern, self.v)
+            pattern = taps.pattern(pattern)
+            return _Gathered.apply(pattern, self.v, place[1:]), pattern
         if heads == groups:
             return self._through(taps, torch.matmul(self.q, self.k.transpose(2, 3)).mul_(self.scaling), self.v)
         q = self.q.unflatten(1, (groups, heads // groups)).squeeze(
@@ -133,7 +137,7 @@ class _Pattern(torch.autograd.Function):
     def forward(  # type: ignore[override]
         ctx: Any, q: Tensor, k: Tensor, scaling: float, mask: Tensor | None, place: list[Tensor | None]
     ) -> Tensor:
-        scores = torch.matmul(q, k.transpose(2, 3), out=_alias(place[0], q)).mul_(scaling)
+        scores = torch.matmul(q, k.transpose(2, 3), out=place[0]).mul_(scaling)
         pattern = _softmax(scores if mask is None else scores.add_(mask), q.dtype, in_place=True)
         ctx.save_for_backward(q, k, pattern)
         ctx.scaling = scaling
@@ -153,8 +157,30 @@ class _Pattern(torch.autograd.Function):
         return to_q, to_k, None, None, None
 
 
-def _alias(place: Tensor | None, like: Tensor) -> Tensor | None:
-    """Return a tensor over the same memory that is no view: what a view lies in goes on changing, and autograd would mind."""
+class _Gathered(torch.autograd.Function):
+    """What a pattern gathers; the pattern's gradient is made where somebody wants to have it."""
+
+    @staticmethod
+    def forward(ctx: Any, pattern: Tensor, v: Tensor, place: list[Tensor]) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(pattern, v)
+        ctx.place = place
+        return torch.matmul(pattern, v)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        pattern, v = ctx.saved_tensors
+        to_v = pattern.mT @ slope if ctx.needs_input_grad[1] else None
+        return torch.matmul(slope, v.mT, out=ctx.place[0]), to_v, None
+
+
+def _place(taps: AttentionTaps, name: str, shape: torch.Size, like: Tensor) -> Tensor | None:
+    """Return where a large array of a layer is to be made; None for anywhere.
+
+    It is no view: what a view lies in goes on changing, and autograd would mind.
+    """
+    now = running.get()
+    place = None if now is None else now.place(name, taps.part, taps.layer, shape)
     if place is None or place.dtype != like.dtype or place.device != like.device:
         return None
     return place.new_empty(0).set_(place.untyped_storage(), place.storage_offset(), place.shape, place.stride())
