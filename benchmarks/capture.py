@@ -11,7 +11,7 @@ from unittest import mock
 
 import torch
 from sizes import SIZES, TOKENS, asked, parts
-from timing import Claim, Work, compared, parser, record, rounds_of
+from timing import Claim, Work, compared, keep_memory, parser, record, rounds_of
 from torch import nn
 
 import interp
@@ -144,6 +144,7 @@ def main() -> None:
     options.add_argument("--only", nargs="*", choices=CLAIMS, help="the claims to measure; all by default")
     given = options.parse_args()
     torch.set_num_threads(1)
+    keep_memory()
     for works in contests(*parts(given.size, given.device), given.size, given.new):
         chosen = {n: w for n, w in works.items() if n == "ours" or not given.only or n in given.only}
         if len(chosen) > 1:

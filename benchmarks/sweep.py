@@ -5,9 +5,8 @@
     python benchmarks/sweep.py --size embedded --length 300      the same in a longer conversation
     python benchmarks/sweep.py --size llava7b --device cuda
 
-Where a whole sweep would take minutes, the heads of four layers stand for all: what they add to a sweep of one head of the last layer,
-which costs next to nothing but what every sweep begins with, is multiplied. Passes and steps that are compared with are timed one by one
-and multiplied by how many the sweep would need.
+Where a whole sweep would take minutes, the heads of four layers stand for all: what more of them add to a sweep of a few is multiplied.
+Passes and steps that are compared with are timed one by one and multiplied by how many the sweep would need.
 """
 
 import statistics
@@ -80,9 +79,10 @@ def representative(model: interp.Model, each: int) -> list[tuple[int, int]]:
     return [(layer, head) for layer in layers for head in range(each)]
 
 
-def whole(begun: Sequence[float], some: Sequence[float], *, tried: int, of: int) -> list[float]:
-    """Return what a sweep of all heads takes, from sweeps of one head of the last layer and of `tried` heads."""
-    return [b + (s - b) * of / tried for b, s in zip(begun, some, strict=True)]
+def whole(few: Sequence[float], more: Sequence[float], tried: tuple[int, int], of: int) -> list[float]:
+    """Return what a sweep of all heads takes, from sweeps of few heads and of more of the same layers."""
+    share = (of - tried[0]) / (tried[1] - tried[0])
+    return [a + (b - a) * share for a, b in zip(few, more, strict=True)]
 
 
 def main() -> None:
@@ -101,20 +101,27 @@ def main() -> None:
     reply, heads = len(prompt.response_ids), model.layers * model.heads
     small = heads <= 64
     print(f"{model!r}, {len(prompt)} tokens, {reply} of them reply")
-    last = [(model.layers - 1, 0)]
-    every, few = representative(model, model.heads), representative(model, given.each)
+    some = {"step": (model.heads // 2, model.heads), "all": (given.each, 2 * given.each)}
+    picked = {at: [representative(model, n) for n in each] for at, each in some.items()}
     works = {
         "forward": full_pass(model, prompt),
         "cached": cached_step(model, prompt),
         "estimate": lambda: interp.measure(model, prompt, HeadAttribution()),
-        "step begun": sweep(model, prompt, "step", last),
-        "step": sweep(model, prompt, "step", None if small else every),
-        "all begun": sweep(model, prompt, "all", last),
-        "all": sweep(model, prompt, "all", None if small else few),
     }
+    for at, (few, more) in picked.items():
+        works |= (
+            {at: sweep(model, prompt, at, None)}
+            if small
+            else {
+                f"{at} few": sweep(model, prompt, at, few),
+                f"{at} more": sweep(model, prompt, at, more),
+            }
+        )
     taken = dict(zip(works, rounds_of(list(works.values()), given.rounds, given.device), strict=True))
-    step = taken["step"] if small else whole(taken["step begun"], taken["step"], tried=len(every), of=heads)
-    everywhere = taken["all"] if small else whole(taken["all begun"], taken["all"], tried=len(few), of=heads)
+    if not small:
+        for at, (few, more) in picked.items():
+            taken[at] = whole(taken[f"{at} few"], taken[f"{at} more"], (len(few), len(more)), heads)
+    step, everywhere, every = taken["step"], taken["all"], picked["step"][1]
     passes = [heads * t for t in taken["forward"]]
     loop = [heads * reply * t for t in taken["cached"]]
     exact, estimate = erase_heads(model, prompt, heads=every), interp.measure(model, prompt, HeadAttribution())
