@@ -81,7 +81,7 @@ class Plan:
     @property
     def read(self) -> tuple[int, ...] | None:
         """The rows whose logits anybody reads; None for all of them."""
-        if "logits" in self.want or self._changed("logits", 0):
+        if "logits" in self.want or self._seen("logits", 0):
             return None
         return (len(self.prompt) - 1,) if self.loss is None else self.loss.rows
 
@@ -134,8 +134,13 @@ class Plan:
                 logits = forward_and_backward(self.model.seen, inputs, list(paths), slopes, loss, hand_over)
         return logits[0], now.kept
 
-    def _changed(self, site: str, layer: int) -> bool:
-        return any(c.takes("decoder", site, layer) for c in self.changes)
+    def _seen(self, site: str, layer: int) -> bool:
+        """Say whether somebody else than the verb sees all rows there: a change, or a hook of TransformerLens."""
+        head = self.model.module.get_output_embeddings()
+        tap = (
+            head.taps if site == "logits" else self.model.module.get_submodule(tap_path(self.model.family, site, layer))
+        )
+        return any(c.takes("decoder", site, layer) for c in self.changes) or bool(tap.fwd_hooks or tap.bwd_hooks)
 
     def _inputs(self) -> dict[str, Any]:
         """Return the model's inputs, with which logits to compute where the model lets that be said."""
@@ -153,13 +158,12 @@ class Plan:
         """
         last, behind = self.model.layers - 1, {"mlp_out", "resid_post"}
         wanted = last in self.layers and bool(behind & self.want)
-        seen = last in self.layers and bool(behind & self.grad)
-        touched = any(self._changed(s, last) for s in behind)
+        seen = (last in self.layers and bool(behind & self.grad)) or any(self._seen(s, last) for s in behind)
         some: dict[nn.Module, tuple[tuple[int, ...], bool]] = {}
         if self.local and self.loss is not None and self.loss.rows is not None:
             each = (m for block in self.model.blocks for m in row_by_row(block, self.model.family))
             some |= dict.fromkeys(each, (self.loss.rows, True))
-        if self.read is not None and not (seen or touched or (wanted and (self.loss is None or self.local))):
+        if self.read is not None and not (seen or (wanted and (self.loss is None or self.local))):
             some[self.model.blocks[last].get_submodule(self.model.family.mlp_out)] = self.read, wanted
         with ExitStack() as stack:
             for module, (rows, values) in some.items():

@@ -93,6 +93,20 @@ def test_the_last_layers_mlp_sees_only_the_rows_that_are_read(model_of, picture)
         last.remove(), heads.remove()
 
 
+@pytest.mark.parametrize("site", ["mlp_out", "resid_post", "logits"])
+def test_hooks_of_transformer_lens_see_all_rows(site, model_of, picture):
+    model = model_of("llava")
+    prompt, seen = told(model, picture), []
+    tap = model.module.get_output_embeddings().taps if site == "logits" else getattr(model.blocks[-1].taps, site)
+    tap.add_hook(lambda value, hook: seen.append(value[0].clone()))
+    try:
+        interp.capture(model, prompt, grad={"pattern"}, target=0)
+    finally:
+        tap.remove_hooks()
+    whole = interp.capture(model, prompt, want={site})[site]
+    torch.testing.assert_close(seen[0], whole if site == "logits" else whole[-1], rtol=1e-4, atol=1e-5)
+
+
 def test_nothing_is_left_after_an_exception():
     module, hooks = torch.nn.Linear(3, 3), ("_forward_hooks", "_forward_pre_hooks")
     with pytest.raises(RuntimeError, match="stop"), narrowed(module, [0], values=False):
