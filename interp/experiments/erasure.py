@@ -14,6 +14,7 @@ from interp.analysis.sensitivity import Erasure
 from interp.data import PREDICTING, Segment
 from interp.heads import Heads
 from interp.model import Model
+from interp.narrowing import narrowed
 from interp.prompt import Prompt
 from interp.recomputation import running_as
 from interp.running import Pass, run
@@ -152,15 +153,17 @@ class _Rest:
         now: Pass = self.model.running([self.prompt], (), clean=self.cache if self.isolated else None)
         stream = self.streams[layer].expand(len(heads), -1, -1)
         now.roles.advance(len(heads), self.first, self.rows, stream.device)
-        attention = self.model.blocks[layer].get_submodule(self.model.family.attention)
-        with torch.no_grad(), run(now):
+        blocks, family, reply = self.model.blocks, self.model.family, len(self.prompt.response_ids)
+        attention, end = blocks[layer].get_submodule(family.attention), blocks[-1].get_submodule(family.mlp_out)
+        read = range(self.rows - reply, self.rows)
+        with torch.no_grad(), run(now), narrowed(end, read, values=False):
             instead = self.written[layer].without(heads, self.model.heads)
             with running_as(attention, lambda *_, **__: instead):
                 stream = self._through(layer, stream)
             for index in range(layer + 1, self.model.layers):
                 stream = self._through(index, stream)
         told = torch.tensor(self.prompt.response_ids, device=stream.device)
-        logits = self.model.unembed(stream[:, -len(told) :]).float()
+        logits = self.model.unembed(stream[:, -reply:]).float()
         return logits.log_softmax(-1).gather(-1, told.expand(len(heads), -1)[..., None])[..., 0].cpu()
 
     def _through(self, layer: int, stream: Tensor) -> Tensor:
