@@ -13,8 +13,9 @@ HEADER = """# Performance
 
 Every figure is a ratio of two ways to do the same, which take turns in one process; what counts is the median of the ratios of the
 pairs, with its quartiles in brackets. On a CPU the times are processor seconds of one thread, so that what else the machine does weighs
-less. `make bench` measures all of it again and writes this page. The sizes: `embedded` is the model that ships with the package; `mid` is a
-LLaVA with a Llama decoder of 16 layers, 16 heads and width 1024, 640 tokens of which 576 are image, random weights.
+less; where arrays are large, freed memory is kept for the next round. `make bench` measures all of it again and writes this page. The
+sizes: `embedded` is the model that ships with the package; `mid` is a LLaVA with a Llama decoder of 16 layers, 16 heads and width 1024,
+640 tokens of which 576 are image, random weights.
 """
 COLUMNS = ("claim", "against", "size", "aim", "measured", "met")
 
