@@ -2,6 +2,7 @@
 
 python benchmarks/decoding.py                                  the embedded model, every method
 python benchmarks/decoding.py --size mid --methods vaf spear   a LLaVA of 16 layers, 16 heads, 576 image tokens; random weights
+python benchmarks/decoding.py --size mid --methods sgrs --length 1280   the same behind a prompt twice as long
 python benchmarks/decoding.py --size llava7b --device cuda
 """
 
@@ -63,13 +64,15 @@ def main() -> None:
     options = parser(__doc__, rounds=7, sizes=("embedded", *(s for s in SIZES if s != "embedded")))
     options.add_argument("--methods", nargs="*", default=(), choices=methods(), help="which; all by default")
     options.add_argument("--new", type=int, default=48, help="how many tokens are decoded")
+    options.add_argument("--length", type=int, help="about how many tokens the question has; what it has on its own")
     given = options.parse_args()
+    size = f"{given.size}, {given.length} tokens" if given.length else given.size
     torch.set_num_threads(1)
     module, processor = parts(given.size, given.device)
     plain = copy.deepcopy(module).requires_grad_(False)
     plain.set_attn_implementation("sdpa")
     model = interp.load(module, processor=processor)
-    prompt = asked(model, length=None if given.size == "embedded" else TOKENS).marked(sink=[0])
+    prompt = asked(model, length=given.length or (None if given.size == "embedded" else TOKENS)).marked(sink=[0])
     each = tried(model, given.methods)
     print(f"{model!r}, {len(prompt)} prompt tokens, {given.new} new, {given.rounds} interleaved rounds")
     with warnings.catch_warnings():
@@ -79,7 +82,7 @@ def main() -> None:
     for (name, aim), times in zip(aims.items(), rest, strict=True):
         claim = Claim(f"decoding under {name}", "plain sdpa greedy decoding", aim)
         note = f"{statistics.median(times) / given.new * 1e3:.3g} ms a token"
-        record([compared(claim, base, times, size=given.size, device=given.device, note=note)])
+        record([compared(claim, base, times, size=size, device=given.device, note=note)])
 
 
 if __name__ == "__main__":

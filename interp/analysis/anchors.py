@@ -64,7 +64,8 @@ def map_entropy(maps: Float[Tensor, "*layer token"], *, normalised: bool = True)
     References: CLVA (methods section 7). Differs: the normalised form is the default.
     """
     if normalised:
-        maps = maps / maps.sum(-1, keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
+        mass = maps.sum(-1, keepdim=True)
+        maps = torch.where(mass > 0, maps / torch.where(mass > 0, mass, 1.0), 0.0)
     return -torch.xlogy(maps, maps).sum(-1)
 
 

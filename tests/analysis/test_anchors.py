@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import interp
@@ -57,6 +57,7 @@ def test_entropy_by_hand():
     torch.testing.assert_close(map_entropy(maps, normalised=False), T([0.5 * math.log(4), 0.5 * math.log(2), 0.0]))
 
 
+@example([5.699869785444446e-39])
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=6))
 def test_normalised_entropy_is_at_most_the_uniform_one(values):
     assert -1e-5 <= float(map_entropy(T(values))) <= math.log(len(values)) + 1e-5
