@@ -24,7 +24,7 @@ def narrowed(module: nn.Module, rows: Sequence[int], *, values: bool) -> Iterato
     """Let a module that works on every row by itself do so for some rows alone while this is open.
 
     Args:
-        module: the module; one that is given its tokens without a batch axis (OPT) works as ever.
+        module: the module; one that is given its tokens by name, or without a batch axis (OPT), works as ever.
         rows: the rows that are read.
         values: whether what it returns for the other rows is wanted: it is then computed without a graph, since no gradient comes from
             there. Otherwise those rows are zero.
@@ -33,8 +33,7 @@ def narrowed(module: nn.Module, rows: Sequence[int], *, values: bool) -> Iterato
     given: list[Tensor] = []
 
     def enter(_: nn.Module, args: tuple) -> tuple | None:
-        graph = torch.is_grad_enabled() and args[0].requires_grad
-        if args[0].ndim != 3 or (values and not graph):
+        if not args or args[0].ndim != 3 or (values and not (torch.is_grad_enabled() and args[0].requires_grad)):
             return None
         given.append(args[0])
         return (args[0][:, at], *args[1:])

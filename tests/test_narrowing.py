@@ -146,6 +146,7 @@ def test_a_module_without_a_batch_axis_works_as_ever():
     with narrowed(module, [0], values=False):
         torch.testing.assert_close(module(x), module(x))
         assert module(x).shape == (4, 2)
+        torch.testing.assert_close(module(input=x[None]), module(x)[None])
 
 
 def test_the_backward_pass_ends_where_gradients_are_first_asked_for(model_of, picture):
