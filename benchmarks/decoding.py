@@ -19,9 +19,9 @@ from timing import Claim, Work, compared, parser, record, rounds_of
 from torch import nn
 
 import interp
-from interp.heads import Heads
-from interp.method import Method, methods
-from interp.running import NothingChanged
+from interp.data.heads import Heads
+from interp.interventions.method import Method, methods
+from interp.taps.running import NothingChanged
 
 AIMS = {1: 1.10, 2: 2.10, 3: 1.60}
 """What a method may cost by its passes a token: forward alone, a second stream, a backward for the upper layers."""

@@ -18,9 +18,9 @@ from timing import RESULTS, machine, rounds_of
 import interp
 from interp.analysis.saliency import ResponseSaliency
 from interp.analysis.sinks import Sinks
+from interp.data.storage import write_text
 from interp.experiments.erasure import erase_heads
 from interp.families.llama import tiny
-from interp.storage import write_text
 
 USUAL = {"tokens": 256, "layers": 4, "heads": 4, "samples": 1}
 ALONG = {"tokens": (128, 256, 512, 1024), "layers": (2, 4, 8, 16), "heads": (2, 4, 8, 16), "samples": (1, 2, 4, 8)}

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import interp
-from interp.families import family
+from interp.families.base import family
 
 DECODERS = {
     "small": {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 16, "num_attention_heads": 8},

@@ -16,7 +16,7 @@ from typing import Any, Literal, final
 
 import torch
 
-from interp.storage import write_text
+from interp.data.storage import write_text
 
 RESULTS = Path(__file__).parent / "results"
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4

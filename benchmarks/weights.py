@@ -10,9 +10,9 @@ import torch
 from timing import Claim, compared, parser, record, seconds, stated
 
 from interp.analysis.spectrum import spectrum
-from interp.families import family
-from interp.heads import HeadWeights
-from interp.projections import head_weights
+from interp.data.heads import HeadWeights
+from interp.families.base import family
+from interp.models.head_weights import head_weights
 
 SHAPES = {
     "llava7b": {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32},

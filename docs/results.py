@@ -23,13 +23,13 @@ from interp.analysis.sensitivity import Sensitivity
 from interp.analysis.similarity import HeadSimilarity
 from interp.analysis.sinks import Sinks
 from interp.analysis.statistics import Comparison, compare
+from interp.data.prompt import Prompt
+from interp.data.storage import write_text
 from interp.experiments.sinks import sink_study
 from interp.experiments.tasks import drawn_tasks
 from interp.loading import EMBEDDED
 from interp.methods.spear import with_sinks
-from interp.model import Model
-from interp.prompt import Prompt
-from interp.storage import write_text
+from interp.models.model import Model
 from interp.world import scenes
 
 HERE = Path(__file__).resolve().parent

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from recipe import Part, Setting, recipe
 from torch import Tensor
 
+from interp.data.result import Result
 from interp.plot.style import SEQUENTIAL
-from interp.result import Result
 
 LIMIT = 0.25
 
@@ -39,7 +39,7 @@ def measure_case(setting: Setting, case: int) -> AllMaps:
     import torch
 
     import interp
-    from interp.data import EMITTING
+    from interp.data.tokens import EMITTING
     from interp.world import scenes
     from interp.world.wording import SHORT
 

@@ -47,7 +47,7 @@ def captioned(model: Any, n: int, seed: int, *changes: Any, split: str = "test",
 
 
 def _labelled(model: Any, scene: Any, prompt: Any, reply: Any) -> Captioned:
-    from interp.labels import token_labels
+    from interp.analysis.token_labels import token_labels
     from interp.world import mentions
 
     named = [(m.start, m.end, m.name not in scene.present) for m in mentions(reply.text)]

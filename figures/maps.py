@@ -8,8 +8,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from interp.data.result import Result
 from interp.plot.pairs import pairs
-from interp.result import Result
 
 
 @final
@@ -53,7 +53,8 @@ def segment_legend(figure: Any, segments: Iterable[str], *, sinks: bool = True) 
     """Name the segments' colours under a figure, and the mark of sinks."""
     from matplotlib.lines import Line2D
 
-    from interp.plot.style import ORANGE, SEGMENT_COLOURS
+    from interp.data.colours import SEGMENT_COLOURS
+    from interp.plot.style import ORANGE
 
     named: list[Any] = [Line2D([], [], color=SEGMENT_COLOURS[s], linewidth=4, label=s) for s in dict.fromkeys(segments)]
     if sinks:

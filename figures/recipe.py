@@ -19,8 +19,8 @@ from typing import Any, final
 import pandas as pd
 from matplotlib.figure import Figure
 
+from interp.data.storage import write_text
 from interp.plot.style import style
-from interp.storage import write_text
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from interp.data.result import Result
 from interp.plot.style import BLUE, GREY, RED, SEQUENTIAL, shown
-from interp.result import Result
 
 COLOURS = {"hallucinated": RED, "correct": BLUE, "": GREY}
 
@@ -38,7 +38,7 @@ def measure_reply(model: Any, said: Any, *changes: Any) -> ReplyMaps:
     """Measure one captioned scene."""
     import interp
     from interp.analysis.saliency import ResponseSaliency
-    from interp.data import PREDICTING
+    from interp.data.tokens import PREDICTING
 
     first = len(said.prompt) - len(said.reply.ids)
     found = interp.measure(model, said.prompt, ResponseSaliency(), changes=changes)

@@ -24,7 +24,8 @@ def on_scene(result: Any, values: Tensor, ax: Axes, *, seed: int = 0) -> None:
     """Draw values of image tokens on the first test scene, without ticks."""
     import torch
 
-    from interp.data import Grid, Layout, Segment
+    from interp.data.layout import Grid, Layout
+    from interp.data.tokens import Segment
     from interp.world import scenes
 
     image = scenes("test", 1, seed)[0].image

@@ -16,8 +16,8 @@ SCORES = {"chair_s": ("CHAIR_s", ORANGE, "o"), "chair_i": ("CHAIR_i", BLUE, "s")
 def swept(setting: Any, method: Any, over: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """Return the scores of captions under every value of each setting, one setting at a time, the others as they are."""
     from interp.bench.chair import Chair
-    from interp.running import NothingChanged
     from interp.runs.sweep import sweep
+    from interp.taps.running import NothingChanged
 
     tables = []
     with warnings.catch_warnings():

@@ -22,7 +22,7 @@ def measure_model(setting: Setting) -> PairMaps:
 
 def measure_planted(setting: Setting) -> PairMaps:
     """Measure the attention of the model whose sink was written by hand."""
-    from interp.testing import planted_sink
+    from interp.testing.planted import planted_sink
 
     planted = planted_sink()
     return attention_of(

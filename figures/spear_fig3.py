@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from recipe import Part, Setting, recipe
 from torch import Tensor
 
+from interp.data.result import Result
 from interp.plot.towers import towers
-from interp.result import Result
 
 
 @final

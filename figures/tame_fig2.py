@@ -14,7 +14,7 @@ from recipe import Part, Setting, recipe
 from interp.analysis.propagation import propagation_probability, random_walk_propagation
 from interp.analysis.spectrum import head_spectrum
 from interp.analysis.statistics import Comparison, compare
-from interp.heads import HeadWeights
+from interp.data.heads import HeadWeights
 from interp.plot.comparison import distributions
 from interp.plot.style import CYCLE
 
@@ -29,7 +29,7 @@ def measure_captions(setting: Setting) -> Comparison:
 
     import interp
     from interp.analysis.empirical import EmpiricalPropagation
-    from interp.data import EMITTING
+    from interp.data.tokens import EMITTING
 
     model = setting.loaded
     said = captioned(model, setting.n, setting.seed, split="counter_prior")

@@ -10,35 +10,36 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from interp.data import EMITTING, EVERY, LAST, Grid, Layout, Segment, Tokens, tokens
-    from interp.generation import generate
+    from interp.data.layout import Grid, Layout
+    from interp.data.prompt import Capture, Prompt, Reply
+    from interp.data.result import Result
+    from interp.data.tokens import EMITTING, EVERY, LAST, Segment, Tokens, tokens
+    from interp.decoding.generate import generate
     from interp.loading import load
-    from interp.model import Model
-    from interp.passes import capture, measure
-    from interp.prompt import Capture, Prompt, Reply
-    from interp.result import Result
+    from interp.models.model import Model
+    from interp.passes.capture import capture
+    from interp.passes.measure import measure
+    from interp.passes.target import Position
     from interp.runs.comparison import compare, rescore
     from interp.runs.run import run
     from interp.runs.sweep import sweep
-    from interp.target import Position
 
 __version__ = "0.1.0"
 
-_WHERE = {
+_MODULE_OF = {
     "load": "loading",
-    "Model": "model",
-    "capture": "passes",
-    "measure": "passes",
-    "Position": "target",
-    "generate": "generation",
-    "Capture": "prompt",
-    "Prompt": "prompt",
-    "Reply": "prompt",
-    "Result": "result",
+    "Model": "models.model",
+    "capture": "passes.capture",
+    "measure": "passes.measure",
+    "Position": "passes.target",
+    "generate": "decoding.generate",
+    **dict.fromkeys(("Capture", "Prompt", "Reply"), "data.prompt"),
+    "Result": "data.result",
     "run": "runs.run",
     "sweep": "runs.sweep",
     **dict.fromkeys(("compare", "rescore"), "runs.comparison"),
-    **dict.fromkeys(("Segment", "Layout", "Grid", "Tokens", "tokens", "EVERY", "EMITTING", "LAST"), "data"),
+    **dict.fromkeys(("Grid", "Layout"), "data.layout"),
+    **dict.fromkeys(("Segment", "Tokens", "tokens", "EVERY", "EMITTING", "LAST"), "data.tokens"),
 }
 __all__ = [
     "EMITTING",
@@ -68,8 +69,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for when it is asked for: `import interp` itself is instant."""
-    if name in _WHERE:
-        return getattr(importlib.import_module(f"interp.{_WHERE[name]}"), name)
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(f"interp.{_MODULE_OF[name]}"), name)
     try:
         return importlib.import_module(f"interp.{name}")
     except ModuleNotFoundError as error:

@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 
-from interp.families import Family, family, known, module_name
-from interp.model import Model
-from interp.taps import attends
+from interp.families.base import Family, family, known, module_name
+from interp.models.model import Model
+from interp.taps.install import attends
 
 EMBEDDED = {"scenes": "checkpoints/scenes"}
 """The models that ship with the package, by name."""
@@ -186,7 +186,7 @@ def _checked(module: nn.Module, processor: Any, *, name: str, revision: str | No
         )
     if module_name(kind) in known():
         return Model(module, processor, fitted(family(kind), module), name, revision)
-    from interp.conformance import check_discovered
+    from interp.checks.model import check_discovered
 
     model = Model(module, processor, discovered(module), name, revision)
     model.notes = check_discovered(model)

@@ -36,7 +36,7 @@ def every_method(*, slow: bool) -> list[Any]:
     """Return every method that the embedded model can run, with its published settings, the papers' own first."""
     from sensitive import sensitive_heads
 
-    from interp.method import methods, named
+    from interp.interventions.method import methods, named
 
     heads = tuple(sensitive_heads())
     ours = ("tame", "air", "adhh", "vaf", "spear", "locore", "clva", "sgrs")
@@ -62,7 +62,7 @@ def sweep_tables(model: str) -> None:
     from recipe import Setting
     from settings import swept
 
-    from interp.method import named
+    from interp.interventions.method import named
 
     for method, (settled, name, values) in SWEEPS.items():
         frame = swept(Setting(model, 30, 0), named(method, **settled), {name: values})
@@ -76,8 +76,8 @@ def causal_table() -> None:
 
     import pandas as pd
 
+    from interp.data.storage import write_text
     from interp.runs.writing import written
-    from interp.storage import write_text
 
     data = HERE.parent / "figures" / "data"
     made = json.loads((data / "spear_fig4.json").read_text(encoding="utf-8"))
@@ -98,8 +98,8 @@ def write_settings(method: str, frame: Any, made: str) -> None:
     """Write the scores under every value, greedy decoding first."""
     import pandas as pd
 
+    from interp.data.storage import write_text
     from interp.runs.writing import written
-    from interp.storage import write_text
 
     shown = {"chair_s": "CHAIR_s", "chair_i": "CHAIR_i", "recall": "recall"}
     cells = [
@@ -130,7 +130,7 @@ def main() -> None:
     options = parser.parse_args()
 
     import interp
-    from interp.storage import write_text
+    from interp.data.storage import write_text
 
     settings_tables()
     causal_table()

@@ -69,7 +69,7 @@ def no_open_figures() -> Iterator[None]:
 def model_of() -> Callable[..., Any]:
     """Return the function that loads a family's tiny model, once for each floating-point type."""
     import interp
-    from interp.families import family
+    from interp.families.base import family
 
     @functools.cache
     def load(kind: str, dtype: Any = None) -> Any:

@@ -9,12 +9,14 @@ import torch
 from PIL import Image
 
 import interp
-from interp import plan, storage
 from interp.analysis.budget import Budget, SegmentShares
-from interp.data import EMITTING, Segment
+from interp.data import storage
+from interp.data.prompt import Capture
+from interp.data.tokens import EMITTING, Segment
 from interp.interventions.attention import MaskAttention
-from interp.passes import capture, measure
-from interp.prompt import Capture
+from interp.passes import plan
+from interp.passes.capture import capture
+from interp.passes.measure import measure
 
 QUESTION = "What is in the image?"
 
@@ -209,7 +211,7 @@ def test_a_file_cut_short(model, prompt, tmp_path):
 
 
 def test_weights_that_are_not_numbers(picture):
-    from interp.families import family
+    from interp.families.base import family
 
     module, processor = family("llava").tiny()
     module.model.language_model.layers[1].mlp.down_proj.weight.data[0, 0] = float("nan")

@@ -8,8 +8,8 @@ from torch import nn
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaForCausalLM
 
 import interp
-from interp.families import family, known
 from interp.families._tokenizer import small_tokenizer
+from interp.families.base import family, known
 from interp.loading import discovered, load
 
 SHAPE = {

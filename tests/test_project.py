@@ -150,14 +150,14 @@ def test_axis_names_come_from_the_closed_list(source: Path) -> None:
 
 
 def test_the_page_of_concepts_lists_every_axis_of_a_result() -> None:
-    from interp.result import AXES
+    from interp.data.result import AXES
 
     assert sorted(axis_table()) == sorted({*AXES, "batch"})
 
 
 def test_the_page_of_concepts_lists_every_site_in_forward_order_with_its_axes() -> None:
-    from interp.interventions import SITES
-    from interp.prompt import AXES
+    from interp.data.prompt import AXES
+    from interp.interventions.base import SITES
 
     section = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8").split("\n## Sites")[1].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| `([\w ]+)`", section, re.MULTILINE))

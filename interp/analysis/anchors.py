@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interp.analysis import Analysis, View
-from interp.data import EMITTING, Segment, Selector, tokens
-from interp.result import Result
+from interp.analysis.base import Analysis, View
+from interp.data.result import Result
+from interp.data.tokens import EMITTING, Segment, Selector, tokens
 
 Shape = tuple[int, int, int, int]
 """Image, tile, rows and columns of one block of image tokens."""

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.analysis import Analysis, View
-from interp.data import EMITTING, EVERY, SINKS, Layout, Segment, Selector, tokens
-from interp.result import Result
+from interp.analysis.base import Analysis, View
+from interp.data.layout import Layout
+from interp.data.result import Result
+from interp.data.tokens import EMITTING, EVERY, SINKS, Segment, Selector, tokens
 
 SEGMENTS = (Segment.SYSTEM, Segment.IMAGE, Segment.USER, Segment.RESPONSE)
 SEPARATED = ("IMAGE", "TEXT", "SINK")

@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from scipy import stats
 from torch import Tensor
 
-from interp.analysis import Analysis, View
-from interp.data import EMITTING, Selector
-from interp.result import Result
+from interp.analysis.base import Analysis, View
+from interp.data.result import Result
+from interp.data.tokens import EMITTING, Selector
 
 
 def tokens_seen(pattern: Float[Tensor, "*batch query key"], queries: tuple[int, ...]) -> Int[Tensor, "*batch query"]:

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.analysis import Analysis, View
-from interp.data import LAST, Selector
-from interp.result import Result
+from interp.analysis.base import Analysis, View
+from interp.data.result import Result
+from interp.data.tokens import LAST, Selector
 
 
 def in_linear_part(scores: Float[Tensor, "*batch key"]) -> Float[Tensor, "*batch key"]:

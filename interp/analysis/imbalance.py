@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.analysis import Analysis, View
-from interp.data import EMITTING, EVERY, PREDICTING, Layout, Segment, Selector, tokens
-from interp.heads import HeadWeights
-from interp.result import Result
+from interp.analysis.base import Analysis, View
+from interp.data.heads import HeadWeights
+from interp.data.layout import Layout
+from interp.data.result import Result
+from interp.data.tokens import EMITTING, EVERY, PREDICTING, Segment, Selector, tokens
 
 Denominator = Literal["output_norm", "uniform", "erasure", "saliency"]
 DENOMINATORS = ("output_norm", "uniform", "erasure", "saliency")

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.analysis import Analysis, View
+from interp.analysis.base import Analysis, View
 from interp.analysis.spectrum import Covariance, Products, covariance_rows, head_spectrum, products, weights_of
-from interp.heads import HeadWeights
-from interp.result import Result
+from interp.data.heads import HeadWeights
+from interp.data.result import Result
 
 Variance = Literal["corrected", "as_published", "exact"]
 VARIANCES = ("corrected", "as_published", "exact")

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.analysis import Analysis, View
-from interp.data import EMITTING, EVERY, PREDICTING, Selector, tokens
-from interp.heads import LogitDirections
-from interp.result import Result
+from interp.analysis.base import Analysis, View
+from interp.data.heads import LogitDirections
+from interp.data.result import Result
+from interp.data.tokens import EMITTING, EVERY, PREDICTING, Selector, tokens
 
 _NO_MODEL = "needs the model's output head, which a capture does not hold: on_capture(analysis, capture, view=model.view(prompt))"
 

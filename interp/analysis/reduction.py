@@ -6,8 +6,8 @@ from typing import Any, final
 
 from torch import Tensor
 
-from interp.analysis import ATTENTION, Analysis, View
-from interp.result import Result, check_finite
+from interp.analysis.base import ATTENTION, Analysis, View
+from interp.data.result import Result, check_finite
 
 Rows = list[int] | slice | None
 """Some of the query rows of an array; None for all."""

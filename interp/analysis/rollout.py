@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.analysis import Analysis, View
-from interp.data import EMITTING, Segment, Selector
-from interp.result import Result
+from interp.analysis.base import Analysis, View
+from interp.data.result import Result
+from interp.data.tokens import EMITTING, Segment, Selector
 
 
 def rollout(patterns: Float[Tensor, "layer query key"], residual: float = 0.5) -> Float[Tensor, "layer query key"]:

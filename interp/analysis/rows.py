@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.analysis import Analysis, View
-from interp.data import PREDICTING, Selector
-from interp.result import Result
+from interp.analysis.base import Analysis, View
+from interp.data.result import Result
+from interp.data.tokens import PREDICTING, Selector
 
 HEADS: tuple[str, ...] = ("each", "mean")
 

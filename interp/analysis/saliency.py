@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.analysis import Analysis, View
+from interp.analysis.base import Analysis, View
 from interp.analysis.budget import SEGMENTS
 from interp.analysis.product import Norm, Reduction, normalised, refuse_settings, saliency, token_scores
-from interp.data import EVERY, PREDICTING, Segment, Selector
-from interp.result import Result
+from interp.data.result import Result
+from interp.data.tokens import EVERY, PREDICTING, Segment, Selector
 
 __all__ = [
     "ResponseSaliency",

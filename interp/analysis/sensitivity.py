@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interp.analysis import Analysis, View
+from interp.analysis.base import Analysis, View
 from interp.analysis.statistics import bootstrap_difference, false_discovery, spearman, welch
-from interp.data import PREDICTING, Selector
-from interp.heads import Heads
-from interp.result import Result
+from interp.data.heads import Heads
+from interp.data.result import Result
+from interp.data.tokens import PREDICTING, Selector
 
 Unit = Literal["probability", "log_probability"]
 

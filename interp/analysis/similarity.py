@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.data import Segment
-from interp.heads import Heads, heads
-from interp.prompt import Capture
-from interp.result import Result
+from interp.data.heads import Heads, heads
+from interp.data.prompt import Capture
+from interp.data.result import Result
+from interp.data.tokens import Segment
 
 
 def pattern_cosine(

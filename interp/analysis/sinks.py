@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from interp.analysis import Analysis, View
-from interp.data import Tokens, tokens
-from interp.result import Result
+from interp.analysis.base import Analysis, View
+from interp.data.result import Result
+from interp.data.tokens import Tokens, tokens
 
 
 def attention_received(pattern: Float[Tensor, "*batch query key"]) -> Float[Tensor, "*batch key"]:

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from interp.analysis import Analysis, View
-from interp.heads import HeadWeights
-from interp.result import Result
+from interp.analysis.base import Analysis, View
+from interp.data.heads import HeadWeights
+from interp.data.result import Result
 
 Covariance = Literal["identity", "states", "increments"]
 SOME = 4

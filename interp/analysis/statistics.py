@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from scipy import stats
 from torch import Tensor
 
-from interp.result import Result
+from interp.data.result import Result
 
 
 def cohens_d(one: Float[Tensor, " token"], other: Float[Tensor, " sample"]) -> float:

@@ -9,9 +9,9 @@ from typing import Any, final
 
 from PIL import Image
 
-from interp.benchmark import Sample
-from interp.catalogue import nearest
-from interp.images import read_image
+from interp.bench.base import Sample
+from interp.data.images import read_image
+from interp.registry import nearest
 
 
 @final

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from interp.benchmark import Sample
+from interp.bench.base import Sample
 from interp.world import Scene
 from interp.world.objects import COLOURS, PLURALS
 from interp.world.questions import View, existence_text, view

@@ -10,9 +10,9 @@ import numpy as np
 from interp.bench._coco import annotated
 from interp.bench._drawn import drawn
 from interp.bench._files import Loaded, checked, file_of, image_in, load
+from interp.bench.base import Benchmark, Counts, Reading, Sample, ratio
 from interp.bench.lemmas import lemmatiser
 from interp.bench.vocabulary import COCO, WORLD, named_in, vocabulary
-from interp.benchmark import Benchmark, Counts, Reading, Sample, ratio
 from interp.world.text import Mention
 
 ASKED: Final = "Please describe this image in detail."

@@ -6,7 +6,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
-from interp.catalogue import nearest
+from interp.registry import nearest
 
 Lemmatiser = Callable[[str], str]
 """Takes a word in lower case, returns its basic form."""

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final, final
 
-from interp.generation import generate
-from interp.model import Model
+from interp.decoding.generate import generate
+from interp.models.model import Model
 
 OPTIONS: Final = ("max_new_tokens", "do_sample", "temperature", "top_p", "top_k", "num_beams")
 """What a task of lmms-eval can ask of `generate`; `until` becomes stop strings, everything else is for other models."""

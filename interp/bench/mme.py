@@ -10,9 +10,9 @@ import numpy as np
 from interp.bench._drawn import drawn
 from interp.bench._files import Loaded, checked, image_in
 from interp.bench._mme_scenes import questions
+from interp.bench.base import Benchmark, Counts, Reading, Sample, ratio
 from interp.bench.parsers import parser, strict
-from interp.benchmark import Benchmark, Counts, Reading, Sample, ratio
-from interp.catalogue import nearest
+from interp.registry import nearest
 
 HALLUCINATION: Final = ("existence", "count", "position", "color")
 PERCEPTION: Final = (*HALLUCINATION, "posters", "celebrity", "scene", "landmark", "artwork", "OCR")

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from interp.benchmark import Sample
-from interp.storage import write_text
+from interp.bench.base import Sample
+from interp.data.storage import write_text
 
 Answered = tuple[Sample, str]
 """A question and a reply."""

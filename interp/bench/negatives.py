@@ -8,8 +8,8 @@ from typing import Final, TypedDict, final
 
 import numpy as np
 
-from interp.catalogue import nearest
-from interp.storage import write_text
+from interp.data.storage import write_text
+from interp.registry import nearest
 from interp.world.text import with_article
 
 KINDS: Final = ("random", "popular", "adversarial")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from interp.catalogue import nearest
+from interp.registry import nearest
 
 Parser = Callable[[str, str], str]
 """Takes a reply and the true answer ("yes" or "no"); returns "yes", "no", or "" for neither."""

@@ -11,9 +11,9 @@ import numpy as np
 
 from interp.bench._drawn import drawn
 from interp.bench._files import Loaded, checked, image_in, load
+from interp.bench.base import Benchmark, Counts, Reading, Sample, ratio
 from interp.bench.parsers import parser, strict
-from interp.benchmark import Benchmark, Counts, Reading, Sample, ratio
-from interp.catalogue import nearest
+from interp.registry import nearest
 
 SUFFIXES: Final[Mapping[str, str]] = MappingProxyType(
     {

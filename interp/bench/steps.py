@@ -7,7 +7,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from interp.bench._drawn import drawn
-from interp.benchmark import Benchmark, Counts, Reading, Sample, ratio
+from interp.bench.base import Benchmark, Counts, Reading, Sample, ratio
 from interp.world.questions import Question
 from interp.world.scoring import steps_in_order
 

@@ -61,7 +61,7 @@ def heads(
     json: inputs.AsJson = False,
 ) -> None:
     """Ablate attention heads, and print the reply before and after."""
-    from interp.heads import Heads
+    from interp.data.heads import Heads
     from interp.interventions.heads import AblateHeads
 
     chosen = Heads(tuple(inputs.head(text) for text in which))

@@ -86,6 +86,6 @@ def capture(
 
 
 def _axes(name: str) -> str:
-    from interp.prompt import AXES
+    from interp.data.prompt import AXES
 
     return AXES.get(name.removesuffix("_grad").split(".")[-1], "")

@@ -9,8 +9,8 @@ import typer
 from interp.cli import inputs, screen
 
 if TYPE_CHECKING:
-    from interp.benchmark import Benchmark
-    from interp.method import Method
+    from interp.bench.base import Benchmark
+    from interp.interventions.method import Method
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -116,7 +116,7 @@ def named_methods(texts: list[str]) -> "list[Method]":
     Raises:
         ValueError: an unknown method or setting, with the nearest.
     """
-    from interp.catalogue import listed
+    from interp.registry import listed
 
     return [inputs.method(name) for text in texts for name in listed(text) if name.lower() != "greedy"]
 
@@ -147,9 +147,9 @@ def benchmarks(texts: list[str], *, strict: bool = False) -> "list[Benchmark]":
     Raises:
         ValueError: an unknown benchmark or setting, with the nearest, or none.
     """
-    from interp.benchmark import benchmarks as known
-    from interp.benchmark import spoken
-    from interp.catalogue import listed
+    from interp.bench.base import benchmarks as known
+    from interp.bench.base import spoken
+    from interp.registry import listed
 
     made: list[Any] = [spoken(name) for text in texts for name in listed(text)]
     if not made:
@@ -180,7 +180,7 @@ def show(tables: list[Any], how: str, path: Path | None, **settings: Any) -> Non
     if path is None:
         screen.out().print(said, markup=False, emoji=False, end="")
         return
-    from interp.storage import write_text
+    from interp.data.storage import write_text
 
     write_text(path, said)
     screen.err().print(f"{path}", markup=False)

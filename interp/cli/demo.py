@@ -28,7 +28,9 @@ def demo(
     """Look into the embedded model: what it can do, what it attends to, what breaks without its resting token."""
     started = time.monotonic()
     model = inputs.load("scenes")
-    from interp.report import study, tables, units, write
+    from interp.report.study import study, units
+    from interp.report.summary import tables
+    from interp.report.write import write
 
     with progress(units(n), "done") as tell:
         found = study(model, n, seed, tell)

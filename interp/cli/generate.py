@@ -8,9 +8,9 @@ from interp.cli import inputs
 from interp.cli.screen import as_json, say, table, waiting
 
 if TYPE_CHECKING:
-    from interp.interventions import Intervention
-    from interp.model import Model
-    from interp.prompt import Prompt, Reply
+    from interp.data.prompt import Prompt, Reply
+    from interp.interventions.base import Intervention
+    from interp.models.model import Model
 
 EXAMPLES = """[bold]Examples[/bold]
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from interp.analysis import Analysis
-    from interp.interventions import Intervention
-    from interp.method import Method
-    from interp.model import Model
-    from interp.prompt import Prompt
+    from interp.analysis.base import Analysis
+    from interp.data.prompt import Prompt
+    from interp.interventions.base import Intervention
+    from interp.interventions.method import Method
+    from interp.models.model import Model
     from interp.world import Scene
 
 SCENE = "scene:"
@@ -75,7 +75,7 @@ def image(name: str) -> Any:
     drawn = scene(name)
     if drawn is not None:
         return drawn.image
-    from interp.images import read_image
+    from interp.data.images import read_image
 
     return read_image(name)
 
@@ -172,7 +172,7 @@ def changes(path: Path | None) -> "tuple[Intervention, ...]":
         FileNotFoundError: no such file.
         ValueError: it is no JSON, no list of interventions, or names an unknown kind or setting.
     """
-    from interp.interventions import intervention
+    from interp.interventions.base import intervention
 
     if path is None:
         return ()
@@ -196,7 +196,7 @@ def method(text: str) -> "Method":
     Raises:
         ValueError: an unknown method or setting, with the nearest, or a setting that is not written NAME=VALUE.
     """
-    from interp.method import spoken
+    from interp.interventions.method import spoken
 
     return spoken(text)
 
@@ -231,7 +231,7 @@ def known_analyses() -> "dict[str, type[Analysis]]":
 
     for info in pkgutil.iter_modules(interp.analysis.__path__):
         importlib.import_module(f"interp.analysis.{info.name}")
-    kinds = sorted(interp.analysis.Analysis.__subclasses__(), key=lambda kind: kind.__name__)
+    kinds = sorted(interp.analysis.base.Analysis.__subclasses__(), key=lambda kind: kind.__name__)
     return {re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.__name__).lower(): kind for kind in kinds}
 
 

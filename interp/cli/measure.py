@@ -9,7 +9,7 @@ from interp.cli import inputs
 from interp.cli.screen import as_json, say, table, waiting
 
 if TYPE_CHECKING:
-    from interp.result import Result
+    from interp.data.result import Result
 
 EXAMPLES = """[bold]Examples[/bold]
 

@@ -10,8 +10,8 @@ from interp.cli import inputs
 from interp.cli.screen import as_json, progress, table
 
 if TYPE_CHECKING:
-    from interp.method import Method
-    from interp.model import Model
+    from interp.interventions.method import Method
+    from interp.models.model import Model
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -49,7 +49,7 @@ def methods(
 
 
 def _chosen(names: list[str] | None) -> "dict[str, type[Method]]":
-    from interp.method import methods as known
+    from interp.interventions.method import methods as known
 
     everything = known()
     for name in names or []:
@@ -65,7 +65,7 @@ def _tiny() -> "dict[str, Model]":
     import transformers
 
     import interp
-    from interp.families import family, known
+    from interp.families.base import family, known
 
     transformers.utils.logging.set_verbosity_error()
     made = {}
@@ -107,7 +107,7 @@ def _facts(name: str, kind: "type[Method]", asked: "dict[str, Model]") -> dict[s
 
 def _edits(method: "Method", model: "Model") -> list[str]:
     """Return the sites of a method's interventions, and whether it acts on the choice of tokens or brings a loop."""
-    from interp.method import Method
+    from interp.interventions.method import Method
 
     changes = [c for c in method.interventions(model) if not c.watches]
     sites = dict.fromkeys(c.site if c.part == "decoder" else f"{c.part}.{c.site}" for c in changes)

@@ -9,7 +9,7 @@ from interp.cli import inputs
 from interp.cli.screen import as_json, progress, say, table
 
 if TYPE_CHECKING:
-    from interp.conformance import Check
+    from interp.checks.model import Check
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -49,8 +49,8 @@ def models(
     ]
     _show(heads, rows, None, json)
     if markdown is not None:
-        from interp.storage import write_text
-        from interp.testing import conformance_page
+        from interp.data.storage import write_text
+        from interp.testing.models import conformance_page
 
         write_text(markdown, conformance_page(done))
         if not json:
@@ -63,7 +63,7 @@ def models(
 
 
 def _chosen(names: list[str] | None) -> list[str]:
-    from interp.families import known
+    from interp.families.base import known
 
     everything = known()
     for name in names or []:
@@ -77,7 +77,7 @@ def _chosen(names: list[str] | None) -> list[str]:
 def _families(names: list[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     import importlib
 
-    from interp.families import family
+    from interp.families.base import family
 
     rows: list[tuple[str, ...]] = []
     for name in names:
@@ -99,7 +99,7 @@ def _checked(names: list[str]) -> "dict[tuple[str, str], list[Check]]":
     transformers.utils.logging.set_verbosity_error()
     import torch
 
-    from interp.testing import check_family
+    from interp.testing.models import check_family
 
     done = {}
     with progress(len(names) * len(PRECISIONS), "families checked") as tell:
@@ -112,7 +112,7 @@ def _checked(names: list[str]) -> "dict[tuple[str, str], list[Check]]":
 
 def _show(heads: tuple[str, ...], rows: list[tuple[str, ...]], markdown: Path | None, json: bool) -> None:
     if markdown is not None:
-        from interp.storage import write_text
+        from interp.data.storage import write_text
 
         lines = [heads, tuple("---" for _ in heads), *rows]
         write_text(markdown, "".join(f"| {' | '.join(line)} |\n" for line in lines))

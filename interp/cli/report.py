@@ -9,7 +9,7 @@ from interp.cli import inputs
 from interp.cli.screen import as_json, say, table, waiting
 
 if TYPE_CHECKING:
-    from interp.report import Variant
+    from interp.report.reading import Variant
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -51,7 +51,8 @@ def report(
     variants = _variants(method or [], changes or [])
     picture, scene = inputs.image(image), inputs.scene(image)
     loaded = inputs.load(model)
-    from interp.report import compare, write_comparison
+    from interp.report.comparison import compare
+    from interp.report.write import write_comparison
 
     prompt = loaded.prepare(picture, question)
     with waiting("generating the replies and looking into them"):
@@ -72,7 +73,7 @@ def report(
 
 
 def _variants(methods: list[str], files: list[Path]) -> "list[Variant]":
-    from interp.report import Variant
+    from interp.report.reading import Variant
 
     named = [Variant(text, (inputs.method(text),)) for text in methods]
     return named + [Variant(path.name, inputs.changes(path)) for path in files]

@@ -173,7 +173,7 @@ def readings(given: list[str] | None) -> dict[str, Any]:
     Raises:
         ValueError: one that is written otherwise.
     """
-    from interp.catalogue import spelled
+    from interp.registry import spelled
 
     return spelled(f"reading:{','.join(given or [])}")[1]
 

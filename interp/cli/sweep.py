@@ -120,7 +120,7 @@ def points(given: list[str], *, heads: bool) -> Any:
 
 
 def _which(given: list[str]) -> Any:
-    from interp.heads import Heads
+    from interp.data.heads import Heads
 
     name, sign, named = given[0].partition("=")
     if name != "heads" or len(given) > 1:

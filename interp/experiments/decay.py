@@ -9,11 +9,12 @@ import torch
 from tqdm import tqdm
 
 from interp.analysis.saliency import ResponseSaliency
-from interp.data import Segment, tokens
+from interp.data.prompt import Prompt
+from interp.data.tokens import Segment, tokens
 from interp.interventions.attention import ScalePattern
-from interp.model import Model
-from interp.passes import capture, measure
-from interp.prompt import Prompt
+from interp.models.model import Model
+from interp.passes.capture import capture
+from interp.passes.measure import measure
 
 RATIOS = (1.0, 0.8, 0.6, 0.4, 0.2)
 

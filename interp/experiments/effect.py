@@ -9,13 +9,13 @@ from typing import final
 import torch
 from torch import Tensor
 
-from interp.generation import generate
-from interp.interventions import Intervention
-from interp.method import Method, resolved
-from interp.model import Model
-from interp.passes import capture
-from interp.prompt import Prompt, Reply
-from interp.running import Fired, run
+from interp.data.prompt import Prompt, Reply
+from interp.decoding.generate import generate
+from interp.interventions.base import Intervention
+from interp.interventions.method import Method, resolved
+from interp.models.model import Model
+from interp.passes.capture import capture
+from interp.taps.running import Fired, run
 
 Change = Intervention | Method
 

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from interp.analysis.sensitivity import Erasure
-from interp.data import PREDICTING, Segment
-from interp.heads import Heads
-from interp.model import Model
-from interp.narrowing import narrowed
-from interp.prompt import Prompt
-from interp.recomputation import running_as
-from interp.running import Pass, run
-from interp.taps import tap_path
+from interp.data.heads import Heads
+from interp.data.prompt import Prompt
+from interp.data.tokens import PREDICTING, Segment
+from interp.models.model import Model
+from interp.passes.checkpointing import running_as
+from interp.passes.row_subset import narrowed
+from interp.taps.install import tap_path
+from interp.taps.running import Pass, run
 
 ROOM = 2**24
 """How many numbers the largest array of one tile may have."""

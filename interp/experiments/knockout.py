@@ -9,14 +9,14 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from interp.data import EVERY, LAST, Segment, Selector, tokens
+from interp.data.prompt import Prompt
+from interp.data.result import Result
+from interp.data.tokens import EVERY, LAST, Segment, Selector, tokens
 from interp.experiments.effect import Quantity
 from interp.interventions.attention import MaskAttention
 from interp.interventions.stream import ReplaceFrom
-from interp.model import Model
-from interp.passes import capture
-from interp.prompt import Prompt
-from interp.result import Result
+from interp.models.model import Model
+from interp.passes.capture import capture
 
 FLOWS: tuple[tuple[str, Selector, Selector], ...] = (
     ("image → question", Segment.USER, Segment.IMAGE),

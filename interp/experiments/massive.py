@@ -9,11 +9,12 @@ import torch
 from tqdm import tqdm
 
 from interp.analysis.sinks import Sinks, SinkTable
+from interp.data.prompt import Prompt
 from interp.experiments.effect import Loss, Quantity
 from interp.interventions.stream import SetDims
-from interp.model import Model
-from interp.passes import capture, measure
-from interp.prompt import Prompt
+from interp.models.model import Model
+from interp.passes.capture import capture
+from interp.passes.measure import measure
 
 WAYS: tuple[Literal["zero", "value", "mean"], ...] = ("zero", "value", "mean")
 

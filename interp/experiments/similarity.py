@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from interp.analysis.similarity import HeadSimilarity, head_similarity
-from interp.data import Segment
-from interp.interventions import Intervention
-from interp.model import Model
-from interp.passes import capture
-from interp.prompt import Prompt
+from interp.data.prompt import Prompt
+from interp.data.tokens import Segment
+from interp.interventions.base import Intervention
+from interp.models.model import Model
+from interp.passes.capture import capture
 
 
 def similarity(

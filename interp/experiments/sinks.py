@@ -8,14 +8,14 @@ import pandas as pd
 from tqdm import tqdm
 
 from interp.analysis.sinks import Sinks
-from interp.data import SINKS, Segment, Tokens, marked, tokens
-from interp.generation import generate
-from interp.interventions import Intervention
+from interp.data.prompt import Prompt, Reply
+from interp.data.tokens import SINKS, Segment, Tokens, marked, tokens
+from interp.decoding.generate import generate
 from interp.interventions.attention import MaskAttention
+from interp.interventions.base import Intervention
 from interp.interventions.values import MeanValues, ZeroValues
-from interp.model import Model
-from interp.passes import measure
-from interp.prompt import Prompt, Reply
+from interp.models.model import Model
+from interp.passes.measure import measure
 
 HOW = ("mask", "zero", "mean")
 AFTER_IMAGE = Segment.USER | Segment.RESPONSE

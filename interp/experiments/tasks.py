@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+from interp.data.prompt import Reply
 from interp.experiments.sinks import Task
-from interp.model import Model
-from interp.prompt import Reply
+from interp.models.model import Model
 from interp.world import Scene, mentions
 from interp.world.questions import Question
 from interp.world.scoring import invented, read_yes_no, steps_in_order

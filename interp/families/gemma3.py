@@ -3,8 +3,8 @@
 from math import isqrt
 from typing import Any
 
-from interp.data import Grid
-from interp.families import Family, ImageView
+from interp.data.layout import Grid
+from interp.families.base import Family, ImageView
 
 TEMPLATE = (
     "{{ bos_token }}{% set first = messages[0] if messages[0]['role'] == 'system' else none %}"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from interp.families import Family
+from interp.families.base import Family
 
 
 def tiny() -> tuple[Any, Any]:

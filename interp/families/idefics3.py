@@ -3,8 +3,8 @@
 from math import ceil, isqrt
 from typing import Any
 
-from interp.data import Grid
-from interp.families import Family, ImageView
+from interp.data.layout import Grid
+from interp.families.base import Family, ImageView
 
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message['role'] | capitalize + ':' }}"

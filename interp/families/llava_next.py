@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from interp.data import Grid
-from interp.families import Family, ImageView
+from interp.data.layout import Grid
+from interp.families.base import Family, ImageView
 
 TEMPLATE = (
     "{% for message in messages %}"

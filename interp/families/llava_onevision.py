@@ -4,8 +4,8 @@ from dataclasses import replace
 from math import sqrt
 from typing import Any
 
-from interp.data import Grid
-from interp.families import Family, ImageView
+from interp.data.layout import Grid
+from interp.families.base import Family, ImageView
 from interp.families.llava_next import tiled
 
 TEMPLATE = (

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
-from interp.families import Family
+from interp.families.base import Family
 from interp.families.idefics3 import grids, shapes
 
 TEMPLATE = (

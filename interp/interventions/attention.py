@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interp.data import EVERY, Segment, Selector
-from interp.heads import Heads
-from interp.interventions import Here, Intervention, settled
+from interp.data.heads import Heads
+from interp.data.tokens import EVERY, Segment, Selector
+from interp.interventions.base import Here, Intervention, settled
 
 Scores = Float[Tensor, "batch head query key"]
 

@@ -6,10 +6,10 @@ from typing import ClassVar, Literal, final
 
 import torch
 
-from interp.data import EVERY, Selector
-from interp.heads import Heads
-from interp.interventions import Here, Intervention, settled
+from interp.data.heads import Heads
+from interp.data.tokens import EVERY, Selector
 from interp.interventions.attention import Scores, check_renormalize, renormalized, share, weighted
+from interp.interventions.base import Here, Intervention, settled
 
 
 @final

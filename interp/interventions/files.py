@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from interp.interventions import Intervention, intervention
+from interp.interventions.base import Intervention, intervention
 
 
 def load(path: str | Path) -> tuple[Intervention, ...]:

@@ -6,8 +6,8 @@ from typing import Any, final
 
 from torch import Tensor
 
-from interp.data import EVERY, Selector
-from interp.interventions import PARTS, SITES, Here, Intervention, settled
+from interp.data.tokens import EVERY, Selector
+from interp.interventions.base import PARTS, SITES, Here, Intervention, settled
 
 
 @final
@@ -16,12 +16,12 @@ class Apply(Intervention):
     """Replace the value at a site by a function of it.
 
     Args:
-        site: one of `interp.interventions.SITES`.
+        site: one of `interp.interventions.base.SITES`.
         function: from the value and `Here` to the new value; it leaves the value that came in alone.
         layers: in which layers; all by default.
         queries: at scores and pattern, the rows it needs; the function may be given more of them, and asks
             `here.queries(...)` which are which.
-        part: one of `interp.interventions.PARTS`.
+        part: one of `interp.interventions.base.PARTS`.
     """
 
     site: str  # type: ignore[misc]

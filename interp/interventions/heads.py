@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.data import EMITTING, EVERY, LAST, Segment, Selector, tokens
-from interp.heads import Heads
-from interp.interventions import Here, Intervention, settled
+from interp.data.heads import Heads
+from interp.data.tokens import EMITTING, EVERY, LAST, Segment, Selector, tokens
+from interp.interventions.base import Here, Intervention, settled
 
 Z = Float[Tensor, "batch token head head_dim"]
 NONE = Heads(())

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.data import EMITTING, Selector
-from interp.interventions import Here, Intervention, settled
+from interp.data.tokens import EMITTING, Selector
+from interp.interventions.base import Here, Intervention, settled
 
 Says = Callable[[Tensor], Tensor]
 """From a residual stream (..., dim) to the logits (..., vocab) of a head that reads it."""

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.data import EVERY, Segment, Selector
-from interp.interventions import Here, Intervention, settled
-from interp.prompt import Capture
+from interp.data.prompt import Capture
+from interp.data.tokens import EVERY, Segment, Selector
+from interp.interventions.base import Here, Intervention, settled
 
 Stream = Float[Tensor, "batch token dim"]
 

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.data import EVERY, Segment, Selector
-from interp.heads import Heads
-from interp.interventions import Here, Intervention, settled
+from interp.data.heads import Heads
+from interp.data.tokens import EVERY, Segment, Selector
+from interp.interventions.base import Here, Intervention, settled
 
 Values = Float[Tensor, "batch key kv_head head_dim"]
 

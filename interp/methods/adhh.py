@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, final
 
-from interp.data import EMITTING, Segment
-from interp.heads import Heads, heads
-from interp.interventions import Intervention
+from interp.data.heads import Heads, heads
+from interp.data.tokens import EMITTING, Segment
 from interp.interventions.attention import ScalePattern
-from interp.method import Method
+from interp.interventions.base import Intervention
+from interp.interventions.method import Method
 
 LLAVA_7B = heads(
     [

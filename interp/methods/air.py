@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
-from interp.data import EMITTING, Segment
-from interp.heads import Heads, heads
-from interp.interventions import Here, Intervention, settled
+from interp.data.heads import Heads, heads
+from interp.data.tokens import EMITTING, Segment
 from interp.interventions.attention import ScalePattern, ScaleScores, Scores, ShrinkPattern
 from interp.interventions.balance import RaiseScores, ReweightPattern
-from interp.method import Method, scaled_layers
+from interp.interventions.base import Here, Intervention, settled
+from interp.interventions.method import Method, scaled_layers
 from interp.methods.adhh import beyond
 
 TEXT = Segment.USER | Segment.RESPONSE

@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from interp.data import EMITTING, Segment, Tokens, tokens
-from interp.interventions import Here, Intervention
+from interp.data.tokens import EMITTING, Segment, Tokens, tokens
 from interp.interventions.attention import Scores, share
-from interp.method import Method
+from interp.interventions.base import Here, Intervention
+from interp.interventions.method import Method
 from interp.taps.points import AttentionTaps
 
 READING = (Segment.USER | EMITTING) - Segment.RESPONSE

@@ -12,11 +12,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from interp.continuation import Continuation
-from interp.data import Segment
-from interp.interventions import Intervention
-from interp.method import Method
-from interp.prompt import Prompt
+from interp.data.prompt import Prompt
+from interp.data.tokens import Segment
+from interp.decoding.stream import Continuation
+from interp.interventions.base import Intervention
+from interp.interventions.method import Method
 
 Other = Prompt | Callable[[Prompt], Prompt]
 """The prompt to set against: one, or a function from the prompt that is answered."""

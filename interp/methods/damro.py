@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interp.data import Segment
-from interp.interventions import Here, Intervention
+from interp.data.prompt import Prompt
+from interp.data.tokens import Segment
 from interp.interventions.attention import Scores, forbidden
+from interp.interventions.base import Here, Intervention
 from interp.interventions.function import Apply
 from interp.methods.contrast import Contrast, SecondStream, check_images, check_strength
-from interp.prompt import Prompt
-from interp.running import resumed
 from interp.taps.points import AttentionTaps
+from interp.taps.running import resumed
 
 PUBLISHED, PUBLISHED_QFORMER = (10, 576), (4, 256)
 """How many patches are outliers, of how many: of LLaVA-1.5's image, and of what InstructBLIP's Q-Former looks at."""

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.interventions import Intervention
+from interp.interventions.base import Intervention
 from interp.interventions.lens import CorrectLogits
-from interp.method import Method
+from interp.interventions.method import Method
 from interp.methods.dola import IMPOSSIBLE, beyond, scaled_depths
 
 

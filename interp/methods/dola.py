@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.interventions import Intervention
+from interp.interventions.base import Intervention
 from interp.interventions.lens import CorrectLogits
-from interp.method import Method
+from interp.interventions.method import Method
 
 IMPOSSIBLE = -1e4
 """A logit whose token is never taken, in every floating-point type."""

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
-from interp.data import EMITTING, Segment, Selector
-from interp.interventions import Here, Intervention
-from interp.method import Method
+from interp.data.tokens import EMITTING, Segment, Selector
+from interp.interventions.base import Here, Intervention
+from interp.interventions.method import Method
 
 AFTER_IMAGE = Segment.USER | Segment.RESPONSE
 READING = (Segment.USER | EMITTING) - Segment.RESPONSE

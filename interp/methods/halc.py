@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import LogitsProcessorList, MinNewTokensLengthLogitsProcessor
 
-from interp.continuation import Continuation
-from interp.data import Box
-from interp.generation import end_tokens, reply_of
-from interp.interventions import Intervention
-from interp.method import Method
-from interp.prompt import Prompt, Reply
+from interp.data.layout import Box
+from interp.data.prompt import Prompt, Reply
+from interp.decoding.generate import end_tokens, reply_of
+from interp.decoding.stream import Continuation
+from interp.interventions.base import Intervention
+from interp.interventions.method import Method
 
 OPTIONS = ("max_new_tokens", "min_new_tokens", "seed", "on_token")
 """The options of `generate` that this decoding loop knows."""

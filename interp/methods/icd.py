@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
+from interp.data.prompt import Prompt
 from interp.methods.contrast import Contrast, SecondStream, check_images, check_strength
-from interp.prompt import Prompt
 
 CONFUSED = "You are a confused objects detector to provide a fuzzy overview or impression of the image."
 """The disturbance that the paper's release lists and others took up."""

@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from interp.data import EMITTING, EVERY, Segment, Selector
-from interp.interventions import Here, Intervention
+from interp.data.prompt import Prompt
+from interp.data.tokens import EMITTING, EVERY, Segment, Selector
 from interp.interventions.attention import Scores, share
+from interp.interventions.base import Here, Intervention
 from interp.interventions.function import Apply
-from interp.method import Method
+from interp.interventions.method import Method
 from interp.methods.contrast import (
     Contrast,
     Contrasted,
@@ -23,8 +24,7 @@ from interp.methods.contrast import (
     several_replies,
 )
 from interp.methods.vaf import AFTER_IMAGE
-from interp.prompt import Prompt
-from interp.running import running
+from interp.taps.running import running
 
 
 @final

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
-from interp.data import EMITTING, Segment
-from interp.interventions import Intervention
+from interp.data.tokens import EMITTING, Segment
 from interp.interventions.attention import ScalePattern, ScaleScores
-from interp.method import Method
+from interp.interventions.base import Intervention
+from interp.interventions.method import Method
 
 
 @final

@@ -7,18 +7,10 @@ from typing import Any, final
 
 import torch
 
-from interp.data import Segment
+from interp.data.prompt import Prompt
+from interp.data.tokens import Segment
 from interp.interventions.attention import MaskAttention
-from interp.methods.contrast import (
-    Contrast,
-    Contrasted,
-    Scores,
-    SecondStream,
-    check_images,
-    check_strength,
-    combined,
-)
-from interp.prompt import Prompt
+from interp.methods.contrast import Contrast, Contrasted, Scores, SecondStream, check_images, check_strength, combined
 
 BLIND = MaskAttention(Segment.IMAGE, queries=Segment.USER | Segment.RESPONSE)
 """What stands for the prompt without its image where a model cannot run without one."""

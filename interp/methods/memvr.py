@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from interp.data import EMITTING, EVERY, Segment, Selector
-from interp.interventions import Here, Intervention
-from interp.method import Method, scaled_layers
+from interp.data.tokens import EMITTING, EVERY, Segment, Selector
+from interp.interventions.base import Here, Intervention
+from interp.interventions.method import Method, scaled_layers
 
 
 @final

@@ -10,13 +10,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import LogitsProcessorList, MinNewTokensLengthLogitsProcessor
 
-from interp.continuation import Continuation
-from interp.data import EMITTING, Segment
-from interp.generation import end_tokens, reply_of
-from interp.interventions import Here, Intervention
-from interp.method import Method
+from interp.data.prompt import Prompt, Reply
+from interp.data.tokens import EMITTING, Segment
+from interp.decoding.generate import end_tokens, reply_of
+from interp.decoding.stream import Continuation
+from interp.interventions.base import Here, Intervention
+from interp.interventions.method import Method
 from interp.methods.contrast import Contrasted
-from interp.prompt import Prompt, Reply
 
 OPTIONS = ("max_new_tokens", "min_new_tokens", "seed", "on_token")
 """The options of `generate` that this decoding loop knows."""

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from interp.data import EMITTING, Segment
-from interp.interventions import Intervention
+from interp.data.prompt import Prompt
+from interp.data.tokens import EMITTING, Segment
 from interp.interventions.attention import ScaleScores
-from interp.method import Method, scaled_layers
+from interp.interventions.base import Intervention
+from interp.interventions.method import Method, scaled_layers
 from interp.methods.contrast import Contrast
-from interp.prompt import Prompt
 
 
 @final

@@ -9,12 +9,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import LogitsProcessorList, MinNewTokensLengthLogitsProcessor
 
-from interp.continuation import Continuation
-from interp.data import Segment, tokens
-from interp.generation import end_tokens, reply_of
-from interp.interventions import Here, Intervention
-from interp.method import Method
-from interp.prompt import Prompt, Reply
+from interp.data.prompt import Prompt, Reply
+from interp.data.tokens import Segment, tokens
+from interp.decoding.generate import end_tokens, reply_of
+from interp.decoding.stream import Continuation
+from interp.interventions.base import Here, Intervention
+from interp.interventions.method import Method
 
 OPTIONS = ("max_new_tokens", "min_new_tokens", "seed", "on_token")
 """The options of `generate` that this decoding loop knows."""

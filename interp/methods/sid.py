@@ -7,11 +7,11 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
-from interp.data import EMITTING, EVERY, Segment
-from interp.interventions import Here, Intervention
+from interp.data.prompt import Prompt
+from interp.data.tokens import EMITTING, EVERY, Segment
 from interp.interventions.attention import Scores, forbidden
+from interp.interventions.base import Here, Intervention
 from interp.methods.contrast import Contrast, SecondStream, check_images, check_strength
-from interp.prompt import Prompt
 
 PUBLISHED = (100, 576)
 """How many image tokens are kept, of how many."""

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, final
 
 from interp.analysis.sinks import Sinks
-from interp.data import SINKS, Segment
-from interp.interventions import Intervention
+from interp.data.prompt import Prompt
+from interp.data.tokens import SINKS, Segment
 from interp.interventions.attention import ScaleScores
-from interp.method import Method, scaled_layers
-from interp.passes import measure
-from interp.prompt import Prompt
+from interp.interventions.base import Intervention
+from interp.interventions.method import Method, scaled_layers
+from interp.passes.measure import measure
 
 AFTER_IMAGE = Segment.USER | Segment.RESPONSE
 TEXT = Segment.SYSTEM | Segment.USER | Segment.RESPONSE

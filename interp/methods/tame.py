@@ -8,11 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.analysis.spectrum import products
-from interp.data import EVERY
-from interp.heads import Heads, HeadWeights
-from interp.interventions import Here, Intervention
+from interp.data.heads import Heads, HeadWeights
+from interp.data.tokens import EVERY
+from interp.interventions.base import Here, Intervention
 from interp.interventions.heads import ScaleQueries
-from interp.method import Method
+from interp.interventions.method import Method
 
 
 @final

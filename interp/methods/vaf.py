@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
-from interp.data import Segment
-from interp.interventions import Intervention
+from interp.data.tokens import Segment
 from interp.interventions.attention import ScaleScores
-from interp.method import Method, scaled_layers
+from interp.interventions.base import Intervention
+from interp.interventions.method import Method, scaled_layers
 
 AFTER_IMAGE = Segment.USER | Segment.RESPONSE
 """The rows after the image, which the method acts in."""
@@ -53,7 +53,7 @@ class Vaf(Method):
 
     def interventions(self, model: Any) -> tuple[Intervention, ...]:
         """Return the two scalings."""
-        from interp.data import SINKS
+        from interp.data.tokens import SINKS
 
         layers = scaled_layers(9, 14, model.layers) if self.layers is None else self.layers
         system = Segment.SYSTEM - SINKS if self.spare_sinks else Segment.SYSTEM

@@ -6,10 +6,10 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
-from interp.data import EVERY, Segment, Selector
-from interp.interventions import Here, Intervention
+from interp.data.tokens import EVERY, Segment, Selector
 from interp.interventions.attention import share
-from interp.method import Method
+from interp.interventions.base import Here, Intervention
+from interp.interventions.method import Method
 
 AFTER_IMAGE = Segment.USER | Segment.RESPONSE
 PROMPT = EVERY - Segment.RESPONSE

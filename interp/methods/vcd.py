@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.data.prompt import Prompt
 from interp.methods.contrast import Contrast, SecondStream, check_images, check_strength
-from interp.prompt import Prompt
 
 STEPS = 1000
 """Steps of the noise schedule."""

@@ -1,5 +1,7 @@
 """Pictures: functions from a result or an array to matplotlib axes, one file per kind; `picture` finds the one that fits a result."""
 
+from interp.data.colours import SEGMENT_COLOURS
+from interp.data.display import visible
 from interp.plot.heatmap import heatmap
 from interp.plot.overlay import overlay
 from interp.plot.pictures import picture
@@ -7,7 +9,7 @@ from interp.plot.rates import rates
 from interp.plot.scene import scene
 from interp.plot.shares import budget, shares
 from interp.plot.sinks import massive, received
-from interp.plot.style import SEGMENT_COLOURS, shown, style, visible
+from interp.plot.style import shown, style
 from interp.plot.words import coloured_words
 
 __all__ = [

@@ -5,7 +5,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from interp.analysis.anchors import VisualDrift
-from interp.data import Layout
+from interp.data.layout import Layout
 from interp.plot.heatmap import heatmap
 from interp.plot.overlay import overlay
 from interp.plot.style import BLUE, GREY, ORANGE, axes_or_new, style, whole_ticks

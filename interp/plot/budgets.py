@@ -3,8 +3,9 @@
 from matplotlib.axes import Axes
 
 from interp.analysis.budget import ShareChange, SinkShares
+from interp.data.colours import SEGMENT_COLOURS
 from interp.plot.shares import shares
-from interp.plot.style import CYCLE, GREY, SEGMENT_COLOURS, axes_or_new, style, whole_ticks
+from interp.plot.style import CYCLE, GREY, axes_or_new, style, whole_ticks
 
 
 def separated(result: SinkShares, ax: Axes | None = None) -> Axes:

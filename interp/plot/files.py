@@ -8,10 +8,10 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from interp.data.result import Result
+from interp.data.storage import write_atomically
 from interp.plot.pictures import drawable, picture, pictures
 from interp.plot.style import style
-from interp.result import Result
-from interp.storage import write_atomically
 
 Draw = Callable[[Axes], object]
 

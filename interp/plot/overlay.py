@@ -7,8 +7,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from interp.data import Layout, Place
-from interp.images import read_image
+from interp.data.images import read_image
+from interp.data.layout import Layout, Place
 from interp.plot.style import SEQUENTIAL, axes_or_new, style
 
 STRIP = 0.12

@@ -6,7 +6,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from interp.plot.style import ORANGE, SEGMENT_COLOURS, SEQUENTIAL, axes_or_new, style
+from interp.data.colours import SEGMENT_COLOURS
+from interp.plot.style import ORANGE, SEQUENTIAL, axes_or_new, style
 
 
 def pairs(

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 import interp.plot
+from interp.data.result import Result
 from interp.plot.heatmap import heatmap
 from interp.plot.style import axes_or_new, style, whole_ticks
-from interp.result import Result
 
 
 def pictures(kind: type[Result]) -> dict[str, Callable[..., Axes]]:

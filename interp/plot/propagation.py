@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 
 from interp.analysis.empirical import ObservedPropagation
 from interp.analysis.propagation import PropagationCurves
-from interp.heads import Heads, heads
+from interp.data.heads import Heads, heads
 from interp.plot.heatmap import heatmap
 from interp.plot.style import CYCLE, GREY, axes_or_new, shown, style
 

@@ -5,7 +5,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from interp.analysis.rollout import Roots
-from interp.data import Layout
+from interp.data.layout import Layout
 from interp.plot.overlay import overlay
 from interp.plot.style import CYCLE, axes_or_new, shown, style
 

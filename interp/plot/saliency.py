@@ -5,8 +5,9 @@ from matplotlib.axes import Axes
 
 from interp.analysis.budget import SEGMENTS
 from interp.analysis.saliency import SaliencyFlow, SaliencyMaps, TokenSaliency
+from interp.data.colours import SEGMENT_COLOURS
 from interp.plot.pairs import pairs
-from interp.plot.style import CYCLE, GREY, SEGMENT_COLOURS, axes_or_new, shown, style, whole_ticks
+from interp.plot.style import CYCLE, GREY, axes_or_new, shown, style, whole_ticks
 
 
 def saliency_map(result: SaliencyMaps, layer: int | None = None, ax: Axes | None = None) -> Axes:

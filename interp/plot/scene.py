@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from interp.images import read_image
+from interp.data.images import read_image
 from interp.plot.style import ORANGE, RED, axes_or_new, style
 
 

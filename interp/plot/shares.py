@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from interp.analysis.budget import SegmentShares
-from interp.plot.style import CYCLE, SEGMENT_COLOURS, axes_or_new, style, whole_ticks
+from interp.data.colours import SEGMENT_COLOURS
+from interp.plot.style import CYCLE, axes_or_new, style, whole_ticks
 
 
 def shares(

@@ -7,8 +7,8 @@ from typing import Any, Final
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 
-from interp.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SEGMENT_COLOURS, SKY, YELLOW
-from interp.display import visible
+from interp.data.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SEGMENT_COLOURS, SKY, YELLOW
+from interp.data.display import visible
 
 __all__ = [
     "BLUE",

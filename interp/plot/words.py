@@ -9,7 +9,8 @@ from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from interp.plot.style import GREY, SEGMENT_COLOURS, SEQUENTIAL, axes_or_new, shown, style
+from interp.data.colours import SEGMENT_COLOURS
+from interp.plot.style import GREY, SEQUENTIAL, axes_or_new, shown, style
 
 ASPECT = 0.62
 """Width of a character of the fixed-width font in parts of its size."""

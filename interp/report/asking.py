@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, final
 
-from interp.generation import generate
-from interp.interventions import Intervention
-from interp.model import Model
-from interp.prompt import Prompt, Reply
-from interp.running import NothingChanged
+from interp.data.prompt import Prompt, Reply
+from interp.decoding.generate import generate
+from interp.interventions.base import Intervention
+from interp.models.model import Model
+from interp.taps.running import NothingChanged
 from interp.world import Question, Scene
 from interp.world.scoring import CaptionScores, Rate, YesNoScores, plain, rate, score_captions, score_yes_no
 from interp.world.wording import DETAILED

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-from interp.method import resolved
-from interp.model import Model
-from interp.prompt import Prompt
+from interp.data.prompt import Prompt
+from interp.interventions.method import resolved
+from interp.models.model import Model
 from interp.report.labels import labels
 from interp.report.reading import AS_IT_IS, Forced, Reading, Variant, forced, read
 from interp.world import Scene

@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
-from interp.labels import token_labels
-from interp.prompt import Reply
+from interp.analysis.token_labels import token_labels
+from interp.data.prompt import Reply
 from interp.world import Scene, mentions
 from interp.world.scoring import read_yes_no
 

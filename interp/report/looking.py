@@ -9,13 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.analysis import on_capture
+from interp.analysis.base import on_capture
 from interp.analysis.budget import segment_shares
 from interp.analysis.sinks import Sinks, SinkTable
-from interp.data import PREDICTING, Layout, Segment, tokens
-from interp.model import Model
-from interp.passes import capture
-from interp.prompt import Prompt
+from interp.data.layout import Layout
+from interp.data.prompt import Prompt
+from interp.data.tokens import PREDICTING, Segment, tokens
+from interp.models.model import Model
+from interp.passes.capture import capture
 from interp.world import Scene, mentions
 from interp.world.objects import Object
 

@@ -6,7 +6,7 @@ from typing import final
 from torch import Tensor
 
 from interp import plot
-from interp.data import Segment
+from interp.data.tokens import Segment
 from interp.plot.files import Draw, png
 from interp.report.looking import PARTS, Look
 from interp.report.study import Study

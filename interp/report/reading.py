@@ -8,18 +8,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.analysis import Analysis
 from interp.analysis.anchors import VisualAnchors, VisualDrift
+from interp.analysis.base import Analysis
 from interp.analysis.budget import SEGMENTS, shares_of
+from interp.analysis.product import normalised
 from interp.analysis.rows import AttentionRows, AttentionTable
-from interp.analysis.saliency import ResponseSaliency, TokenSaliency, normalised
+from interp.analysis.saliency import ResponseSaliency, TokenSaliency
 from interp.analysis.sinks import Sinks, SinkTable
-from interp.data import PREDICTING, Layout, Segment, tokens
-from interp.generation import generate
-from interp.method import Resolved, resolved
-from interp.model import Model
-from interp.passes import capture, measure
-from interp.prompt import Prompt, Reply
+from interp.data.layout import Layout
+from interp.data.prompt import Prompt, Reply
+from interp.data.tokens import PREDICTING, Segment, tokens
+from interp.decoding.generate import generate
+from interp.interventions.method import Resolved, resolved
+from interp.models.model import Model
+from interp.passes.capture import capture
+from interp.passes.measure import measure
 
 MOST: Final = 24 * 2**20
 """Entries of attention and saliency that a page may hold; above it only the mean over heads is kept."""

@@ -6,10 +6,10 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.data import Segment
+from interp.data.tokens import Segment
 from interp.interventions.attention import MaskAttention
 from interp.interventions.values import ZeroValues
-from interp.model import Model
+from interp.models.model import Model
 from interp.report.asking import LONGEST, Exam, Outcome, Tell, Treatment, exam, examine
 from interp.report.comparison import Comparison, compare
 from interp.report.looking import Look, Resting, look, mean_shares, resting

@@ -15,11 +15,11 @@ from typing import Any, Final
 
 from PIL import Image
 
-from interp import colours
-from interp.data import Segment
-from interp.display import visible
-from interp.images import read_image
-from interp.prompt import Prompt
+from interp.data import colours
+from interp.data.display import visible
+from interp.data.images import read_image
+from interp.data.prompt import Prompt
+from interp.data.tokens import Segment
 from interp.report.comparison import Comparison
 from interp.report.labels import LABELS
 from interp.report.looking import PARTS

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from interp.benchmark import Benchmark, Reading, Sample, scored, summed
+from interp.bench.base import Benchmark, Reading, Sample, scored, summed
 from interp.runs.directory import Run
 from interp.runs.row import Row
 from interp.runs.statistics import PairedTest, drawn_scores, false_discovery, interval, paired

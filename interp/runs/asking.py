@@ -12,15 +12,15 @@ from typing import Any, Literal, final
 
 import torch
 
-from interp.benchmark import Benchmark, Reading, Sample, scored
-from interp.generation import generate
-from interp.method import Method, parts, unfit
-from interp.model import Model
-from interp.prompt import Prompt, Reply
+from interp.bench.base import Benchmark, Reading, Sample, scored
+from interp.data.prompt import Prompt, Reply
+from interp.decoding.generate import generate
+from interp.interventions.method import Method, parts, unfit
+from interp.models.model import Model
 from interp.runs import identity
 from interp.runs.directory import Run, started
 from interp.runs.row import Cost, Row, failed, row_of
-from interp.taps import tap_path
+from interp.taps.install import tap_path
 
 OFTEN = 1.0
 """Seconds between two looks at the running score."""

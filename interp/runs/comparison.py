@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from interp.benchmark import Benchmark, named, scored
+from interp.bench.base import Benchmark, named, scored
 from interp.runs.answers import Answers, labels, lines, reading_name, tested
 from interp.runs.directory import Run
 from interp.runs.table import Table, columns_of

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from interp.data.storage import write_text
 from interp.runs.row import Cost, Row
-from interp.storage import write_text
 
 MANIFEST, ROWS, COSTS, SCORES, LOCK = "manifest.json", "rows.jsonl", "costs.jsonl", "scores.json", "lock"
 PATIENCE = 0.2

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 import interp
-from interp.benchmark import Benchmark, Sample
-from interp.images import read_image
-from interp.interventions import Intervention
-from interp.method import Method, parts
-from interp.model import Model
+from interp.bench.base import Benchmark, Sample
+from interp.data.images import read_image
+from interp.interventions.base import Intervention
+from interp.interventions.method import Method, parts
+from interp.models.model import Model
 from interp.runs.code import code_hash, tensor_bytes
 
 GREEDY = "greedy"

@@ -12,17 +12,17 @@ from jaxtyping import Float
 from torch import Tensor, tensor
 
 from interp.analysis.sensitivity import Erasure
+from interp.data.heads import Heads
+from interp.data.prompt import Prompt
+from interp.data.result import Result
+from interp.data.results import Failure, Samples
 from interp.experiments.effect import Change, Quantity
 from interp.experiments.erasure import erase_heads
-from interp.heads import Heads
-from interp.method import resolved
-from interp.model import Model
-from interp.prompt import Prompt
-from interp.result import Result
-from interp.running import NothingChanged
+from interp.interventions.method import resolved
+from interp.models.model import Model
 from interp.runs import identity
 from interp.runs.shards import Lost, connected, device
-from interp.samples import Failure, Samples
+from interp.taps.running import NothingChanged
 
 R = TypeVar("R", bound=Result)
 

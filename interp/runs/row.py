@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, final
 
-from interp.benchmark import Sample
-from interp.prompt import Reply
+from interp.bench.base import Sample
+from interp.data.prompt import Reply
 
 
 @final

@@ -7,11 +7,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, final
 
-from interp.benchmark import Benchmark, Sample, spoken
+from interp.bench.base import Benchmark, Sample, spoken
+from interp.interventions.method import Method
+from interp.interventions.method import spoken as spoken_method
 from interp.loading import load
-from interp.method import Method
-from interp.method import spoken as spoken_method
-from interp.model import Model
+from interp.models.model import Model
 from interp.runs.asking import Questioning, ask, here, refuse
 from interp.runs.comparison import compare
 from interp.runs.identity import GREEDY, samples_hash

@@ -14,9 +14,9 @@ from typing import Any, final
 
 import torch
 
+from interp.interventions.method import Method
 from interp.loading import load
-from interp.method import Method
-from interp.model import Model
+from interp.models.model import Model
 from interp.runs import identity
 from interp.runs.asking import Batches, Questioning, answered
 from interp.runs.row import Cost, Row, failed

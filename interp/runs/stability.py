@@ -7,9 +7,9 @@ from typing import Any, final
 
 import pandas as pd
 
-from interp.benchmark import Benchmark, scored
-from interp.method import Method
-from interp.model import Model
+from interp.bench.base import Benchmark, scored
+from interp.interventions.method import Method
+from interp.models.model import Model
 from interp.runs.answers import Answers
 from interp.runs.asking import Questioning, ask
 from interp.runs.identity import method_name

@@ -7,10 +7,10 @@ from typing import final
 import numpy as np
 from jaxtyping import Float
 
-from interp.benchmark import Benchmark
+from interp.bench.base import Benchmark
 
 PartCounts = Mapping[str, Mapping[str, Mapping[str, float]]]
-"""Counts as `interp.benchmark.summed` returns them: part → group → name → count."""
+"""Counts as `interp.bench.base.summed` returns them: part → group → name → count."""
 Drawn = dict[str, dict[str, np.ndarray]]
 """Scores by part (and `total`) and name: one number for every draw."""
 

@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 
 from interp.analysis.sensitivity import Erasure
+from interp.data.results import Samples
 from interp.runs.writing import flat, written
-from interp.samples import Samples
 
 SHOWN = 20
 """How many heads are shown where a person reads."""

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from interp.analysis.sensitivity import Erasure
-from interp.benchmark import Benchmark
-from interp.catalogue import nearest
+from interp.bench.base import Benchmark
+from interp.data.heads import Heads
+from interp.data.prompt import Prompt
+from interp.data.results import Failure, Samples
 from interp.experiments.effect import Change, Quantity
-from interp.heads import Heads
 from interp.interventions.heads import AblateHeads
+from interp.interventions.method import Method, Together, parts
+from interp.interventions.method import spoken as spoken_method
 from interp.loading import load
-from interp.method import Method, Together, parts
-from interp.method import spoken as spoken_method
-from interp.model import Model
-from interp.prompt import Prompt
-from interp.running import NothingChanged
+from interp.models.model import Model
+from interp.registry import nearest
 from interp.runs import identity
 from interp.runs.asking import Questioning, ask, here, prompted, refuse
 from interp.runs.comparison import compare
@@ -26,7 +26,7 @@ from interp.runs.prompts import Swept, sweep_heads, sweep_quantity
 from interp.runs.run import chosen, questioning
 from interp.runs.shards import connected, device
 from interp.runs.table import Table
-from interp.samples import Failure, Samples
+from interp.taps.running import NothingChanged
 
 LAYERS = "layers"
 HEADS = "heads"

@@ -52,7 +52,7 @@ class Table:
 
     def _repr_html_(self) -> str:
         """Show the table in a notebook."""
-        from interp.display import card, table
+        from interp.data.display import card, table
 
         return card(self.title, table(*self.shown()))
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformer_lens.hook_points import HookPoint
 
-from interp.running import running
+from interp.taps.running import running
 
 NO_SITES = frozenset[str]()
 Attach = Callable[[nn.Module, "Tap"], RemovableHandle]

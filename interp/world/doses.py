@@ -6,12 +6,12 @@ from typing import Final, final
 
 import numpy as np
 
-from interp.data import EMITTING, EVERY, Segment
-from interp.generation import generate
-from interp.interventions import Intervention
+from interp.data.tokens import EMITTING, EVERY, Segment
+from interp.decoding.generate import generate
 from interp.interventions.attention import MaskAttention, ScaleScores
-from interp.model import Model
-from interp.passes import capture
+from interp.interventions.base import Intervention
+from interp.models.model import Model
+from interp.passes.capture import capture
 from interp.world.questions import Question
 from interp.world.scene import Scene
 from interp.world.scoring import CaptionScores, YesNoScores, plain, score_captions, score_yes_no

@@ -7,15 +7,7 @@ from typing import Final, final
 
 import numpy as np
 
-from interp.world.objects import (
-    CLASSES,
-    IMAGE_SIZE,
-    PLURALS,
-    VISIBLE,
-    Object,
-    expectation,
-    missing_partners,
-)
+from interp.world.objects import CLASSES, IMAGE_SIZE, PLURALS, VISIBLE, Object, expectation, missing_partners
 
 NUMBERS: Final = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight")
 ORDINALS: Final = ("First", "Second", "Third")

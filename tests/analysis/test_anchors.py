@@ -6,7 +6,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import interp
-from interp.analysis import View, on_capture
 from interp.analysis.anchors import (
     VisualAnchors,
     VisualDrift,
@@ -17,7 +16,9 @@ from interp.analysis.anchors import (
     visual_map,
     visual_mass,
 )
-from interp.data import Grid, Layout, Segment
+from interp.analysis.base import View, on_capture
+from interp.data.layout import Grid, Layout
+from interp.data.tokens import Segment
 
 T = torch.tensor
 S, I, U, R = Segment.SYSTEM, Segment.IMAGE, Segment.USER, Segment.RESPONSE  # noqa: E741

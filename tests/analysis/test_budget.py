@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.analysis import View, on_capture
+from interp.analysis.base import View, on_capture
 from interp.analysis.budget import (
     SEGMENTS,
     Budget,
@@ -15,9 +15,11 @@ from interp.analysis.budget import (
     share_change,
     shares_of,
 )
-from interp.data import EMITTING, EVERY, Grid, Layout, Segment
+from interp.data.layout import Grid, Layout
+from interp.data.tokens import EMITTING, EVERY, Segment
 from interp.interventions.attention import ScalePattern, ScaleScores
-from interp.passes import capture, measure
+from interp.passes.capture import capture
+from interp.passes.measure import measure
 
 LAYOUT = Layout(torch.tensor([1, 2, 2, 3, 4]), (Grid(0, 1, 2, None),))
 

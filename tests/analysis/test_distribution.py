@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import interp
-from interp.analysis import View, on_capture
+from interp.analysis.base import View, on_capture
 from interp.analysis.distribution import (
     AttentionDistribution,
     Distribution,
@@ -18,7 +18,8 @@ from interp.analysis.distribution import (
     row_variance,
     tokens_seen,
 )
-from interp.data import EMITTING, EVERY, Layout, Segment
+from interp.data.layout import Layout
+from interp.data.tokens import EMITTING, EVERY, Segment
 
 
 def view_of(queries: tuple[int, ...], length: int) -> View:

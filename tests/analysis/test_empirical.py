@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interp
-from interp.analysis import View, on_capture
+from interp.analysis.base import View, on_capture
 from interp.analysis.empirical import EmpiricalPropagation, ObservedPropagation, in_linear_part
-from interp.data import EMITTING, Layout, Segment
+from interp.data.layout import Layout
+from interp.data.tokens import EMITTING, Segment
 
 
 def view_of(queries: tuple[int, ...], length: int) -> View:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interp
-from interp.analysis import View, on_capture
+from interp.analysis.base import View, on_capture
 from interp.analysis.imbalance import (
     ModalityImbalance,
     ModalityImbalances,
@@ -19,8 +19,9 @@ from interp.analysis.imbalance import (
     shares,
     token_imbalance,
 )
-from interp.data import EMITTING, EVERY, PREDICTING, Grid, Layout, Segment
-from interp.heads import HeadWeights
+from interp.data.heads import HeadWeights
+from interp.data.layout import Grid, Layout
+from interp.data.tokens import EMITTING, EVERY, PREDICTING, Segment
 
 LAYOUT = Layout(torch.tensor([1, 2, 2, 3, 4]), (Grid(0, 1, 2, None),))
 

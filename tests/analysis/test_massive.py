@@ -2,9 +2,10 @@ import pytest
 import torch
 
 import interp
-from interp.analysis import View, on_capture
+from interp.analysis.base import View, on_capture
 from interp.analysis.massive import Massive, MassiveTable, largest_entries
-from interp.data import Layout, Segment
+from interp.data.layout import Layout
+from interp.data.tokens import Segment
 
 T = torch.tensor
 VIEW = View(Layout(T([Segment.USER.value] * 2)), ("a", "b"), (0, 1))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interp
-from interp.analysis import on_capture
+from interp.analysis.base import on_capture
 from interp.analysis.propagation import (
     Propagation,
     PropagationCurves,
@@ -15,7 +15,7 @@ from interp.analysis.propagation import (
     random_walk_propagation,
 )
 from interp.analysis.spectrum import covariance_rows, head_spectrum
-from interp.heads import HeadWeights
+from interp.data.heads import HeadWeights
 
 WIDTH = 48
 

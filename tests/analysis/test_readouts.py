@@ -2,10 +2,11 @@ import pytest
 import torch
 
 import interp
-from interp.analysis import View, on_capture
+from interp.analysis.base import View, on_capture
 from interp.analysis.readouts import LensTable, LogitAttribution, LogitLens, LogitParts
-from interp.data import EMITTING, PREDICTING, Layout, Segment
-from interp.heads import HeadWeights, LogitDirections
+from interp.data.heads import HeadWeights, LogitDirections
+from interp.data.layout import Layout
+from interp.data.tokens import EMITTING, PREDICTING, Segment
 
 T = torch.tensor
 KINDS = ["llama", "llava", "qwen2_vl", "qwen3_vl", "gpt2", "gpt_neox", "gemma3"]

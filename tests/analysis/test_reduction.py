@@ -7,12 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.analysis import Analysis, View
+from interp.analysis.base import Analysis, View
 from interp.analysis.reduction import Reduction
-from interp.data import EMITTING, EVERY, LAST, Layout, Segment, Selector
+from interp.data.layout import Layout
+from interp.data.result import Result
+from interp.data.tokens import EMITTING, EVERY, LAST, Segment, Selector
 from interp.interventions.function import Apply
-from interp.passes import measure
-from interp.result import Result
+from interp.passes.measure import measure
 
 LAYOUT = Layout(torch.tensor([Segment.USER.value] * 3 + [Segment.RESPONSE.value] * 2))
 VIEW = View(LAYOUT, tuple("abcde"), (1, 2, 3, 4, 5), queries=(0, 1, 2, 3, 4))

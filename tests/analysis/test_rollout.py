@@ -4,16 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interp
-from interp.analysis import on_capture
-from interp.analysis.rollout import (
-    AttentionRollout,
-    Chain,
-    GradientRelevance,
-    relevance,
-    relevance_update,
-    rollout,
-)
-from interp.data import EVERY
+from interp.analysis.base import on_capture
+from interp.analysis.rollout import AttentionRollout, Chain, GradientRelevance, relevance, relevance_update, rollout
+from interp.data.tokens import EVERY
 
 T = torch.tensor
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 import interp
-from interp.analysis import on_capture
+from interp.analysis.base import on_capture
 from interp.analysis.rows import AttentionRows
-from interp.data import EMITTING, PREDICTING, Segment
+from interp.data.tokens import EMITTING, PREDICTING, Segment
 
 
 @pytest.fixture

@@ -4,20 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import interp
-from interp.analysis import View, on_capture
-from interp.analysis.saliency import (
-    ResponseSaliency,
-    Saliency,
-    SaliencyMaps,
-    TokenSaliency,
-    normalised,
-    saliency,
-    token_scores,
-)
+from interp.analysis.base import View, on_capture
+from interp.analysis.product import normalised, saliency, token_scores
+from interp.analysis.saliency import ResponseSaliency, Saliency, SaliencyMaps, TokenSaliency
 from interp.analysis.sinks import Sinks
-from interp.data import PREDICTING, Layout, Segment
+from interp.data.layout import Layout
+from interp.data.tokens import PREDICTING, Segment
 from interp.interventions.function import Apply
-from interp.running import run
+from interp.taps.running import run
 
 T = torch.tensor
 KINDS = ["llama", "llava", "qwen2_vl"]  # the first and the last with two query heads to a key-value head

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import interp
-from interp.analysis import View, on_capture
+from interp.analysis.base import View, on_capture
 from interp.analysis.sensitivity import (
     Erasure,
     FirstOrder,
@@ -15,8 +15,9 @@ from interp.analysis.sensitivity import (
     pooled,
     sensitivity,
 )
-from interp.data import Layout, Segment
-from interp.heads import Heads
+from interp.data.heads import Heads
+from interp.data.layout import Layout
+from interp.data.tokens import Segment
 
 T = torch.tensor
 

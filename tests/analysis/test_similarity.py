@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interp.analysis.similarity import HeadSimilarity, head_similarity, pattern_cosine, response_pattern
-from interp.data import Layout
-from interp.prompt import Capture
+from interp.data.layout import Layout
+from interp.data.prompt import Capture
 
 
 def captured(pattern: torch.Tensor, segments: list[int], queries=None, ids=None, layers=None) -> Capture:

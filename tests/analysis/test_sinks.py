@@ -3,10 +3,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.analysis import View, on_capture
+from interp.analysis.base import View, on_capture
 from interp.analysis.sinks import Sinks, SinkTable, attention_received, spans
-from interp.data import Layout, Segment
-from interp.passes import capture, measure
+from interp.data.layout import Layout
+from interp.data.tokens import Segment
+from interp.passes.capture import capture
+from interp.passes.measure import measure
 
 LENGTH = 10
 LAYOUT = Layout(torch.tensor([1] + [3] * (LENGTH - 1)))

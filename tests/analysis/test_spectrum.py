@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interp
-from interp.analysis import View, on_capture
+from interp.analysis.base import View, on_capture
 from interp.analysis.spectrum import (
     REGIMES,
     HeadSpectra,
@@ -19,8 +19,9 @@ from interp.analysis.spectrum import (
     regime,
     spectrum,
 )
-from interp.data import Layout, Segment
-from interp.heads import HeadWeights
+from interp.data.heads import HeadWeights
+from interp.data.layout import Layout
+from interp.data.tokens import Segment
 
 
 def random_weights(heads=3, head_dim=4, dim=12, seed=0, **others) -> HeadWeights:
@@ -206,7 +207,7 @@ def test_a_capture_without_weights_is_refused() -> None:
 
 
 def test_packed_weights_are_refused_with_a_remedy() -> None:
-    module, processor = interp.families.family("llama").tiny()
+    module, processor = interp.families.base.family("llama").tiny()
     model = interp.load(module, processor=processor)
     packed = model.blocks[1].self_attn.q_proj
     packed.weight = torch.nn.Parameter(packed.weight.to(torch.int8), requires_grad=False)

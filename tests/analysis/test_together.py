@@ -9,7 +9,7 @@ import torch
 
 import interp
 import interp.analysis
-from interp.analysis import Analysis, on_capture
+from interp.analysis.base import Analysis, on_capture
 
 
 def analyses(gradient: str) -> list[Analysis]:

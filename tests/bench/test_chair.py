@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from interp.bench.base import Sample, named, scored
 from interp.bench.chair import Chair
-from interp.benchmark import Sample, named, scored
 from interp.world import scenes
 from interp.world.scoring import invented, score_captions
 

@@ -8,7 +8,7 @@ import pytest
 
 import interp
 from interp.bench.lmms import adapter, settings_of
-from interp.data import Segment
+from interp.data.tokens import Segment
 from interp.interventions.attention import ScaleScores
 
 

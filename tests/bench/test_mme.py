@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from interp.bench.base import Sample, named, scored
 from interp.bench.mme import TASKS, Mme
 from interp.bench.mme_files import read_results, write_results
-from interp.benchmark import Sample, named, scored
 from interp.world import scenes
 from interp.world.questions import view
 from interp.world.text import NUMBERS, coloured, region, with_article

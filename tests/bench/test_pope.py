@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from interp.bench.base import named, scored
 from interp.bench.pope import SUFFIXES, Pope, part_of
-from interp.benchmark import named, scored
 from interp.world import scenes
 
 

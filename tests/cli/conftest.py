@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from interp.cli import main
+from interp.cli.app import main
 
 
 @dataclass(frozen=True)

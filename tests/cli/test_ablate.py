@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from interp.cli import main
+from interp.cli.app import main
 
 QUESTION = "Is there a chair in the image?"
 

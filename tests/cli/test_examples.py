@@ -9,7 +9,7 @@ import pytest
 import typer
 
 import interp.cli
-from interp.cli import app
+from interp.cli.app import app
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
 FILES = [importlib.import_module(f"interp.cli.{f.name}") for f in pkgutil.iter_modules(interp.cli.__path__)]

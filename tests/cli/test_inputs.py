@@ -7,10 +7,10 @@ import pytest
 import typer
 from PIL import Image
 
-from interp.analysis import Analysis
+from interp.analysis.base import Analysis
 from interp.analysis.sinks import Sinks
 from interp.cli import inputs
-from interp.data import Segment
+from interp.data.tokens import Segment
 from interp.interventions.attention import MaskAttention, ScaleScores
 from interp.world import scenes
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 import interp.cli
-from interp.cli import main
+from interp.cli.app import main
 
 COMMANDS = ("demo", "generate", "capture", "measure", "models")
 

@@ -3,8 +3,8 @@
 import json
 
 from interp.cli import methods
-from interp.families import known
-from interp.method import methods as every
+from interp.families.base import known
+from interp.interventions.method import methods as every
 
 
 def test_every_method_is_listed_with_what_it_edits_and_where_it_fits(interp_) -> None:

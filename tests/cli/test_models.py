@@ -2,9 +2,9 @@
 
 import json
 
+from interp.checks.model import Check
 from interp.cli import models
-from interp.conformance import Check
-from interp.families import known
+from interp.families.base import known
 
 
 def test_every_family_is_listed(interp_) -> None:

@@ -9,8 +9,8 @@ from interp.experiments.knockout import attention_knockout, patch
 from interp.experiments.sinks import Task, sink_ablation, sink_study
 from interp.interventions.attention import MaskAttention
 from interp.interventions.values import ZeroValues
-from interp.running import NothingChanged
-from interp.testing import planted_sink
+from interp.taps.running import NothingChanged
+from interp.testing.planted import planted_sink
 
 
 @pytest.fixture(scope="module")

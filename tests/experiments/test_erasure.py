@@ -4,9 +4,9 @@ from torch import nn
 
 import interp
 from interp.analysis.sensitivity import Erasure, FirstOrder, HeadAttribution, agreement
-from interp.data import PREDICTING
+from interp.data.heads import Heads
+from interp.data.tokens import PREDICTING
 from interp.experiments.erasure import erase_heads
-from interp.heads import Heads
 from interp.interventions.heads import AblateHeads
 
 KINDS = ["llama", "llava", "qwen2_vl", "gpt2", "mistral"]
@@ -112,7 +112,7 @@ def test_tiles_and_choices_of_heads_do_not_matter(at, model_of, picture):
 
 
 def test_a_head_that_gives_nothing_is_not_missed(picture):
-    from interp.families import family
+    from interp.families.base import family
 
     module, processor = family("llama").tiny()
     model = interp.load(module, processor=processor)
@@ -198,7 +198,7 @@ def test_what_cannot_be_erased_is_refused(model_of, picture):
 
 
 def test_a_decoder_that_does_more_than_its_layers_is_refused(picture):
-    from interp.families import family
+    from interp.families.base import family
 
     module, processor = family("llama").tiny()
     model = interp.load(module, processor=processor)

@@ -5,10 +5,10 @@ import interp
 from interp.analysis.sinks import Sinks
 from interp.experiments.decay import saliency_decay
 from interp.experiments.massive import massive_study
-from interp.families import family
+from interp.families.base import family
 from interp.interventions.attention import ScalePattern
-from interp.running import NothingChanged
-from interp.testing import planted_sink
+from interp.taps.running import NothingChanged
+from interp.testing.planted import planted_sink
 
 
 @pytest.fixture(scope="module")

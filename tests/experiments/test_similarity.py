@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import interp
-from interp.data import Segment
+from interp.data.tokens import Segment
 from interp.experiments.similarity import similarity
 from interp.interventions.attention import MaskAttention
 
@@ -32,7 +32,7 @@ def test_prompts_and_models_to_compare_with(model_of, picture) -> None:
     assert bool((hidden.similarity < 1 - 1e-6).any())
     placed = model.prepare(text="image: What is this?", response=prompt.response_ids)
     assert similarity(model, prompt, alone=placed).similarity.shape == (model.layers, model.heads)
-    other = interp.families.family("llava").tiny()
+    other = interp.families.base.family("llava").tiny()
     twin = interp.load(other[0], processor=other[1])
     shared = similarity(
         model, prompt, alone=twin.prepare(picture(), "What is this?", response=prompt.response_ids), language_model=twin

@@ -3,8 +3,8 @@
 import pytest
 
 import interp
+from interp.data.prompt import Reply
 from interp.experiments.tasks import drawn_tasks
-from interp.prompt import Reply
 from interp.world import scenes
 
 

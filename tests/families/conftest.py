@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from interp.families import ImageView, family
+from interp.families.base import ImageView, family
 
 QUESTION = "What is in the image?"
 

@@ -1,4 +1,4 @@
-from interp.families import family
+from interp.families.base import family
 
 
 def test_model(check_qformer):

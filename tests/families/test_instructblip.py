@@ -1,7 +1,7 @@
 import torch
 from PIL import Image
 
-from interp.families import family
+from interp.families.base import family
 
 
 def test_model(check_qformer):

@@ -1,4 +1,4 @@
-from interp.families import ImageView, family
+from interp.families.base import ImageView, family
 
 
 def test_grids_follow_the_tiles_and_the_unpadding(check_grids):

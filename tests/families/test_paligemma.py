@@ -1,6 +1,6 @@
 import pytest
 
-from interp.families import family
+from interp.families.base import family
 
 # The processor of transformers 5.23 makes labels out of tensors in a way numpy 2 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

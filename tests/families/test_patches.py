@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import interp
-from interp.families import family
+from interp.families.base import family
 from interp.plot.overlay import overlay
 
 

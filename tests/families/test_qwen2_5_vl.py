@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from interp.families import family
+from interp.families.base import family
 
 
 def test_grids_follow_the_image_whatever_its_shape(check_grids):

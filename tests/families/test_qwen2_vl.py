@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from interp.families import family
+from interp.families.base import family
 
 
 def test_grids_follow_the_image_whatever_its_shape(check_grids):

@@ -3,10 +3,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.data import EMITTING, LAST, Layout, Segment
-from interp.interventions import intervention, kinds
+from interp.data.layout import Layout
+from interp.data.tokens import EMITTING, LAST, Segment
 from interp.interventions.attention import MaskAttention, ScalePattern, ScaleScores
-from interp.running import Conversations, Pass
+from interp.interventions.base import intervention, kinds
+from interp.taps.running import Conversations, Pass
 
 _, _, IMAGE, USER, RESPONSE = Segment
 LAYOUT = Layout(torch.tensor([1, 3, 3, 4]))

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
-from interp.data import Layout, Segment
-from interp.heads import Heads
+from interp.data.heads import Heads
+from interp.data.layout import Layout
+from interp.data.tokens import Segment
 from interp.interventions.balance import RaiseScores, ReweightPattern
-from interp.running import Conversations, Pass
+from interp.taps.running import Conversations, Pass
 
 TEXT, IMAGE = Segment.USER, Segment.SYSTEM
 CONVERSATION = Layout(torch.tensor([1, 1, 3, 3]))

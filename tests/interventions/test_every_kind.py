@@ -1,17 +1,23 @@
-"""What every intervention must do, on tiny models of five families: see `interp.testing.check_intervention`."""
+"""What every intervention must do, on tiny models of five families: see `interp.testing.interventions.check_intervention`."""
 
 import pytest
 import torch
 
-from interp.data import EMITTING, EVERY, LAST, SINKS, Segment
-from interp.heads import Heads
-from interp.interventions import intervention, kinds
-from interp.interventions.attention import MaskAttention, RedistributePattern, ScalePattern, ScaleScores, ShrinkPattern
+from interp.data.heads import Heads
+from interp.data.tokens import EMITTING, EVERY, LAST, SINKS, Segment
+from interp.interventions.attention import (
+    MaskAttention,
+    RedistributePattern,
+    ScalePattern,
+    ScaleScores,
+    ShrinkPattern,
+)
 from interp.interventions.balance import RaiseScores, ReweightPattern
+from interp.interventions.base import intervention, kinds
 from interp.interventions.heads import AblateHeads, ScaleHeads, ScaleQueries
 from interp.interventions.stream import AddVector, ProjectOut, SetDims
 from interp.interventions.values import MeanValues, SetValues, ZeroValues
-from interp.testing import check_intervention
+from interp.testing.interventions import check_intervention
 
 USER, RESPONSE = Segment.USER, Segment.RESPONSE
 AFTER = USER | RESPONSE

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from interp.data import EMITTING, SINKS, Segment
-from interp.heads import Heads
+from interp.data.heads import Heads
+from interp.data.tokens import EMITTING, SINKS, Segment
 from interp.interventions.attention import MaskAttention, ScalePattern, ScaleScores
 from interp.interventions.files import load, save
 from interp.interventions.stream import AddVector

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from interp.data import EMITTING, LAST
+from interp.data.tokens import EMITTING, LAST
 from interp.interventions.function import Apply
-from interp.passes import capture
+from interp.passes.capture import capture
 
 
 def double(value, here):

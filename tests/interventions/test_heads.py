@@ -4,8 +4,8 @@ from torch.testing import assert_close
 
 import interp
 from interp import Segment
-from interp.families import family
-from interp.heads import Heads
+from interp.data.heads import Heads
+from interp.families.base import family
 from interp.interventions.heads import AblateHeads, ScaleHeads
 from interp.methods.sgrs import Sgrs
 

@@ -4,7 +4,7 @@ from torch.testing import assert_close
 
 import interp
 from interp import LAST, Segment
-from interp.families import family
+from interp.families.base import family
 from interp.interventions.stream import AddVector, ProjectOut, ReplaceFrom, SetDims
 
 

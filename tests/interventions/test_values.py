@@ -1,12 +1,13 @@
 import pytest
 import torch
 
-from interp.data import EMITTING, Layout, Segment
-from interp.heads import Heads
-from interp.interventions import intervention
+from interp.data.heads import Heads
+from interp.data.layout import Layout
+from interp.data.tokens import EMITTING, Segment
+from interp.interventions.base import intervention
 from interp.interventions.values import MeanValues, SetValues, ZeroValues
-from interp.passes import capture
-from interp.running import Conversations, Pass
+from interp.passes.capture import capture
+from interp.taps.running import Conversations, Pass
 
 LAYOUT = Layout(torch.tensor([1, 3, 3, 4]))
 HERE = Pass(Conversations((LAYOUT,))).here("decoder", "v", 0, torch.zeros(1, 4, 2, 3))

@@ -9,12 +9,12 @@ from transformers import AttentionInterface, AttentionMaskInterface, LogitsProce
 from transformers.masking_utils import eager_mask
 
 import interp
-from interp.families import family
-from interp.generation import end_tokens
-from interp.method import resolved
-from interp.running import run
-from interp.testing import check_method
-from interp.trials import _special
+from interp.checks.change import _special
+from interp.decoding.generate import end_tokens
+from interp.families.base import family
+from interp.interventions.method import resolved
+from interp.taps.running import run
+from interp.testing.interventions import check_method
 
 SEEING = ["llava", "qwen2_5_vl", "internvl", "instructblip"]
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from interp.data import EMITTING, Segment
-from interp.heads import Heads
+from interp.data.heads import Heads
+from interp.data.tokens import EMITTING, Segment
 from interp.methods.adhh import LLAVA_7B, Adhh
 
 SOME = Heads(((0, 1), (1, 3)))
@@ -44,8 +44,8 @@ def test_it_is_what_the_release_does_to_the_last_row_of_every_step(model_of, ans
 
 def test_the_share_is_each_sample_s_own(model_of):
     """The release adds the text's share over the batch, so that two samples of 0.3 together pass a threshold of 0.4."""
-    from interp.data import Layout
-    from interp.running import Conversations, Pass
+    from interp.data.layout import Layout
+    from interp.taps.running import Conversations, Pass
 
     change = Adhh(SOME, 0.4).interventions(model_of("llava"))[0]
     row = torch.tensor([0.7, 0.3]).expand(2, 2, 1, 2)

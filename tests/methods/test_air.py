@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from interp.data import EMITTING, Segment
-from interp.heads import Heads
+from interp.data.heads import Heads
+from interp.data.tokens import EMITTING, Segment
 from interp.methods.air import Air, ReleasedProjection
 
 SOME = Heads(((0, 1), (1, 3)))
@@ -45,8 +45,8 @@ def test_it_is_reallocation_then_shrinking_row_by_row(model_of, answered, under,
 
 @pytest.mark.parametrize("length", [5, 60])
 def test_the_released_projection_attends_to_the_future_and_below_zero(length):
-    from interp.data import Layout
-    from interp.running import Conversations, Pass
+    from interp.data.layout import Layout
+    from interp.taps.running import Conversations, Pass
 
     value = (
         torch.randn(1, 1, length, length).masked_fill(torch.ones(length, length).triu(1).bool(), -torch.inf).softmax(-1)
@@ -60,7 +60,7 @@ def test_the_released_projection_attends_to_the_future_and_below_zero(length):
 
 
 def test_the_release_leaks_where_the_paper_s_form_does_not(model_of, answered):
-    from interp.passes import capture
+    from interp.passes.capture import capture
 
     model = model_of("llava")
     prompt = answered(model)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import interp
-from interp.data import EMITTING, Segment
-from interp.families import family
+from interp.data.tokens import EMITTING, Segment
+from interp.families.base import family
 from interp.methods.clva import Clva
 
 STRONG = Clva(tau=0.5, part="decoder")

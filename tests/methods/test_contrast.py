@@ -4,11 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import interp
-from interp.data import Segment
-from interp.generation import end_tokens
+from interp.data.tokens import Segment
+from interp.decoding.generate import end_tokens
 from interp.interventions.attention import MaskAttention
 from interp.methods.contrast import Contrast, combined
-from interp.running import run
+from interp.taps.running import run
 
 OPTIONS = {"max_new_tokens": 6, "min_new_tokens": 6}
 

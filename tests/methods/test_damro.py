@@ -3,8 +3,8 @@ import torch
 from torch.testing import assert_close
 
 import interp
-from interp.data import Segment
-from interp.families import family
+from interp.data.tokens import Segment
+from interp.families.base import family
 from interp.methods.damro import Damro, class_attention, merged, thinned
 
 STRONG = Damro(alpha=4.0, beta=0.0, top=2)

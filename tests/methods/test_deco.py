@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from interp.data import EMITTING
+from interp.data.tokens import EMITTING
 from interp.methods.deco import Deco
 from interp.methods.dola import IMPOSSIBLE
-from interp.passes import capture
+from interp.passes.capture import capture
 
 
 def test_it_conforms(tiny, conforms):

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 import interp
-from interp.data import EMITTING
+from interp.data.tokens import EMITTING
 from interp.interventions.lens import CorrectLogits
 from interp.methods.dola import IMPOSSIBLE, Dola
-from interp.passes import capture
+from interp.passes.capture import capture
 
 STRONG = Dola(depths=(0, 1))
 

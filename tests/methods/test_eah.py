@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import interp
-from interp.data import EMITTING, Segment
+from interp.data.tokens import EMITTING, Segment
 from interp.methods.eah import Eah
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import interp
-from interp.data import EVERY, Segment
+from interp.data.tokens import EVERY, Segment
 from interp.methods.farsight import Farsight
-from interp.passes import capture
+from interp.passes.capture import capture
 
 SLOW = {"sigma": 0.05, "alibi": False}  # registers of tiny models that reach far
 
@@ -92,7 +92,7 @@ def test_all_registers_need_whole_passes(model_of, picture):
     for _ in range(4):
         whole = prompt.with_response(ids) if ids else prompt
         logits = capture(model, whole, want={"logits"}, changes=[method]).logits[-1]
-        logits[list(interp.generation.end_tokens(model))] = -torch.inf
+        logits[list(interp.decoding.generate.end_tokens(model))] = -torch.inf
         ids.append(int(logits.argmax()))
     assert reply.ids == tuple(ids)
     cached = interp.generate(model, prompt, Farsight(**SLOW), max_new_tokens=4, min_new_tokens=4)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from interp.data import Segment
+from interp.data.tokens import Segment
 from interp.methods.icd import CONFUSED, Icd
 
 STRONG = Icd(alpha=4.0, beta=0.0)

@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 
 import interp
-from interp.data import Segment
+from interp.data.tokens import Segment
 from interp.interventions.values import ZeroValues
 from interp.methods.imccd import Imccd
 from interp.methods.sgrs import Sgrs
@@ -27,7 +27,7 @@ def by_values():
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import eager_mask
 
-    from interp.families import family
+    from interp.families.base import family
 
     def stream(model, prompt, scalar, watch=None):
         module = family(model.config.model_type).tiny()[0].requires_grad_(False)
@@ -108,7 +108,7 @@ def test_watching_is_no_edit(model_of, picture):
 
 
 def test_the_first_stream_s_edits_are_not_the_second_s(model_of, picture, by_values, two_passes, set_apart):
-    from interp.running import run
+    from interp.taps.running import run
 
     model = model_of("llava")
     prompt = model.prepare(picture(), "What is there?")
@@ -140,9 +140,9 @@ def test_what_it_does_not_take(model_of, picture):
 
 def test_a_row_of_even_scores_carries_what_it_did():
     """No score is above the mean where all are equal."""
-    from interp.data import Grid, Layout
+    from interp.data.layout import Grid, Layout
     from interp.methods.imccd import averaged
-    from interp.running import Conversations, Pass
+    from interp.taps.running import Conversations, Pass
 
     layout = Layout(torch.tensor([1, 2, 2, 3]), (Grid(0, 1, 2, None),))
     now = Pass(Conversations((layout,)), averaged())

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from interp.data import Segment
+from interp.data.tokens import Segment
 from interp.methods.m3id import M3id
 
 STRONG = M3id(rate=1.0, beta=0.0)

@@ -5,10 +5,10 @@ import torch
 
 import interp
 import interp.world
-from interp.data import EMITTING, Segment
-from interp.families import family
+from interp.data.tokens import EMITTING, Segment
+from interp.families.base import family
 from interp.methods.memvr import LookAgain, Memvr
-from interp.passes import capture
+from interp.passes.capture import capture
 
 SETTINGS = {"ratio": 0.6, "layers": (0,)}
 

@@ -5,10 +5,10 @@ import torch
 from transformers import SequenceBiasLogitsProcessor, SuppressTokensLogitsProcessor
 
 import interp
-from interp.data import Segment
+from interp.data.tokens import Segment
 from interp.methods.contrast import Contrast
 from interp.methods.opera import Opera
-from interp.passes import capture
+from interp.passes.capture import capture
 
 OPTIONS = {"max_new_tokens": 6, "min_new_tokens": 6}
 NEUTRAL = Opera(beams=1, penalty=0.0, retries=0)
@@ -55,7 +55,7 @@ def whole_pass(model, prompt, ids):
 def specials(model):
     """Return the tokens that no reply of the comparison holds: those that end it or stand for an image."""
     image = [] if model.family.image_token is None else [getattr(model.config, model.family.image_token)]
-    return sorted({*model.tokenizer.all_special_ids, *interp.generation.end_tokens(model), *image})
+    return sorted({*model.tokenizer.all_special_ids, *interp.decoding.generate.end_tokens(model), *image})
 
 
 def by_hand(model, prompt, method, new):
@@ -119,11 +119,11 @@ def test_what_was_chosen_at_a_place_is_not_chosen_again(model_of, picture, monke
     reply = interp.generate(model, prompt, method, **OPTIONS)
     assert reply.ids[:2] == free.ids[:2]
     logits = whole_pass(model, prompt, list(free.ids[:2]))[0].clone()
-    logits[[*interp.generation.end_tokens(model), free.ids[2]]] = -torch.inf
+    logits[[*interp.decoding.generate.end_tokens(model), free.ids[2]]] = -torch.inf
     assert reply.ids[2] == int(logits.argmax())
     for step in range(3, 6):  # and from there on it is greedy again, behind the cache of what was kept
         logits = whole_pass(model, prompt, list(reply.ids[:step]))[0].clone()
-        logits[list(interp.generation.end_tokens(model))] = -torch.inf
+        logits[list(interp.decoding.generate.end_tokens(model))] = -torch.inf
         assert reply.ids[step] == int(logits.argmax())
 
 
@@ -146,7 +146,7 @@ def test_it_goes_back_no_more_often_than_it_may(model_of, picture, monkeypatch):
 def test_replies_end(model_of, picture):
     """With an end token always likely, the search ends with the best ended reply."""
     model = model_of("llava")
-    prompt, (end, *_) = asked(model, picture), interp.generation.end_tokens(model)
+    prompt, (end, *_) = asked(model, picture), interp.decoding.generate.end_tokens(model)
     likely = SequenceBiasLogitsProcessor([[[end], 5.0]])
     reply = interp.generate(model, prompt, Opera(beams=2, penalty=0.0), likely, max_new_tokens=8)
     assert reply.stop == "end"

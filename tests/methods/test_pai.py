@@ -2,10 +2,10 @@ import pytest
 import torch
 
 import interp
-from interp.data import EMITTING, Segment
-from interp.generation import end_tokens
+from interp.data.tokens import EMITTING, Segment
+from interp.decoding.generate import end_tokens
 from interp.methods.pai import Pai
-from interp.running import run
+from interp.taps.running import run
 
 OPTIONS = {"max_new_tokens": 5, "min_new_tokens": 5}
 

@@ -6,7 +6,7 @@ import torch
 from transformers import SuppressTokensLogitsProcessor
 
 import interp
-from interp.data import Segment
+from interp.data.tokens import Segment
 from interp.methods import sgrs
 from interp.methods.locore import Locore
 from interp.methods.sgrs import Sgrs
@@ -62,7 +62,7 @@ def test_cached_steps_give_the_saliency_of_a_whole_pass_for_every_candidate(mode
         context = prompt.with_response(reply.ids[:step])
         logits, attentions = whole_pass(oracle, model, context)
         allowed = logits[-1].detach().clone()
-        allowed[list(interp.generation.end_tokens(model))] = -torch.inf
+        allowed[list(interp.decoding.generate.end_tokens(model))] = -torch.inf
         output = list(context.layout.positions(Segment.RESPONSE))
         for candidate in allowed.topk(4).indices:
             loss = torch.nn.functional.cross_entropy(logits[-1:], candidate[None])
@@ -103,7 +103,7 @@ def test_the_release_is_sampling_among_the_likeliest(model_of, picture):
         with torch.no_grad():
             whole = prompt.with_response(ids) if ids else prompt
             logits = model.module(**model.inputs([whole]), use_cache=False).logits[0, -1]
-        logits[list(interp.generation.end_tokens(model))] = -torch.inf
+        logits[list(interp.decoding.generate.end_tokens(model))] = -torch.inf
         top = logits.softmax(-1).topk(5)
         ids.append(int(top.indices[torch.multinomial(top.values.double(), 1, generator=generator)]))
     assert reply.ids == tuple(ids)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import interp
-from interp.data import Segment
+from interp.data.tokens import Segment
 from interp.methods.sid import Sid, left
 
 STRONG = Sid(alpha=4.0, beta=0.0, rank=2, layer=1)
@@ -72,9 +72,9 @@ def test_nothing_to_hide_is_refused(model_of, picture):
 
 def test_ties_hide_no_more_than_they_should():
     """Equal attention, as bfloat16 often has it: exactly `rank` tokens stay."""
-    from interp.data import Grid, Layout
+    from interp.data.layout import Grid, Layout
     from interp.methods.sid import HideImage, RankImage
-    from interp.running import Conversations, Pass
+    from interp.taps.running import Conversations, Pass
 
     layout = Layout(torch.tensor([1, 2, 2, 2, 2, 3]), (Grid(0, 2, 2, None),))
     now = Pass(Conversations((layout,)))

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from interp.heads import Heads, HeadWeights
+from interp.data.heads import Heads, HeadWeights
 from interp.methods.tame import ScaleByEnergy, Tame, energy
-from interp.running import NothingChanged
+from interp.taps.running import NothingChanged
 
 
 def test_it_conforms(tiny, conforms):
@@ -96,7 +96,7 @@ def test_a_constant_expansion_is_another_scale_of_the_scores(model_of, answered,
 def test_the_release_multiplies_by_one_factor_a_layer(model_of, answered, under):
     model = model_of("llava")
     prompt = answered(model)
-    from interp.passes import capture
+    from interp.passes.capture import capture
 
     sites = {"q", "k", "attn_scores"}
     plain = capture(model, prompt, want=sites, layers=[0])
@@ -110,8 +110,8 @@ def test_the_release_multiplies_by_one_factor_a_layer(model_of, answered, under)
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_the_release_s_sum_overflows_in_half_precision_and_ours_does_not(dtype):
-    from interp.data import Layout
-    from interp.running import Conversations, Pass
+    from interp.data.layout import Layout
+    from interp.taps.running import Conversations, Pass
 
     keys = (torch.ones(1, 620, 4, 8) * 8).to(torch.float16)  # squared norm 512 a token
     total = keys.square().sum((1, 3)).mean()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from interp.data import Segment
+from interp.data.tokens import Segment
 from interp.methods.spear import Spear
 from interp.methods.vaf import Vaf
 

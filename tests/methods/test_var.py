@@ -2,8 +2,8 @@ import pytest
 import torch
 
 import interp
-from interp.data import Segment
-from interp.families import family
+from interp.data.tokens import Segment
+from interp.families.base import family
 from interp.methods.var import Var
 
 STRONG = Var(0.2, most=0.9, least=0.05, tau=2.2, layers=(0, 1))

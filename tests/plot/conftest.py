@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from interp.analysis import View
+from interp.analysis.base import View
 from interp.analysis.sinks import Sinks, SinkTable
-from interp.data import Grid, Layout, Segment
+from interp.data.layout import Grid, Layout
+from interp.data.tokens import Segment
 
 mpl.use("Agg")
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from interp.analysis import View
 from interp.analysis.anchors import VisualAnchors, VisualDrift
-from interp.data import Grid, Layout, Segment
+from interp.analysis.base import View
+from interp.data.layout import Grid, Layout
+from interp.data.tokens import Segment
 from interp.plot.anchors import anchor, drift, entropy, visual_heads
 
 SEGMENTS = [Segment.SYSTEM, *[Segment.IMAGE] * 4, Segment.USER, Segment.RESPONSE]

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 import interp.plot
-from interp.analysis import View
 from interp.analysis.anchors import VisualAnchors, VisualDrift
+from interp.analysis.base import View
 from interp.analysis.budget import SegmentShares, SinkShares, share_change
 from interp.analysis.distribution import AttentionDistribution
 from interp.analysis.empirical import ObservedPropagation
@@ -29,8 +29,9 @@ from interp.analysis.sensitivity import Erasure, FirstOrder, sensitivity
 from interp.analysis.similarity import HeadSimilarity
 from interp.analysis.spectrum import HeadSpectra, spectrum
 from interp.analysis.statistics import compare
-from interp.data import Grid, Layout, Segment
-from interp.heads import HeadWeights
+from interp.data.heads import HeadWeights
+from interp.data.layout import Grid, Layout
+from interp.data.tokens import Segment
 from interp.world import scenes
 
 # The font comes with matplotlib; without hinting its letters do not hang on the machine.

@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import interp
-from interp.data import Grid, Layout, Segment
-from interp.families import family
+from interp.data.layout import Grid, Layout
+from interp.data.tokens import Segment
+from interp.families.base import family
 from interp.plot import overlay
 
 ZOOM = 4

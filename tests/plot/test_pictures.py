@@ -11,9 +11,9 @@ from torch import Tensor
 
 from interp.analysis.budget import SegmentShares
 from interp.analysis.sinks import SinkTable
+from interp.data.result import Result
 from interp.plot.files import png, save_pictures
 from interp.plot.pictures import drawable, picture, pictures
-from interp.result import Result
 
 
 @final

@@ -5,7 +5,8 @@ import torch
 from PIL import Image
 
 from interp.analysis.rollout import Roots
-from interp.data import Grid, Layout, Segment
+from interp.data.layout import Grid, Layout
+from interp.data.tokens import Segment
 from interp.plot.rollout import roots, roots_on_image
 
 SEGMENTS = [Segment.SYSTEM, Segment.IMAGE, Segment.IMAGE, Segment.USER]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from interp.analysis.spectrum import HeadSpectra, spectrum
-from interp.heads import HeadWeights
+from interp.data.heads import HeadWeights
 from interp.plot.pictures import picture
 from interp.plot.spectrum import spectrum as drawn
 from interp.plot.spectrum import spectrum_of_layer, spectrum_regimes

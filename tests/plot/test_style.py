@@ -7,7 +7,8 @@ import matplotlib as mpl
 import pytest
 from matplotlib.colors import to_rgb
 
-from interp.plot.style import SEGMENT_COLOURS, axes_or_new, shown, style
+from interp.data.colours import SEGMENT_COLOURS
+from interp.plot.style import axes_or_new, shown, style
 
 
 def test_nothing_stays_behind() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 import interp
-from interp.method import named
-from interp.report import Comparison, Variant, compare
+from interp.interventions.method import named
+from interp.report.comparison import Comparison, compare
+from interp.report.reading import Variant
 from interp.world import scenes
 
 QUESTION = "Describe the image in detail."

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from interp.data import Segment
+from interp.data.tokens import Segment
 from interp.interventions.attention import ScaleScores
-from interp.report import Variant, compare, write_comparison
+from interp.report.comparison import compare
+from interp.report.reading import Variant
+from interp.report.write import write_comparison
 
 MAP = ".panel.attention .image canvas"
 EVIL = "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"

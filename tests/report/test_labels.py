@@ -1,7 +1,7 @@
 import pytest
 
 import interp
-from interp.prompt import Reply
+from interp.data.prompt import Reply
 from interp.report.labels import LABELS, labels
 from interp.world import scenes
 

@@ -2,9 +2,10 @@ import pytest
 import torch
 
 import interp
-from interp.analysis.saliency import ResponseSaliency, saliency
+from interp.analysis.product import saliency
+from interp.analysis.saliency import ResponseSaliency
 from interp.analysis.sinks import Sinks
-from interp.method import named, resolved
+from interp.interventions.method import named, resolved
 from interp.report import reading
 from interp.report.looking import PARTS
 from interp.report.reading import AS_IT_IS, Variant, forced, read

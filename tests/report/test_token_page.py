@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from interp.cli import main
-from interp.report import compare, write_comparison
+from interp.cli.app import main
+from interp.report.comparison import compare
 from interp.report.token_page import token_page
+from interp.report.write import write_comparison
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 import pytest
 
-from interp.benchmark import Benchmark, Counts, Reading, Sample
+from interp.bench.base import Benchmark, Counts, Reading, Sample
 from interp.runs.asking import Questioning
 from interp.runs.run import questioning
 

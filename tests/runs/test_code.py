@@ -21,9 +21,9 @@ from typing import ClassVar, final
 import numpy as np
 import torch
 
-from interp.interventions import Here, Intervention
+from interp.interventions.base import Here, Intervention
 from interp.interventions.attention import ScaleScores
-from interp.method import Method
+from interp.interventions.method import Method
 
 GAIN = 1.5
 WORDS = {"cat", "dog", "owl", "fox", "hen"}

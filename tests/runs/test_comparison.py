@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import interp
-from interp.benchmark import scored
+from interp.bench.base import scored
 from interp.methods.spear import Spear
 from interp.runs.asking import ask
 from interp.runs.comparison import compare, reading_as, rescore
@@ -109,7 +109,7 @@ def test_a_setting_that_does_more_than_reading_is_refused(two, letters) -> None:
 def test_a_benchmark_is_known_again_by_its_name(tmp_path) -> None:
     table = interp.run("scenes", "pope:n=2,longest=2", limit=4, folder=tmp_path, progress=False)
     run = Run.open(table.runs["greedy"])
-    assert reading_as(run, None, {"parser": "vcd"}) == interp.benchmark.spoken("pope:n=2,longest=2,parser=vcd")
+    assert reading_as(run, None, {"parser": "vcd"}) == interp.bench.base.spoken("pope:n=2,longest=2,parser=vcd")
     assert rescore(run, parser="vcd")["total"]["accuracy"] >= 0
 
 
@@ -215,7 +215,7 @@ def test_stability_counts_what_flips(model_of, letters, tmp_path, monkeypatch) -
 def test_explicit_attention_is_explicit_and_leaves_nothing_behind(asked, letters, tmp_path, monkeypatch) -> None:
     from dataclasses import replace
 
-    from interp.taps import attending
+    from interp.taps import attention as attending
 
     calls = []
     plain = attending._explicit

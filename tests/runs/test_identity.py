@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import interp
-from interp.interventions import Intervention
-from interp.method import Method
+from interp.interventions.base import Intervention
+from interp.interventions.method import Method
 from interp.methods.contrast import Contrast
 from interp.methods.locore import Locore
 from interp.methods.vaf import Vaf
@@ -51,7 +51,7 @@ def test_how_replies_are_read_makes_no_other_run(asked, letters) -> None:
 
 
 def test_another_model_is_another_run_and_the_same_weights_are_not(asked, letters) -> None:
-    from interp.families import family
+    from interp.families.base import family
     from interp.runs.run import questioning
 
     def named(seed: int, dtype=torch.float32) -> str:

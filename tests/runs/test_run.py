@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import interp
-from interp.benchmark import Sample
+from interp.bench.base import Sample
 from interp.methods.locore import Locore
 from interp.methods.spear import Spear
 from interp.runs import asking

@@ -23,9 +23,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 import interp
+from interp.bench.base import Benchmark, Counts, Reading, Sample
 from interp.bench.steps import Steps
-from interp.benchmark import Benchmark, Counts, Reading, Sample
-from interp.cli import main
+from interp.cli.app import main
 from interp.runs import shards as module
 from interp.runs.asking import ask
 from interp.runs.prompts import sweep_heads

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from interp.benchmark import summed
+from interp.bench.base import summed
 from interp.runs.statistics import drawn_scores, false_discovery, interval, mcnemar, paired, wilcoxon
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import interp
+from interp.data.heads import Heads
 from interp.experiments.effect import Loss, Probability, effect
 from interp.experiments.erasure import erase_heads
-from interp.heads import Heads
 from interp.interventions.heads import AblateHeads
 from interp.methods.locore import Locore
 from interp.methods.spear import Spear

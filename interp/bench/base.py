@@ -1,0 +1,168 @@
+"""What a benchmark is: samples, a reader of replies, and scores that are made from counts."""
+
+import abc
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, final
+
+import numpy as np
+from jaxtyping import Float
+
+from interp.registry import found, made, spelled
+
+Reading = Mapping[str, Any]
+"""What a reader makes of one reply: names and values as JSON can hold them."""
+Counts = Mapping[str, Float[np.ndarray, "*sample"]]
+"""Summed counts by name: one number each, or one for every bootstrap draw."""
+
+
+@final
+@dataclass(frozen=True)
+class Sample:
+    """One question about one image.
+
+    Args:
+        id: what it is called, once in its benchmark.
+        question: what the model is asked.
+        image: the image's name, as `Benchmark.image` understands it; empty for none.
+        truth: what a reader needs to judge a reply, as JSON can hold it.
+        part: the part of the benchmark it belongs to (a split, a task); every part is scored by itself.
+        group: samples of one group are drawn together where intervals are made, and counted together: the questions about
+            one image. By default a sample is its own group.
+    """
+
+    id: str
+    question: str
+    image: str = ""
+    truth: Mapping[str, Any] = field(default_factory=dict)
+    part: str = "all"
+    group: str = ""
+
+
+class Benchmark(abc.ABC):
+    """The base of all benchmarks. Final subclasses are frozen dataclasses, one file each in `interp.bench`.
+
+    Replies are read one by one, readings are counted group by group, counts are summed, and scores are made from the sums:
+    so intervals and paired differences come from drawing groups again, without reading anything twice.
+
+    Attributes:
+        reading: the settings that change only how replies are read: a run is read again under others without a model.
+        headline: the scores to show first, the most important one at the front.
+        lower_is_better: the scores of which less is better.
+    """
+
+    reading: ClassVar[tuple[str, ...]] = ("parser",)
+    headline: ClassVar[tuple[str, ...]] = ()
+    lower_is_better: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    @abc.abstractmethod
+    def longest(self) -> int:
+        """The longest reply, in new tokens."""
+
+    @abc.abstractmethod
+    def samples(self) -> Sequence[Sample]:
+        """Return the samples, in the order in which they are asked.
+
+        Raises:
+            FileNotFoundError: the data are not there; says where they come from.
+            ValueError: data that are not understood, with file and line.
+        """
+
+    @abc.abstractmethod
+    def image(self, sample: Sample) -> Any:
+        """Return the image of a sample, None where it has none.
+
+        Raises:
+            FileNotFoundError: it is not there, with what lies near its name.
+        """
+
+    @abc.abstractmethod
+    def read(self, reply: str, sample: Sample) -> Reading:
+        """Return what a reply says."""
+
+    @abc.abstractmethod
+    def count(self, group: Sequence[tuple[Sample, Reading]]) -> dict[str, float]:
+        """Return what is counted in one group of samples; the same names for every group."""
+
+    @abc.abstractmethod
+    def scores(self, counts: Counts) -> dict[str, Float[np.ndarray, "*sample"]]:
+        """Return scores from summed counts; not a number where a score is not defined."""
+
+    def problems(self) -> Sequence[str]:
+        """Return what of the data could not be used and is left out of `samples`, one line each, with file and line."""
+        return ()
+
+    def total(self, parts: Mapping[str, Counts]) -> Counts:
+        """Return the scores of the whole from those of its parts: by default their plain means."""
+        names = list(next(iter(parts.values())))
+        return {n: np.asarray(np.mean([p[n] for p in parts.values()], axis=0)) for n in names}
+
+    def outcome(self, sample: Sample, reading: Reading) -> dict[str, bool | float]:
+        """Return what paired tests compare from sample to sample: a truth value (McNemar) or a number (Wilcoxon) by name."""
+        return {}
+
+    def labels(self, sample: Sample, reply: str) -> list[tuple[int, int, bool]]:
+        """Return the mentions in a reply that are hallucinated or not: first character, end, whether hallucinated."""
+        return []
+
+    def settings(self) -> dict[str, Any]:
+        """Return every setting by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+
+
+def ratio(
+    part: Float[np.ndarray, "*sample"] | float, whole: Float[np.ndarray, "*sample"] | float
+) -> Float[np.ndarray, "*sample"]:
+    """Return part / whole; not a number where the whole is 0."""
+    whole = np.asarray(whole, dtype=float)
+    return np.asarray(np.asarray(part, dtype=float) / np.where(whole == 0, np.nan, whole))
+
+
+def summed(benchmark: Benchmark, read: Iterable[tuple[Sample, Reading]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the counts of every group of every part: part → group → name → count."""
+    groups: dict[str, dict[str, list[tuple[Sample, Reading]]]] = {}
+    for sample, reading in read:
+        groups.setdefault(sample.part, {}).setdefault(sample.group or sample.id, []).append((sample, reading))
+    return {part: {g: benchmark.count(members) for g, members in each.items()} for part, each in groups.items()}
+
+
+def scored(benchmark: Benchmark, read: Iterable[tuple[Sample, Reading]]) -> dict[str, dict[str, float]]:
+    """Return the scores of every part and, under `total`, those of the whole.
+
+    Raises:
+        ValueError: nothing was read.
+    """
+    counts = summed(benchmark, read)
+    if not counts:
+        raise ValueError("there is nothing to score: no sample has a reply")
+    parts = {}
+    for part, groups in counts.items():
+        names = next(iter(groups.values()))
+        parts[part] = benchmark.scores({n: np.asarray(sum(g[n] for g in groups.values()), dtype=float) for n in names})
+    every = {**parts, "total": benchmark.total(parts)}
+    return {part: {n: float(v) for n, v in scores.items()} for part, scores in every.items()}
+
+
+def benchmarks() -> dict[str, type[Benchmark]]:
+    """Return every benchmark of `interp.bench` by name."""
+    return found("interp.bench", Benchmark)  # type: ignore[type-abstract]
+
+
+def named(name: str, **settings: Any) -> Benchmark:
+    """Return the benchmark of a name, with some of its settings: `named("pope", data="coco_pope_random.json", images="val2014")`.
+
+    Raises:
+        ValueError: no such benchmark or setting; says which there are and what comes nearest.
+    """
+    return made("benchmark", benchmarks(), name, settings)
+
+
+def spoken(text: str) -> Benchmark:
+    """Return the benchmark that is written `pope`, or `pope:data=FILE,images=FOLDER,parser=vcd`.
+
+    Raises:
+        ValueError: an unknown benchmark or setting, with the nearest, or a setting that is not written NAME=VALUE.
+    """
+    name, settings = spelled(text)
+    return named(name, **settings)

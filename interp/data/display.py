@@ -1,0 +1,197 @@
+"""How values show themselves in a notebook: plain, escaped HTML without a script or a plotting library."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+from itertools import groupby
+from typing import Any, Final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.data.colours import PLAIN, SEGMENT_COLOURS, WARM, ink, shade
+
+MOST_ROWS: Final = 12
+"""Rows of a table that a notebook shows."""
+THUMBNAIL: Final = 160
+"""Pixels of the longer side of an image or a heat map."""
+REPEATED: Final = 4
+"""How often in a row the same word is shown."""
+FIRST: Final = ("layer", "depth", "sample", "step", "segment", "candidate", "head", "kv_head", "token", "query")
+"""Which axes of an array are shown where it has more than two, the most telling first."""
+
+
+def visible(word: str) -> str:
+    """Return a token as it can be read: line breaks, tabs and lone spaces made visible."""
+    return word.replace("\n", "\\n").replace("\t", "\\t") if word.strip() else repr(word)[1:-1] or "''"
+
+
+def card(title: str, *parts: str) -> str:
+    """Return parts, already HTML, under a title."""
+    return (
+        '<div style="border:1px solid #d8dee4;border-radius:6px;padding:.6em .8em;margin:.3em 0;max-width:60em;line-height:1.5">'
+        f"<div><b>{escape(title)}</b></div>{''.join(parts)}</div>"
+    )
+
+
+def note(text: str) -> str:
+    """Return a line of small print."""
+    return f'<div style="color:#59636e;font-size:.88em">{escape(text)}</div>'
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a table; of a long one the beginning, and how much is left out."""
+    head = _line("th", heads)
+    lines = "".join(_line("td", row) for row in rows[:MOST_ROWS])
+    left = note(f"... and {len(rows) - MOST_ROWS} more rows") if len(rows) > MOST_ROWS else ""
+    return f'<div style="overflow-x:auto"><table><thead>{head}</thead><tbody>{lines}</tbody></table></div>{left}'
+
+
+def conversation(words: Sequence[str], names: Sequence[str]) -> str:
+    """Return tokens coloured by their segment; the tokens of an image stand together.
+
+    Args:
+        words: every token.
+        names: of every token's segment.
+    """
+    said = []
+    for name, run in groupby(zip(names, words, strict=True), key=lambda pair: pair[0]):
+        ground, inside = _tint(name), [word for _, word in run]
+        whole = [f"▦ {len(inside)} image tokens"] if name == "IMAGE" else [visible(word) for word in inside]
+        said += [_word(word, ground, name) for word in whole]
+    legend = "".join(_word(name, _tint(name), "segment") for name in dict.fromkeys(names))
+    return f'<div style="margin:.3em 0">{"".join(said)}</div><div style="font-size:.85em">{legend}</div>'
+
+
+def scored(words: Sequence[str], values: Sequence[float], label: str) -> str:
+    """Return tokens coloured by a score, the darker the more of it, with the scale under them.
+
+    A word many times in a row, such as the placeholder of an image's tokens, is shown once, by its mean.
+
+    Args:
+        words: the tokens.
+        values: at least 0; the scale begins there.
+        label: what the values are, with their unit.
+    """
+    most = max([v for v in values if v == v], default=0.0)  # noqa: PLR0124 (not a number)
+    spans = []
+    for word, run in groupby(zip(words, values, strict=True), key=lambda pair: pair[0]):
+        inside = [value for _, value in run]
+        whole = [(f"{visible(word)} × {len(inside)}", sum(inside) / len(inside))] if len(inside) > REPEATED else None
+        spans += [
+            _word(text, shade(v / most if most > 0 else 0.0), f"{v:.3g}")
+            for text, v in whole or [(visible(word), v) for v in inside]
+        ]
+    return f'<div style="margin:.3em 0">{"".join(spans)}</div>{_scale(0.0, most, label)}'
+
+
+def heat_map(values: Float[Tensor, "row col"], label: str) -> str:
+    """Return a picture of an array, one cell an entry, the darkest the largest; what is not a number is grey."""
+    from PIL import Image
+
+    array = values.detach().cpu().double()
+    known = array[array.isfinite()]
+    low, high = (float(known.min()), float(known.max())) if known.numel() else (0.0, 0.0)
+    low = min(low, 0.0)
+    span = (high - low) or 1.0
+    pixels = [shade((v - low) / span) if v == v else PLAIN[2] for v in array.flatten().tolist()]  # noqa: PLR0124
+    picture = Image.new("RGB", (array.shape[1], array.shape[0]))
+    picture.putdata([tuple(bytes.fromhex(p[1:])) for p in pixels])
+    longest = max(picture.size)
+    cell = max(THUMBNAIL // longest, min(4, 4 * THUMBNAIL // longest), 1)
+    return _picture(picture.resize((picture.width * cell, picture.height * cell), 0), label) + _scale(low, high, label)
+
+
+def thumbnail(image: Any) -> str:
+    """Return an image, small; small images keep their pixels."""
+    from interp.data.images import read_image
+
+    picture = read_image(image)
+    if max(picture.size) > THUMBNAIL:
+        picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    else:
+        times = THUMBNAIL // max(picture.size)
+        picture = picture.resize((picture.width * times, picture.height * times), 0)
+    return _picture(picture, "the image")
+
+
+def result(value: Any) -> str:
+    """Return a result: its rows where it has some, else its summary as a picture or as scored words, and its arrays."""
+    name, axes = value.summary_field(), value.axes()
+    array, rows = getattr(value, name), value.rows() if callable(getattr(value, "rows", None)) else []
+    words = next((w for n in ("words", "reply") if len(w := getattr(value, n, ())) == array.shape[-1]), ())
+    parts = [table(list(rows[0]), [list(row.values()) for row in rows])] if rows else []
+    parts.append(summary(array, name, axes[name], getattr(value, "labels", {}), words))
+    arrays = [(n, " ".join(a), " × ".join(map(str, getattr(value, n).shape))) for n, a in axes.items()]
+    return card(type(value).__name__, *parts, table(("array", "axes", "shape"), arrays))
+
+
+def summary(
+    array: Tensor, name: str, axes: Sequence[str], labels: Mapping[str, Sequence[Any]], words: Sequence[str] = ()
+) -> str:
+    """Return an array as a picture of its two most telling axes, the others averaged; one over tokens as scored words.
+
+    Args:
+        array: the array; nothing is shown of an empty one.
+        name: what it is.
+        axes: the names of its axes.
+        labels: of the entries of an axis, by its name; they are counted where there are none.
+        words: the tokens of its last axis, where these are to be scored.
+    """
+    if not array.numel():
+        return note(f"{name} is empty")
+    if words and axes[-1] in ("token", "query", "key") and float(array.double().nan_to_num().min()) >= 0:
+        mean = array.double().reshape(-1, array.shape[-1]).nanmean(0)
+        over = f", mean over {', '.join(axes[:-1])}" if axes[:-1] else ""
+        return scored(words, mean.tolist(), f"{name}{over}")
+    kept = sorted(axes, key=lambda a: FIRST.index(a) if a in FIRST else len(FIRST))[:2]
+    others = [i for i, a in enumerate(axes) if a not in kept]
+    shown, left = array.double().nanmean(others) if others else array.double(), [a for a in axes if a in kept]
+    sides = [f"{a} {_ends(labels.get(a), n)}" for a, n in zip(left, shown.shape, strict=True)]
+    over = f", mean over {', '.join(axes[i] for i in others)}" if others else ""
+    told = " · ".join(f"{way} {side}" for way, side in zip("↓→" if len(sides) == 2 else "→", sides, strict=False))
+    return heat_map(shown.reshape(-1, shown.shape[-1] if left else 1), f"{name}{over}") + note(told)
+
+
+def _ends(labels: Sequence[Any] | None, count: int) -> str:
+    if labels and len(labels) <= 6 and isinstance(labels[0], str):
+        return ", ".join(labels)
+    first, last = (labels[0], labels[-1]) if labels else (0, count - 1)
+    return f"{first}" if count == 1 else f"{first} to {last}"
+
+
+def _line(kind: str, cells: Sequence[Any]) -> str:
+    inside = "".join(
+        f'<{kind} style="text-align:left;padding-right:1em">{escape(_cell(cell))}</{kind}>' for cell in cells
+    )
+    return f"<tr>{inside}</tr>"
+
+
+def _word(text: str, ground: str, title: str) -> str:
+    style = f"background:{ground};color:{ink(ground)};border-radius:3px;padding:0 .25em;margin:1px;display:inline-block"
+    return f'<span style="{style}" title="{escape(title)}">{escape(text)}</span>'
+
+
+def _tint(name: str) -> str:
+    return shade(0.35, ("#ffffff", SEGMENT_COLOURS.get(name, SEGMENT_COLOURS["PAD"])))
+
+
+def _scale(low: float, high: float, label: str) -> str:
+    style = f"display:inline-block;width:6em;height:.7em;background:linear-gradient(to right,{','.join(WARM)})"
+    return f'<div style="font-size:.85em;color:#59636e">{low:.3g} <span style="{style}"></span> {high:.3g} {escape(label)}</div>'
+
+
+def _picture(picture: Any, label: str) -> str:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'<img alt="{escape(label)}" src="data:image/png;base64,{data}" style="border:1px solid #d8dee4;margin:.3em .5em .1em 0">'
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k}: {_cell(v)}" for k, v in value.items())
+    return ", ".join(map(_cell, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -1,0 +1,237 @@
+"""A forward and a backward pass in which every decoder layer runs twice, so that autograd never holds more than one of them.
+
+The forward pass keeps what enters each layer. In the backward pass, from the last layer down, a layer is run once more from
+there, with gradients; its values and gradients are handed over, and its graph is let go before the next one's is made. What
+lies between the layers, behind them and in the loss is differentiated as it is, so the numbers are those of the whole graph.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from interp.interventions.base import Here, Intervention
+from interp.interventions.function import Apply
+from interp.taps.running import Pass, resumed
+
+Visit = Callable[[str, int, Tensor, Tensor | None], None]
+"""Called with site, layer, value and gradient, batch axis included."""
+Loss = Callable[[Tensor], Tensor]
+Block = Callable[[Tensor], Tensor]
+"""A layer as a function of its stream alone."""
+AROUND = ("resid_pre", "resid_post")
+"""The sites that are seen as a layer is entered and left; all others lie in it."""
+
+
+class RepetitionError(RuntimeError):
+    """A layer that ran once more came out differently, or would have."""
+
+
+def repeatable(change: Intervention) -> bool:
+    """Say whether a change does the same thing when it is called again: one that is no function of the user's and draws nothing."""
+    return not isinstance(change, Apply) and not any(isinstance(v, torch.Generator) for v in vars(change).values())
+
+
+@final
+class LayersApart(dict):  # type: ignore[type-arg]
+    """The state of a pass in which no layer may use what another one left there."""
+
+    def __init__(self) -> None:
+        """Start with nothing, before the first layer."""
+        self.place: tuple[str, int] = ("before", 0)
+        self.users: dict[Any, tuple[str, int]] = {}
+
+    def _use(self, key: Any) -> Any:
+        if self.users.setdefault(key, self.place) != self.place:
+            raise RepetitionError(
+                "an intervention keeps something from one layer for another, so no layer can run alone"
+            )
+        return key
+
+    def __contains__(self, key: object) -> bool:
+        """Say whether something is there."""
+        return dict.__contains__(self, self._use(key))
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return what is there."""
+        return dict.__getitem__(self, self._use(key))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Put something there."""
+        dict.__setitem__(self, self._use(key), value)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return what is there, or something else."""
+        return dict.get(self, self._use(key), default)
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Return what is there, or put it there."""
+        return dict.setdefault(self, self._use(key), default)
+
+
+@final
+@dataclass(frozen=True)
+class Recomputation:
+    """What is read of a pass whose layers run twice.
+
+    Args:
+        graded: the sites whose gradient is wanted.
+        visit: called once for every site and layer that the pass reads: in the forward pass for the stream around a layer where no
+            gradient of it is wanted, in the backward pass for everything else.
+        state: the state of the pass.
+    """
+
+    graded: frozenset[str]
+    visit: Visit
+    state: LayersApart = field(default_factory=LayersApart)
+
+    def read(self, value: Tensor, here: Here) -> Tensor:
+        """Hand over what is seen around the layers; what is seen in them waits for their second run."""
+        site, layer = here.site, here.layer
+        if site in AROUND:
+            if site in self.graded:
+                seen = value.detach()
+                value.register_hook(lambda slope: self.visit(site, layer, seen, slope))
+            else:
+                self.visit(site, layer, value.detach(), None)
+        return value
+
+    def run(
+        self, module: nn.Module, blocks: Sequence[nn.Module], inputs: Mapping[str, Any], now: Pass, loss: Loss
+    ) -> Tensor:
+        """Run a model forward and backward.
+
+        Args:
+            module: the model.
+            blocks: its decoder layers.
+            inputs: its inputs.
+            now: the running pass, with `read` as its reader and `state` as its state.
+            loss: from the logits to a scalar.
+
+        Returns:
+            The logits.
+
+        Raises:
+            RepetitionError: an intervention keeps something from one layer for another, or changes a layer differently the second
+                time; or a layer is given more than the stream that gradients would have to flow through.
+        """
+        with torch.enable_grad(), _each_apart(blocks, _Again(self, now)):
+            logits = module(**inputs, use_cache=False).logits
+            loss(logits).backward()
+        return logits.detach()
+
+
+@final
+@dataclass(frozen=True)
+class _Again:
+    """How a layer is run a second time."""
+
+    reading: Recomputation
+    now: Pass
+
+    def __call__(self, layer: int, block: Block, kept: tuple[Tensor, Tensor], slope: Tensor) -> Tensor:
+        """Return the gradient of what entered a layer, given what entered and left it and the gradient of the latter.
+
+        Every value is handed over with its gradient as soon as that is known: held until the end of the backward pass, the gradient of
+        a pattern would lie beside that of the scores.
+        """
+        visit, graded = self.reading.visit, self.reading.graded
+        waiting: dict[str, Tensor] = {}
+
+        def hold(value: Tensor, here: Here) -> Tensor:
+            site = here.site
+            if site in graded:
+                waiting[site] = value.detach()
+                value.register_hook(lambda slope: visit(site, layer, waiting.pop(site), slope))
+            else:
+                visit(site, layer, value.detach(), None)
+            return value
+
+        stream = kept[0].detach().requires_grad_()
+        with torch.enable_grad(), resumed(self.now.again(hold)):  # autograd may call from a thread of its own
+            output = block(stream)
+        if not _alike(output.detach(), kept[1]):
+            raise RepetitionError(
+                f"layer {layer} came out differently when it ran once more: an intervention draws random numbers or counts its calls"
+            )
+        (through,) = torch.autograd.grad(output, stream, slope)
+        for site, value in waiting.items():  # a change has cut them off
+            visit(site, layer, value, torch.zeros_like(value))
+        return through
+
+
+class _Layer(torch.autograd.Function):
+    """A layer as one operation: of its graph nothing is kept but what goes in and what comes out."""
+
+    @staticmethod
+    def forward(ctx: Any, stream: Tensor, layer: int, block: Block, again: _Again) -> Tensor:  # type: ignore[override]
+        again.reading.state.place = ("in", layer)
+        output = block(stream)
+        again.reading.state.place = ("behind", layer)
+        ctx.save_for_backward(stream, output)
+        ctx.layer, ctx.block, ctx.again = layer, block, again
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        return ctx.again(ctx.layer, ctx.block, ctx.saved_tensors, slope), None, None, None
+
+
+@contextmanager
+def _each_apart(blocks: Sequence[nn.Module], again: _Again) -> Iterator[None]:
+    """Let every layer be one operation for a while."""
+    with ExitStack() as stack:
+        for layer, block in enumerate(blocks):
+            stack.enter_context(running_as(block, _apart(layer, block.forward, again)))
+        yield
+
+
+@contextmanager
+def running_as(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Let a module compute something else while this is open; whatever happens inside, it is as before afterwards."""
+    before = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if before is None:
+            del module.forward
+        else:
+            module.forward = before
+
+
+def _apart(layer: int, forward: Callable[..., Any], again: _Again) -> Callable[..., Any]:
+    def apart(*args: Any, **kwargs: Any) -> Any:
+        stream, args = (args[0], args[1:]) if args else (kwargs.pop("hidden_states"), ())
+        beside = [n for n, v in [*enumerate(args, 1), *kwargs.items()] if isinstance(v, dict) or _flows(v)]
+        if beside:
+            raise RepetitionError(
+                f"layer {layer} is given more than the stream by the layers before it (its arguments {beside})"
+            )
+        whole: list[Any] = []
+
+        def block(stream: Tensor) -> Tensor:
+            whole[:] = [forward(stream, *args, **kwargs)]
+            return whole[0][0] if isinstance(whole[0], tuple) else whole[0]
+
+        output = _Layer.apply(stream, layer, block, again)
+        returned = whole.pop()
+        return (output, *returned[1:]) if isinstance(returned, tuple) else output
+
+    return apart
+
+
+def _flows(value: Any) -> bool:
+    """Say whether gradients would flow through something that a layer is given."""
+    if isinstance(value, (tuple, list)):
+        return any(map(_flows, value))
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Say whether two runs differ by no more than the order of additions could make them."""
+    slack = 16 * torch.finfo(other.dtype).eps * float(other.abs().max().nan_to_num(posinf=0.0))
+    return torch.allclose(one, other, rtol=0, atol=slack, equal_nan=True)
