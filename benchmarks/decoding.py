@@ -53,8 +53,8 @@ def works(plain: nn.Module, model: interp.Model, prompt: interp.Prompt, each: Se
     inputs: dict[str, Any] = model.inputs([prompt])
     length = {"max_new_tokens": new, "min_new_tokens": new}
 
-    def under(*changes: Method) -> Work:
-        return lambda: interp.generate(model, prompt, *changes, **length)
+    def under(*interventions: Method) -> Work:
+        return lambda: interp.generate(model, prompt, *interventions, **length)
 
     return [lambda: plain.generate(**inputs, **length, do_sample=False), under(), *(under(m) for m in each)]
 

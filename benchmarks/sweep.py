@@ -65,7 +65,7 @@ def cached_step(model: interp.Model, prompt: interp.Prompt) -> Work:
 def full_pass(model: interp.Model, prompt: interp.Prompt) -> Work:
     """Return one pass over the whole conversation, one head erased."""
     head = AblateHeads(((model.layers // 2, 0),))
-    return lambda: interp.capture(model, prompt, want={"logits"}, changes=(head,))
+    return lambda: interp.capture(model, prompt, want={"logits"}, interventions=(head,))
 
 
 def sweep(model: interp.Model, prompt: interp.Prompt, at: str, heads: Sequence[tuple[int, int]] | None) -> Work:

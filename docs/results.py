@@ -267,14 +267,14 @@ def methods_section() -> tuple[str, list[Claim]]:
 
 def cost_section(model: Model, prompt: Prompt, rounds: int = 5, new: int = 32) -> tuple[str, list[Claim]]:
     """Return how fast every method decodes, and what the papers say of it."""
-    changes = {
+    interventions = {
         "greedy": (),
         **{type(m).__name__.lower(): (m,) for m in every_method(slow=True) if not m.refusal(model)},
     }
-    times: dict[str, list[float]] = {n: [] for n in changes}
+    times: dict[str, list[float]] = {n: [] for n in interventions}
     torch.set_num_threads(1)
     for index in range(rounds + 1):
-        for name, edits in changes.items():
+        for name, edits in interventions.items():
             begin = time.process_time()
             interp.generate(model, prompt, *edits, max_new_tokens=new, min_new_tokens=new)
             times[name] += [time.process_time() - begin] * (index > 0)  # the first round warms up

@@ -28,7 +28,7 @@ class Captioned:
     correct: Tensor
 
 
-def captioned(model: Any, n: int, seed: int, *changes: Any, split: str = "test", batch: int = 16) -> list[Captioned]:
+def captioned(model: Any, n: int, seed: int, *interventions: Any, split: str = "test", batch: int = 16) -> list[Captioned]:
     """Return n scenes with their captions; of `counter_prior` those with the trigger, where there is most to invent."""
     import interp
     from interp.world import scenes
@@ -41,7 +41,7 @@ def captioned(model: Any, n: int, seed: int, *changes: Any, split: str = "test",
     replies = [
         reply
         for i in range(0, n, batch)
-        for reply in interp.generate(model, prompts[i : i + batch], *changes, max_new_tokens=100)
+        for reply in interp.generate(model, prompts[i : i + batch], *interventions, max_new_tokens=100)
     ]
     return [_labelled(model, s, p, r) for s, p, r in zip(drawn, prompts, replies, strict=True)]
 

@@ -25,7 +25,7 @@ def measure_anchored(setting: Setting) -> VisualDrift:
     from interp.analysis.anchors import VisualAnchors
     from interp.methods.clva import Clva
 
-    return interp.measure(setting.loaded, ask(setting, 1)[0], VisualAnchors(), changes=[Clva()])
+    return interp.measure(setting.loaded, ask(setting, 1)[0], VisualAnchors(), interventions=[Clva()])
 
 
 def draw(plain: VisualDrift, anchored: VisualDrift) -> Figure:

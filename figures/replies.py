@@ -34,15 +34,15 @@ class ReplyMaps(Result):
         return "saliency"
 
 
-def measure_reply(model: Any, said: Any, *changes: Any) -> ReplyMaps:
+def measure_reply(model: Any, said: Any, *interventions: Any) -> ReplyMaps:
     """Measure one captioned scene."""
     import interp
     from interp.analysis.saliency import ResponseSaliency
     from interp.data.tokens import PREDICTING
 
     first = len(said.prompt) - len(said.reply.ids)
-    found = interp.measure(model, said.prompt, ResponseSaliency(), changes=changes)
-    kept = interp.capture(model, said.prompt, want={"pattern"}, queries=PREDICTING, changes=changes)
+    found = interp.measure(model, said.prompt, ResponseSaliency(), interventions=interventions)
+    kept = interp.capture(model, said.prompt, want={"pattern"}, queries=PREDICTING, interventions=interventions)
     kinds = (
         "hallucinated" if b else "correct" if g else "" for b, g in zip(said.hallucinated, said.correct, strict=True)
     )

@@ -152,7 +152,7 @@ def test_tokens_outside_the_conversation(model, prompt):
     with pytest.raises(
         ValueError, match=r"MaskAttention\(.*\): positions \[4000\] are outside this conversation of \d+ tokens"
     ):
-        capture(model, prompt, changes=[MaskAttention([4000])])
+        capture(model, prompt, interventions=[MaskAttention([4000])])
 
 
 # ----------------------------------------------------------------------------------------------------------------- memory

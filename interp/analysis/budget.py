@@ -171,7 +171,7 @@ class ShareChange(Result):
 def share_change(before: SegmentShares | SinkShares, after: SegmentShares | SinkShares) -> ShareChange:
     """Return how every share changed between two measurements of the same kind, without and with an intervention.
 
-    Example: `share_change(measure(model, prompt, Budget()), measure(model, prompt, Budget(), changes=changes))`.
+    Example: `share_change(measure(model, prompt, Budget()), measure(model, prompt, Budget(), interventions=changes))`.
 
     Raises:
         ValueError: measurements of different kinds, layers, heads or sinks.

@@ -14,7 +14,7 @@ LONGEST: Final = 1024
 MARK: Final = "<image>"
 
 
-def adapter(model: Model, *changes: Any, batch_size: int = 1, **options: Any) -> Any:
+def adapter(model: Model, *interventions: Any, batch_size: int = 1, **options: Any) -> Any:
     """Return a model of lmms-eval that answers with a model under interventions and methods.
 
     It goes to `lmms_eval.evaluator.simple_evaluate(model=adapter(model, Vaf()), tasks=["pope"])`. Only tasks that generate a reply to
@@ -22,7 +22,7 @@ def adapter(model: Model, *changes: Any, batch_size: int = 1, **options: Any) ->
 
     Args:
         model: the model.
-        changes: interventions, methods and logits processors, as `generate` takes them.
+        interventions: interventions, methods and logits processors, as `generate` takes them.
         batch_size: how many questions with the same options are answered together.
         options: of `generate`; they stand above what a task asks.
 
@@ -40,7 +40,7 @@ def adapter(model: Model, *changes: Any, batch_size: int = 1, **options: Any) ->
 
         def __init__(self) -> None:
             base.__init__(self)
-            self.model, self.changes, self.batch_size = model, changes, batch_size
+            self.model, self.interventions, self.batch_size = model, interventions, batch_size
 
         @property
         def device(self) -> Any:
@@ -85,7 +85,7 @@ def _answers(lm: Any, batch: Sequence[Any], options: Mapping[str, Any]) -> list[
     asked = settings_of(batch[0][1])
     until = asked.pop("stop_strings", [])
     stops = {"stop_strings": until} if until else {}
-    replies = generate(lm.model, prompts, *lm.changes, **{**asked, **stops, **options})
+    replies = generate(lm.model, prompts, *lm.interventions, **{**asked, **stops, **options})
     texts = [_cut(r.text, until) for r in replies]
     for request, text in zip(batch, texts, strict=True):
         lm.cache_hook.add_partial("generate_until", (request[0], request[1]), text)

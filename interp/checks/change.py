@@ -54,15 +54,15 @@ class Trial:
         ]
         return [p.with_response(r) for p, r in zip(self.prompts, replies, strict=False)]
 
-    def logits(self, prompts: Sequence[Prompt], changes: Sequence[Intervention]) -> Tensor:
+    def logits(self, prompts: Sequence[Prompt], interventions: Sequence[Intervention]) -> Tensor:
         """Return the logits (batch, token, vocab) of one pass under some interventions."""
-        with torch.no_grad(), run(self.model.running(prompts, changes)):
+        with torch.no_grad(), run(self.model.running(prompts, interventions)):
             return self.model.module(**self.model.inputs(prompts), use_cache=False).logits
 
     def replies(self, change: Any, prompts: Sequence[Prompt], new: int = 5) -> list[Reply]:
         """Return replies of a fixed length, decoded together."""
-        changes = [] if change is None else [change]
-        return generate(self.model, list(prompts), *changes, max_new_tokens=new, min_new_tokens=new, seed=0)
+        interventions = [] if change is None else [change]
+        return generate(self.model, list(prompts), *interventions, max_new_tokens=new, min_new_tokens=new, seed=0)
 
 
 def check_trial(trial: Trial) -> list[Check]:
@@ -115,7 +115,7 @@ def strong_changes_logits(trial: Trial) -> None:
 def nothing_to_the_future(trial: Trial) -> None:
     """No row of the pattern looks behind itself, and what a token is does not change an earlier row."""
     prompt = trial.answered[0]
-    pattern = capture(trial.model, prompt, want={"pattern"}, changes=trial.strong).pattern
+    pattern = capture(trial.model, prompt, want={"pattern"}, interventions=trial.strong).pattern
     if float(pattern.triu(1).abs().max()) > 0:
         raise AssertionError(f"{trial.change} lets rows attend to the future")
     shorter = prompt.with_response(prompt.response_ids[:-1])

@@ -44,10 +44,10 @@ def _attention(model: Model, implementation: str) -> Iterator[None]:
         model.module.set_attn_implementation(IMPLEMENTATION)
 
 
-def _logits(model: Model, prompts: Sequence[Prompt], *changes: Intervention, look: bool = False) -> Tensor:
+def _logits(model: Model, prompts: Sequence[Prompt], *interventions: Intervention, look: bool = False) -> Tensor:
     """Return the logits of one forward pass, with every attention looked at or none."""
     parts = ("decoder", *OTHER_PARTS) if look else ()
-    now = model.running(prompts, changes, wanted=frozenset((p, s) for p in parts for s in ATTENTION))
+    now = model.running(prompts, interventions, wanted=frozenset((p, s) for p in parts for s in ATTENTION))
     with torch.no_grad(), run(now):
         return model.module(**model.inputs(prompts), use_cache=False).logits
 
@@ -171,10 +171,10 @@ def generation_under_edit(model: Model, prompts: Sequence[Prompt]) -> None:
 
 def cached_equals_uncached(model: Model, prompts: Sequence[Prompt]) -> None:
     """Cached decoding gives the probabilities of one teacher-forced pass, with and without an edit of the emitting rows."""
-    for changes in ((), (_edit(),)):
-        reply = generate(model, prompts[0], *changes, max_new_tokens=4, min_new_tokens=4)
+    for interventions in ((), (_edit(),)):
+        reply = generate(model, prompts[0], *interventions, max_new_tokens=4, min_new_tokens=4)
         whole = prompts[0].with_response(reply)
-        logits = _logits(model, [whole], *changes)[0].float().cpu()
+        logits = _logits(model, [whole], *interventions)[0].float().cpu()
         rows = torch.arange(len(prompts[0]) - 1, len(whole) - 1)
         forced = logits[rows].log_softmax(-1).gather(-1, torch.tensor(reply.ids)[:, None])[:, 0]
         _close(model, forced, torch.tensor(reply.logprobs), 2e-4)
@@ -182,10 +182,10 @@ def cached_equals_uncached(model: Model, prompts: Sequence[Prompt]) -> None:
 
 def batched_equals_single(model: Model, prompts: Sequence[Prompt]) -> None:
     """Prompts of different lengths in one left-padded batch give what each gives alone, with and without an edit."""
-    for changes in ((), (_edit(),)):
-        together = _logits(model, prompts, *changes)
+    for interventions in ((), (_edit(),)):
+        together = _logits(model, prompts, *interventions)
         for row, prompt in zip(together, prompts, strict=True):
-            alone = _logits(model, [prompt], *changes)[0]
+            alone = _logits(model, [prompt], *interventions)[0]
             _close(model, row[-len(prompt) :][-1].float(), alone[-1].float(), 2e-4)
 
 

@@ -38,13 +38,13 @@ def sinks(
     """Ablate the prompt's attention sinks, and print the reply before and after."""
     from interp.experiments.sinks import HOW, sink_ablation
 
-    changes = {h: (sink_ablation(h),) for h in how or HOW}
+    interventions = {h: (sink_ablation(h),) for h in how or HOW}
     picture = inputs.image(image)
     loaded = inputs.load(model)
     prompt = loaded.prepare(picture, question)
     prompt = prompt.marked(sink=inputs.sinks(loaded, prompt))
     where = ", ".join(f"{prompt.tokens[i]!r} at {i}" for i in prompt.layout.marks["sink"])
-    _compare(loaded, prompt, changes, max_new_tokens, json, f"sinks: {where}")
+    _compare(loaded, prompt, interventions, max_new_tokens, json, f"sinks: {where}")
 
 
 @app.command(epilog=EXAMPLES)
@@ -73,12 +73,12 @@ def heads(
 
 
 def _compare(
-    model: Any, prompt: Any, changes: dict[str, tuple[Any, ...]], longest: int, plain: bool, title: str
+    model: Any, prompt: Any, interventions: dict[str, tuple[Any, ...]], longest: int, plain: bool, title: str
 ) -> None:
     import interp
 
     rows = []
-    for name, edits in {"as it is": (), **changes}.items():
+    for name, edits in {"as it is": (), **interventions}.items():
         with waiting(f"generating: {name}"):
             reply = interp.generate(model, prompt, *edits, max_new_tokens=longest)
         rows.append({"how": name, "reply": reply.text, "tokens": len(reply.ids), "ended": reply.stop})

@@ -46,7 +46,7 @@ def capture(
     max_new_tokens: inputs.Tokens = 128,
     layers: Annotated[str | None, typer.Option(help="Layers to keep, such as 0-7 or 0,3,5-6; all by default.")] = None,
     queries: Annotated[Rows, typer.Option(help="Query rows of scores and pattern to keep.")] = Rows.EVERY,
-    changes: inputs.Changes = None,
+    interventions: inputs.Changes = None,
     out: Annotated[Path | None, typer.Option(help="The safetensors file to write.")] = None,
     estimate: Annotated[bool, typer.Option("--estimate", help="Only say how much memory it would take.")] = False,
     json: inputs.AsJson = False,
@@ -57,7 +57,7 @@ def capture(
     if (out is None) is not estimate:
         raise typer.BadParameter("say where to write with --out FILE, or ask for --estimate; one of the two")
     chosen = inputs.layers(layers)
-    edits = inputs.changes(changes)
+    edits = inputs.interventions(interventions)
     picture = inputs.image(image)
     loaded = inputs.load(model)
     prompt = inputs.conversation(loaded, picture, question, reply=response, generated=generate, longest=max_new_tokens)
@@ -70,7 +70,7 @@ def capture(
             target=target,
             queries=getattr(interp, queries.name),
             layers=chosen,
-            changes=edits,
+            interventions=edits,
             estimate=estimate,
         )
     if out is None:

@@ -48,7 +48,7 @@ def generate(
         list[str] | None,
         typer.Option(metavar="NAME[:SETTING=VALUE,...]", help="A mitigation method; may be given several times."),
     ] = None,
-    changes: inputs.Changes = None,
+    interventions: inputs.Changes = None,
     audit: Annotated[bool, typer.Option("--audit", help="Print what every change did.")] = False,
     json: inputs.AsJson = False,
 ) -> None:
@@ -57,7 +57,7 @@ def generate(
 
     if seed is not None and not sample:
         raise typer.BadParameter("--seed is for --sample; without it the reply is the same every time")
-    edits: tuple[Any, ...] = (*inputs.changes(changes), *(inputs.method(m) for m in method or ()))
+    edits: tuple[Any, ...] = (*inputs.interventions(interventions), *(inputs.method(m) for m in method or ()))
     picture = inputs.image(image)
     loaded = inputs.load(model)
     prompt = loaded.prepare(picture, question)

@@ -165,7 +165,7 @@ def head(text: str) -> tuple[int, int]:
     return int(layer), int(number)
 
 
-def changes(path: Path | None) -> "tuple[Intervention, ...]":
+def interventions(path: Path | None) -> "tuple[Intervention, ...]":
     """Return the interventions of a JSON file.
 
     Raises:

@@ -42,7 +42,7 @@ def measure(
             "--mark-sinks", help="Find the attention sinks first and mark them, for analyses that need them marked."
         ),
     ] = False,
-    changes: inputs.Changes = None,
+    interventions: inputs.Changes = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results (safetensors) and their pictures (PNG).")
     ] = None,
@@ -65,14 +65,14 @@ def measure(
         raise typer.BadParameter(
             f"{', '.join(graded)} needs gradients: name a token of the reply with --target N, from 0"
         )
-    edits = inputs.changes(changes)
+    edits = inputs.interventions(interventions)
     picture = inputs.image(image)
     loaded = inputs.load(model)
     prompt = inputs.conversation(loaded, picture, question, reply=response, generated=generate, longest=max_new_tokens)
     if mark_sinks:
         prompt = prompt.marked(sink=inputs.sinks(loaded, prompt))
     with waiting("running the pass"):
-        found = interp.measure(loaded, prompt, *chosen.values(), changes=edits, target=target)
+        found = interp.measure(loaded, prompt, *chosen.values(), interventions=edits, target=target)
     results = dict(zip(chosen, found if isinstance(found, tuple) else (found,), strict=True))
     files = _written(results, out) if out is not None else {}
     if json:

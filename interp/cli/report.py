@@ -34,7 +34,7 @@ def report(
             help="A mitigation method to set beside the model as it is; may be given several times, each is shown on its own.",
         ),
     ] = None,
-    changes: Annotated[
+    interventions: Annotated[
         list[Path] | None,
         typer.Option(
             help="JSON file with a list of interventions to set beside it; may be given several times, each is shown on its own."
@@ -48,7 +48,7 @@ def report(
     json: inputs.AsJson = False,
 ) -> None:
     """Write a page about a reply: click a token to see what it was predicted from, by layer and head, and under changes."""
-    variants = _variants(method or [], changes or [])
+    variants = _variants(method or [], interventions or [])
     picture, scene = inputs.image(image), inputs.scene(image)
     loaded = inputs.load(model)
     from interp.report.comparison import compare
@@ -76,7 +76,7 @@ def _variants(methods: list[str], files: list[Path]) -> "list[Variant]":
     from interp.report.reading import Variant
 
     named = [Variant(text, (inputs.method(text),)) for text in methods]
-    return named + [Variant(path.name, inputs.changes(path)) for path in files]
+    return named + [Variant(path.name, inputs.interventions(path)) for path in files]
 
 
 def _told(methods: list[str] | None, files: list[Path] | None, response: str | None) -> str:

@@ -18,13 +18,13 @@ RESERVED = ("output_logits", "return_dict_in_generate", "streamer", "logits_proc
 
 
 @overload
-def generate(model: Model, prompts: Prompt, *changes: Any, **options: Any) -> Reply: ...
+def generate(model: Model, prompts: Prompt, *interventions: Any, **options: Any) -> Reply: ...
 @overload
-def generate(model: Model, prompts: Sequence[Prompt], *changes: Any, **options: Any) -> list[Reply]: ...
+def generate(model: Model, prompts: Sequence[Prompt], *interventions: Any, **options: Any) -> list[Reply]: ...
 def generate(
     model: Model,
     prompts: Prompt | Sequence[Prompt],
-    *changes: Intervention | Method | LogitsProcessor,
+    *interventions: Intervention | Method | LogitsProcessor,
     max_new_tokens: int = 128,
     seed: int | None = None,
     on_token: Callable[[str], None] | None = None,
@@ -35,7 +35,7 @@ def generate(
     Args:
         model: the model.
         prompts: one prompt or several; several are padded on the left and decoded together.
-        changes: interventions, methods and Hugging Face logits processors, in the order they apply.
+        interventions: interventions, methods and Hugging Face logits processors, in the order they apply.
         max_new_tokens: the longest reply.
         seed: makes sampling repeatable.
         on_token: called with the text of every new token as it comes (one prompt, no beams).
@@ -48,12 +48,12 @@ def generate(
     single = isinstance(prompts, Prompt)
     batch = [prompts] if isinstance(prompts, Prompt) else list(prompts)
     _check(model, batch, max_new_tokens, on_token, options)
-    unfit(changes, options)
-    settled = resolved(model, batch, changes)
+    unfit(interventions, options)
+    settled = resolved(model, batch, interventions)
     if settled.loop is not None:
         options |= {"max_new_tokens": max_new_tokens, "seed": seed}
         if not single:
-            return [generate(model, p, *changes, on_token=on_token, **options) for p in batch]
+            return [generate(model, p, *interventions, on_token=on_token, **options) for p in batch]
         return settled.loop.decode(
             model, settled.prompts[0], settled.interventions, settled.rules, on_token=on_token, **options
         )

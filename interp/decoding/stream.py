@@ -28,15 +28,15 @@ class Continuation:
     Args:
         model: the model.
         prompts: one or more.
-        changes: the interventions they run under, and no others.
+        interventions: the interventions they run under, and no others.
         settings: more of `Pass`.
     """
 
     def __init__(
-        self, model: Model, prompts: Sequence[Prompt], changes: Sequence[Intervention] = (), **settings: Any
+        self, model: Model, prompts: Sequence[Prompt], interventions: Sequence[Intervention] = (), **settings: Any
     ) -> None:
         """Prepare; nothing runs yet."""
-        self.now = model.running(prompts, changes, **settings)
+        self.now = model.running(prompts, interventions, **settings)
         self.model = model
         self._inputs = model.inputs(prompts)
         self._mask = self._inputs["attention_mask"]

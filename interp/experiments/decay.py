@@ -81,7 +81,7 @@ def saliency_decay(
         ]
         for ratio in ratios if rows else ():
             change = ScalePattern(Segment.RESPONSE, ratio, queries=tokens(rows))
-            logits = capture(model, prompt, want={"logits"}, changes=() if ratio == 1 else (change,)).logits
+            logits = capture(model, prompt, want={"logits"}, interventions=() if ratio == 1 else (change,)).logits
             said = logits[rows].float().softmax(-1).gather(-1, torch.tensor(prompt.ids)[[r + 1 for r in rows]][:, None])
             lines += [(ratio, index, r + 1, float(p)) for r, p in zip(rows, said[:, 0], strict=True)]
     return SaliencyDecay(tuple(lines), threshold)

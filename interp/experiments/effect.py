@@ -26,12 +26,12 @@ class Quantity(abc.ABC):
     unit: str = ""
 
     @abc.abstractmethod
-    def __call__(self, model: Model, prompt: Prompt, changes: Sequence[Change]) -> float:
+    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[Change]) -> float:
         """Return the quantity under some changes."""
 
 
-def _next_logits(model: Model, prompt: Prompt, changes: Sequence[Change]) -> Tensor:
-    return capture(model, prompt, want={"logits"}, changes=changes).logits[-1].float()
+def _next_logits(model: Model, prompt: Prompt, interventions: Sequence[Change]) -> Tensor:
+    return capture(model, prompt, want={"logits"}, interventions=interventions).logits[-1].float()
 
 
 def _token_id(model: Model, token: str | int) -> int:
@@ -57,9 +57,9 @@ class Logit(Quantity):
     token: str | int
     unit: str = field(default="logit", init=False)
 
-    def __call__(self, model: Model, prompt: Prompt, changes: Sequence[Change]) -> float:
+    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[Change]) -> float:
         """Return the logit."""
-        return float(_next_logits(model, prompt, changes)[_token_id(model, self.token)])
+        return float(_next_logits(model, prompt, interventions)[_token_id(model, self.token)])
 
 
 @final
@@ -70,9 +70,9 @@ class Probability(Quantity):
     token: str | int
     unit: str = field(default="probability", init=False)
 
-    def __call__(self, model: Model, prompt: Prompt, changes: Sequence[Change]) -> float:
+    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[Change]) -> float:
         """Return the probability."""
-        return float(_next_logits(model, prompt, changes).softmax(-1)[_token_id(model, self.token)])
+        return float(_next_logits(model, prompt, interventions).softmax(-1)[_token_id(model, self.token)])
 
 
 @final
@@ -86,12 +86,12 @@ class Loss(Quantity):
 
     unit: str = field(default="nats per token", init=False)
 
-    def __call__(self, model: Model, prompt: Prompt, changes: Sequence[Change]) -> float:
+    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[Change]) -> float:
         """Return the loss."""
         ids = torch.tensor(prompt.response_ids)
         if not len(ids):
             raise ValueError("the loss is of a reply, and this prompt has none; prompt.with_response(reply) adds one")
-        logits = capture(model, prompt, want={"logits"}, changes=changes).logits[-len(ids) - 1 : -1].float()
+        logits = capture(model, prompt, want={"logits"}, interventions=interventions).logits[-len(ids) - 1 : -1].float()
         return float(-logits.log_softmax(-1).gather(-1, ids[:, None]).mean())
 
 
@@ -103,9 +103,9 @@ class Length(Quantity):
     max_new_tokens: int = 128
     unit: str = field(default="tokens", init=False)
 
-    def __call__(self, model: Model, prompt: Prompt, changes: Sequence[Change]) -> float:
+    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[Change]) -> float:
         """Return the length."""
-        return float(len(generate(model, prompt, *changes, max_new_tokens=self.max_new_tokens).ids))
+        return float(len(generate(model, prompt, *interventions, max_new_tokens=self.max_new_tokens).ids))
 
 
 @final
@@ -116,9 +116,9 @@ class Ends(Quantity):
     max_new_tokens: int = 128
     unit: str = field(default="1 if it ends by itself", init=False)
 
-    def __call__(self, model: Model, prompt: Prompt, changes: Sequence[Change]) -> float:
+    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[Change]) -> float:
         """Return 1 when the model ended it."""
-        return float(generate(model, prompt, *changes, max_new_tokens=self.max_new_tokens).stop == "end")
+        return float(generate(model, prompt, *interventions, max_new_tokens=self.max_new_tokens).stop == "end")
 
 
 @final
@@ -130,9 +130,9 @@ class Answers(Quantity):
     max_new_tokens: int = 16
     unit: str = field(default="1 if it gives the answer", init=False)
 
-    def __call__(self, model: Model, prompt: Prompt, changes: Sequence[Change]) -> float:
+    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[Change]) -> float:
         """Return 1 when the reply begins with the answer."""
-        reply: Reply = generate(model, prompt, *changes, max_new_tokens=self.max_new_tokens)
+        reply: Reply = generate(model, prompt, *interventions, max_new_tokens=self.max_new_tokens)
         return float(reply.text.strip().lower().startswith(self.answer.strip().lower()))
 
 
@@ -163,26 +163,26 @@ class Effect:
         return f"{self.of}: {self.without:.4g} → {self.under:.4g} ({self.change:+.4g} {self.of.unit})"
 
 
-def effect(model: Model, prompt: Prompt, changes: Change | Sequence[Change], *, of: Quantity) -> Effect:
+def effect(model: Model, prompt: Prompt, interventions: Change | Sequence[Change], *, of: Quantity) -> Effect:
     """Return what some changes do to a quantity.
 
     Args:
         model: the model.
         prompt: the conversation.
-        changes: an intervention, a method, or several.
+        interventions: an intervention, a method, or several.
         of: what to follow: `Logit`, `Probability`, `Loss`, `Length`, `Ends`, `Answers`, or a `Quantity` of your own.
 
     Raises:
         ValueError: what the quantity or a change cannot be asked of this prompt.
     """
-    several = [changes] if isinstance(changes, Change) else list(changes)
+    several = [interventions] if isinstance(interventions, Change) else list(interventions)
     settled = resolved(model, [prompt], several)
     ready = settled.prompts[0]  # a method's sinks are found once, not again for every quantity
     return Effect(of, of(model, prompt, ()), of(model, ready, several), _audited(model, ready, settled.interventions))
 
 
-def _audited(model: Model, prompt: Prompt, changes: Sequence[Intervention]) -> tuple[Fired, ...]:
-    now = model.running([prompt], changes)
+def _audited(model: Model, prompt: Prompt, interventions: Sequence[Intervention]) -> tuple[Fired, ...]:
+    now = model.running([prompt], interventions)
     with warnings.catch_warnings(), torch.no_grad(), run(now):
         warnings.simplefilter("ignore")  # the quantity's own pass has warned already
         model.module(**model.inputs([prompt]), use_cache=False)

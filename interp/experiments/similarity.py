@@ -17,7 +17,7 @@ def similarity(
     *,
     alone: Prompt | None = None,
     language_model: Model | None = None,
-    changes: Sequence[Intervention] = (),
+    interventions: Sequence[Intervention] = (),
     rows: Literal["as_they_are", "normalised"] = "as_they_are",
 ) -> HeadSimilarity:
     """Return the cosine, per head, of the attention within a reply with the image and without.
@@ -28,7 +28,7 @@ def similarity(
         alone: the prompt of the second run, with the same reply; by default the same one without its image. One whose text has a
             placeholder such as `<image>` written out is what the references use.
         language_model: runs the second one; the model itself by default. Needs `alone`, prepared by it.
-        changes: interventions on the first run.
+        interventions: interventions on the first run.
         rows: see `head_similarity`.
 
     Raises:
@@ -48,6 +48,6 @@ def similarity(
         if not prompt.layout.mask(Segment.IMAGE).any():
             raise ValueError("this prompt has no image to leave out; give the prompt to compare with (alone=...)")
         alone = prompt.without(Segment.IMAGE)
-    with_image: Any = capture(model, prompt, want={"pattern"}, queries=Segment.RESPONSE, changes=changes)
+    with_image: Any = capture(model, prompt, want={"pattern"}, queries=Segment.RESPONSE, interventions=interventions)
     without: Any = capture(language_model or model, alone, want={"pattern"}, queries=Segment.RESPONSE)
     return head_similarity(with_image, without, rows=rows)

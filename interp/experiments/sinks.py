@@ -112,12 +112,12 @@ def sink_study(
     for name in _sets([p for t in ready for p in t.prompts]):
         conditions += [(h, name, (sink_ablation(h, marked(name)),)) for h in how]
     lines: list[Mapping[str, object]] = []
-    for task, (way, name, changes) in tqdm(
+    for task, (way, name, interventions) in tqdm(
         [(t, c) for t in ready for c in conditions], desc="sinks", disable=not progress
     ):
         for start in range(0, len(task.prompts), batch_size):
             batch = task.prompts[start : start + batch_size]
-            replies = generate(model, batch, *changes, max_new_tokens=task.max_new_tokens)
+            replies = generate(model, batch, *interventions, max_new_tokens=task.max_new_tokens)
             for index, reply in enumerate(replies, start):
                 said = {"tokens_generated": len(reply.ids), "ended": float(reply.stop == "end"), "reply": reply.text}
                 lines.append(

@@ -37,13 +37,13 @@ def load(path: str | Path) -> tuple[Intervention, ...]:
     return tuple(found)
 
 
-def save(path: str | Path, changes: Sequence[Intervention]) -> Path:
+def save(path: str | Path, interventions: Sequence[Intervention]) -> Path:
     """Write interventions to a file that `load` reads back, JSON where its name ends so and YAML otherwise.
 
     Raises:
         TypeError: an intervention that holds a function or a tensor, which cannot be written down.
     """
-    data: list[dict[str, Any]] = [c.to_dict() for c in changes]
+    data: list[dict[str, Any]] = [c.to_dict() for c in interventions]
     try:
         text = json.dumps(data, indent=2)
     except TypeError as error:

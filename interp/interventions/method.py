@@ -15,7 +15,7 @@ from interp.registry import found, made, spelled
 class Method(abc.ABC):
     """The base of all methods. Final subclasses are frozen dataclasses whose settings have the published defaults.
 
-    A method goes wherever an intervention goes: `generate(model, prompt, Spear())`, `measure(..., changes=[Vaf()])`. Methods
+    A method goes wherever an intervention goes: `generate(model, prompt, Spear())`, `measure(..., interventions=[Vaf()])`. Methods
     compose with `+`.
     """
 
@@ -55,7 +55,7 @@ class Method(abc.ABC):
         return False
 
     def decode(
-        self, model: Any, prompt: Prompt, changes: Sequence[Intervention], rules: Sequence[Any], **options: Any
+        self, model: Any, prompt: Prompt, interventions: Sequence[Intervention], rules: Sequence[Any], **options: Any
     ) -> Reply:
         """Return a reply from this method's own decoding loop.
 
@@ -119,10 +119,10 @@ class Together(Method):
         return any(m.decodes for m in self.of)
 
     def decode(
-        self, model: Any, prompt: Prompt, changes: Sequence[Intervention], rules: Sequence[Any], **options: Any
+        self, model: Any, prompt: Prompt, interventions: Sequence[Intervention], rules: Sequence[Any], **options: Any
     ) -> Reply:
         """Return the reply of the one that decodes."""
-        return next(m for m in self.of if m.decodes).decode(model, prompt, changes, rules, **options)
+        return next(m for m in self.of if m.decodes).decode(model, prompt, interventions, rules, **options)
 
     def __str__(self) -> str:
         """Return the methods the way they are written."""
@@ -145,13 +145,13 @@ class Resolved:
     loop: Method | None
 
 
-def resolved(model: Any, prompts: Sequence[Prompt], changes: Sequence[Any]) -> Resolved:
+def resolved(model: Any, prompts: Sequence[Prompt], interventions: Sequence[Any]) -> Resolved:
     """Return the prompts as the methods mark them, and every change as an intervention, a rule, or the one decoding loop.
 
     Raises:
         ValueError: a method that does not fit the model, with the reason, or two decoding loops.
     """
-    methods = [m for c in changes if isinstance(c, Method) for m in parts(c)]
+    methods = [m for c in interventions if isinstance(c, Method) for m in parts(c)]
     for method in methods:
         reason = method.refusal(model)
         if reason:
@@ -166,7 +166,7 @@ def resolved(model: Any, prompts: Sequence[Prompt], changes: Sequence[Any]) -> R
         ready = [method.marked(model, p) for p in ready]
     edits: list[Intervention] = []
     rules: list[Any] = []
-    for change in changes:
+    for change in interventions:
         if isinstance(change, Method):
             edits += change.interventions(model)
             rules += change.rules(model, ready)
@@ -178,26 +178,26 @@ def resolved(model: Any, prompts: Sequence[Prompt], changes: Sequence[Any]) -> R
     return Resolved(ready, tuple(edits), tuple(rules), loops[0] if loops else None)
 
 
-def for_one_pass(model: Any, prompt: Prompt, changes: Sequence[Any]) -> Resolved:
+def for_one_pass(model: Any, prompt: Prompt, interventions: Sequence[Any]) -> Resolved:
     """Return what some changes come to in one pass over a prompt.
 
     Raises:
         ValueError: a change that only chooses tokens: a pass chooses none.
     """
-    settled = resolved(model, [prompt], changes)
+    settled = resolved(model, [prompt], interventions)
     if settled.rules or settled.loop is not None:
         chooser = settled.loop or settled.rules[0]
         raise ValueError(f"{chooser} acts where a token is chosen, and one pass chooses none: use it in generate")
     return settled
 
 
-def unfit(changes: Sequence[Any], options: Mapping[str, Any]) -> None:
+def unfit(interventions: Sequence[Any], options: Mapping[str, Any]) -> None:
     """Refuse methods that cannot act under the options of a call of `generate`.
 
     Raises:
         ValueError: a method says why it cannot.
     """
-    for method in [m for c in changes if isinstance(c, Method) for m in parts(c)]:
+    for method in [m for c in interventions if isinstance(c, Method) for m in parts(c)]:
         reason = method.misfit(options)
         if reason:
             raise ValueError(f"{method} cannot decode this way: {reason}")

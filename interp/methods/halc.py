@@ -116,14 +116,14 @@ class Halc(Method):
         return True
 
     def decode(
-        self, model: Any, prompt: Prompt, changes: Sequence[Intervention], rules: Sequence[Any], **options: Any
+        self, model: Any, prompt: Prompt, interventions: Sequence[Intervention], rules: Sequence[Any], **options: Any
     ) -> Reply:
         """Return a reply whose nouns were looked at again, under some interventions and logits processors."""
         ends, limit = end_tokens(model), options.get("max_new_tokens", 128)
         least = MinNewTokensLengthLogitsProcessor(
             len(prompt), options.get("min_new_tokens") or 0, list(ends) or [0], model.device
         )
-        line = _Line(self, model, prompt, changes, LogitsProcessorList([*rules, least]))
+        line = _Line(self, model, prompt, interventions, LogitsProcessorList([*rules, least]))
         line.write(limit, ends)
         ids, logprobs = line.ids[:limit], line.logprobs[:limit]
         say: Callable[[str], None] | None = options.get("on_token")
@@ -163,10 +163,10 @@ class _Line:
     """One reply on its way: the model's continuation, and where its last word began."""
 
     def __init__(
-        self, method: Halc, model: Any, prompt: Prompt, changes: Sequence[Intervention], rules: LogitsProcessorList
+        self, method: Halc, model: Any, prompt: Prompt, interventions: Sequence[Intervention], rules: LogitsProcessorList
     ) -> None:
-        self.method, self.model, self.prompt, self.changes, self.rules = method, model, prompt, changes, rules
-        self.text = Continuation(model, [prompt], changes)
+        self.method, self.model, self.prompt, self.interventions, self.rules = method, model, prompt, interventions, rules
+        self.text = Continuation(model, [prompt], interventions)
         self.start = model.inputs([prompt])["input_ids"]
         self.ids: list[int] = []
         self.logprobs: list[float] = []
@@ -229,7 +229,7 @@ class _Line:
 
     def _read(self, prompt: Prompt, ids: Sequence[int]) -> Tensor:
         """Return the logits behind a reply to a prompt."""
-        return Continuation(self.model, [prompt.with_response(ids) if ids else prompt], self.changes).read()
+        return Continuation(self.model, [prompt.with_response(ids) if ids else prompt], self.interventions).read()
 
     def _word(self, kept: Sequence[int], first: int, limit: int) -> list[int]:
         """Return the word that a token begins behind some others, as the model goes on."""

@@ -94,7 +94,7 @@ class Opera(Method):
         return True
 
     def decode(
-        self, model: Any, prompt: Prompt, changes: Sequence[Intervention], rules: Sequence[Any], **options: Any
+        self, model: Any, prompt: Prompt, interventions: Sequence[Intervention], rules: Sequence[Any], **options: Any
     ) -> Reply:
         """Return the best reply of the search under some interventions and logits processors.
 
@@ -110,7 +110,7 @@ class Opera(Method):
         least = MinNewTokensLengthLogitsProcessor(
             len(prompt), options.get("min_new_tokens") or 0, list(ends) or [0], model.device
         )
-        search = _Search(self, model, prompt, changes, LogitsProcessorList([*rules, least]))
+        search = _Search(self, model, prompt, interventions, LogitsProcessorList([*rules, least]))
         ids, logprobs = search.best(limit, ends)
         say: Callable[[str], None] | None = options.get("on_token")
         if say is not None:
@@ -168,10 +168,10 @@ class _Search:
     """One search: the model's continuation of all beams, and what was chosen where."""
 
     def __init__(
-        self, method: Opera, model: Any, prompt: Prompt, changes: Sequence[Intervention], rules: LogitsProcessorList
+        self, method: Opera, model: Any, prompt: Prompt, interventions: Sequence[Intervention], rules: LogitsProcessorList
     ) -> None:
         last, sites = frozenset({model.layers - 1}), frozenset({("decoder", "pattern")})
-        self.text = Continuation(model, [prompt], changes, wanted=sites, layers=last, rows=EMITTING, reader=self._read)
+        self.text = Continuation(model, [prompt], interventions, wanted=sites, layers=last, rows=EMITTING, reader=self._read)
         self.method, self.rules = method, rules
         self.prompt = model.inputs([prompt])["input_ids"]
         self.row = self.looks = self.prompt.new_empty(0)

@@ -102,7 +102,7 @@ class Sgrs(Method):
         return True
 
     def decode(
-        self, model: Any, prompt: Prompt, changes: Sequence[Intervention], rules: Sequence[Any], **options: Any
+        self, model: Any, prompt: Prompt, interventions: Sequence[Intervention], rules: Sequence[Any], **options: Any
     ) -> Reply:
         """Return a reply from rejection sampling under some interventions and logits processors."""
         ends, limit = end_tokens(model), options.get("max_new_tokens", 128)
@@ -110,7 +110,7 @@ class Sgrs(Method):
         least = MinNewTokensLengthLogitsProcessor(
             len(prompt), options.get("min_new_tokens") or 0, list(ends) or [0], model.device
         )
-        walk = _Walk(self, model, prompt, changes, LogitsProcessorList([*rules, least]), options.get("seed"))
+        walk = _Walk(self, model, prompt, interventions, LogitsProcessorList([*rules, least]), options.get("seed"))
         say: Callable[[str], None] | None = options.get("on_token")
         for token, logprob in walk.tokens(limit, ends):
             ids.append(token)
@@ -161,7 +161,7 @@ class _Walk:
     """One reply on its way: the model's continuation, the patterns of its last step, and the saliency of the tokens so far."""
 
     def __init__(
-        self, method: Sgrs, model: Any, prompt: Prompt, changes: Sequence[Intervention], rules: Any, seed: int | None
+        self, method: Sgrs, model: Any, prompt: Prompt, interventions: Sequence[Intervention], rules: Any, seed: int | None
     ) -> None:
         self.method, self.rules = method, rules
         self.graded = method.variant == "paper" and method.candidates > 1
@@ -173,7 +173,7 @@ class _Walk:
         upper = frozenset(range(self.targets[0], model.layers))
         rows = tokens(Segment.RESPONSE)  # local: no gradient for the cache, only for the row's own key and value
         self.text = Continuation(
-            model, [prompt], changes, wanted=sites, layers=upper, rows=rows, local=self.graded, reader=self._read
+            model, [prompt], interventions, wanted=sites, layers=upper, rows=rows, local=self.graded, reader=self._read
         )
         self.now = self.text.now
         self.ids = model.inputs([prompt])["input_ids"]

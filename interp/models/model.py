@@ -183,19 +183,19 @@ class Model:
         return {n: v.to(self.device) for n, v in floating.items()}
 
     def running(
-        self, prompts: Sequence[Prompt], changes: Sequence[Intervention] = (), *, new: int = 0, **settings: Any
+        self, prompts: Sequence[Prompt], interventions: Sequence[Intervention] = (), *, new: int = 0, **settings: Any
     ) -> Pass:
         """Return the pass over some prompts, to be made the running one with `interp.taps.running.run`.
 
         Raises:
             ValueError: an intervention that can never act; see `check`.
         """
-        self.check(prompts, changes, new=new)
-        now = Pass(Conversations(tuple(p.layout for p in prompts)), tuple(changes), places=self._streams, **settings)
+        self.check(prompts, interventions, new=new)
+        now = Pass(Conversations(tuple(p.layout for p in prompts)), tuple(interventions), places=self._streams, **settings)
         now.still = beside(now)
         return now
 
-    def check(self, prompts: Sequence[Prompt], changes: Sequence[Intervention], *, new: int = 0) -> None:
+    def check(self, prompts: Sequence[Prompt], interventions: Sequence[Intervention], *, new: int = 0) -> None:
         """Refuse interventions that cannot act on these prompts and up to `new` tokens more, before anything runs.
 
         Raises:
@@ -204,7 +204,7 @@ class Model:
         """
         layouts = tuple(p.layout for p in prompts)
         reach = Reach(self.name, self.part_layers, self.heads, self.kv_heads, self.sites, layouts, new)
-        for change in changes:
+        for change in interventions:
             if not isinstance(change, Intervention):
                 raise TypeError(f"a change is an Intervention, got {type(change).__name__}: {change!r}")
             reach.check(change)
@@ -288,7 +288,7 @@ class Model:
             self._seen = seen(self.module)
         return self._seen
 
-    def trace(self, prompt: Prompt | None = None, *changes: Intervention, **inputs: Tensor) -> Any:
+    def trace(self, prompt: Prompt | None = None, *interventions: Intervention, **inputs: Tensor) -> Any:
         """Return nnsight's own trace of this model, for whatever is not foreseen here; every tap of the decoder runs in it.
 
         Example:
@@ -298,7 +298,7 @@ class Model:
         """
         given = inputs if prompt is None else {**self.inputs([prompt]), **inputs}
         every = frozenset(("decoder", site) for site in self.sites)
-        now = self.running([] if prompt is None else [prompt], changes, wanted=every)
+        now = self.running([] if prompt is None else [prompt], interventions, wanted=every)
         if given:
             read_ahead(self.module, given, now)
         return self.seen.trace(**given, use_cache=False, **{RUNNING: now})

@@ -33,7 +33,7 @@ def capture(  # type: ignore[misc]  # noqa: PLR0913  # a verb: every setting has
     target: Target | None = None,
     queries: Selector = EVERY,
     layers: Iterable[int] | None = None,
-    changes: Sequence[Intervention | Method] = (),
+    interventions: Sequence[Intervention | Method] = (),
     gradient: Literal["full", "position"] = "full",
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
@@ -50,7 +50,7 @@ def capture(  # type: ignore[misc]  # noqa: PLR0913  # a verb: every setting has
         target: what the gradients are of.
         queries: the query rows of scores and pattern to keep; the others stay on the fast path.
         layers: the layers to keep; all by default.
-        changes: interventions to run under.
+        interventions: interventions to run under.
         gradient: `full` is the gradient of one loss. `position` needs a reply and no target: every response token's own
             gradient in the row that emits it, all from one backward pass; `queries` are then those rows.
         device: where to keep the arrays.
@@ -63,7 +63,7 @@ def capture(  # type: ignore[misc]  # noqa: PLR0913  # a verb: every setting has
         MemoryError: more than there is; says what to ask for instead.
         FloatingPointError: NaN or infinity, with site and layer.
     """
-    settled = for_one_pass(model, prompt, changes)
+    settled = for_one_pass(model, prompt, interventions)
     prompt = settled.prompts[0]
     chosen = None if layers is None else tuple(int(i) for i in layers)
     what = plan(

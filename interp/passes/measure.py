@@ -27,7 +27,7 @@ def measure(
     model: Model,
     prompts: Prompt | Sequence[Prompt],
     *analyses: Analysis,
-    changes: Sequence[Intervention | Method] = (),
+    interventions: Sequence[Intervention | Method] = (),
     target: Target | None = None,
     recompute: bool | None = None,
     progress: bool = True,
@@ -41,7 +41,7 @@ def measure(
         model: the model.
         prompts: a conversation, or several.
         analyses: what to find out.
-        changes: interventions to run under.
+        interventions: interventions to run under.
         target: what gradients are of, where an analysis needs those of one target.
         recompute: whether to run each layer a second time in the backward pass, where there is one. The numbers are the same; it takes
             one more forward pass, and memory for the graph of one layer instead of all. By default it does where that graph
@@ -59,7 +59,7 @@ def measure(
     """
     if not analyses:
         raise ValueError("measure needs at least one analysis, for example interp.analysis.sinks.Sinks()")
-    one = functools.partial(_measured, model, analyses=analyses, changes=changes, target=target, recompute=recompute)
+    one = functools.partial(_measured, model, analyses=analyses, interventions=interventions, target=target, recompute=recompute)
     if isinstance(prompts, Prompt):
         found = one(prompts)
         return found[0] if len(found) == 1 else found
@@ -79,11 +79,11 @@ def _measured(
     prompt: Prompt,
     *,
     analyses: Sequence[Analysis],
-    changes: Sequence[Intervention | Method],
+    interventions: Sequence[Intervention | Method],
     target: Target | None,
     recompute: bool | None,
 ) -> tuple[Result, ...]:
-    settled = for_one_pass(model, prompt, changes)
+    settled = for_one_pass(model, prompt, interventions)
     prompt = settled.prompts[0]
 
     def planned(some: Sequence[Analysis], aim: Target | None) -> Plan:

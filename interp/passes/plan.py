@@ -58,7 +58,7 @@ class Plan:
     queries: tuple[int, ...]
     loss: Loss | None
     local: bool
-    changes: tuple[Intervention, ...]
+    interventions: tuple[Intervention, ...]
     recompute: bool | None = False
 
     @property
@@ -70,7 +70,7 @@ class Plan:
         """
         if self.loss is None or self.recompute is not None:
             return self.loss is not None and bool(self.recompute)
-        return whole_graph(self._sizes) > WHOLE_GRAPH and all(map(repeatable, self.changes))
+        return whole_graph(self._sizes) > WHOLE_GRAPH and all(map(repeatable, self.interventions))
 
     @property
     def paths(self) -> dict[str, tuple[str, int]]:
@@ -119,7 +119,7 @@ class Plan:
         elif graded and not hooked_backward(self.model.blocks, self.model.family):
             watched["graded"] = graded
         now = self.model.running(
-            [self.prompt], self.changes, gradient=self.loss is not None, local=self.local, **watched
+            [self.prompt], self.interventions, gradient=self.loss is not None, local=self.local, **watched
         )
         read_ahead(self.model.module, inputs, now)
         with run(now), self._narrowed():
@@ -140,7 +140,7 @@ class Plan:
         tap = (
             head.taps if site == "logits" else self.model.module.get_submodule(tap_path(self.model.family, site, layer))
         )
-        return any(c.takes("decoder", site, layer) for c in self.changes) or bool(tap.fwd_hooks or tap.bwd_hooks)
+        return any(c.takes("decoder", site, layer) for c in self.interventions) or bool(tap.fwd_hooks or tap.bwd_hooks)
 
     def _inputs(self) -> dict[str, Any]:
         """Return the model's inputs, with which logits to compute where the model lets that be said."""
@@ -192,7 +192,7 @@ class Plan:
 
     def _working(self) -> int:
         size, held = self._sizes, 0
-        if any(c.behind_clean_keys for c in self.changes):  # clean keys are held, and every row is explicit
+        if any(c.behind_clean_keys for c in self.interventions):  # clean keys are held, and every row is explicit
             size = replace(size, rows=size.tokens)
             held = size.layers * (size.of("k") + size.of("v")) * size.itemsize
         if self.loss is None:
@@ -216,7 +216,7 @@ class Plan:
         )
 
 
-def plan(model: Model, prompt: Prompt, wanted: Wanted, changes: tuple[Intervention, ...] = ()) -> Plan:
+def plan(model: Model, prompt: Prompt, wanted: Wanted, interventions: tuple[Intervention, ...] = ()) -> Plan:
     """Return a pass settled, or say what cannot be had.
 
     Raises:
@@ -244,7 +244,7 @@ def plan(model: Model, prompt: Prompt, wanted: Wanted, changes: tuple[Interventi
     positions = prompt.layout.positions(rows)
     if not positions:
         raise ValueError(f"queries={rows} take no token of this prompt")
-    asked = wanted.values, wanted.gradients, layers, rows, positions, loss, local, changes, wanted.recompute
+    asked = wanted.values, wanted.gradients, layers, rows, positions, loss, local, interventions, wanted.recompute
     return Plan(model, prompt, *asked)
 
 

@@ -33,12 +33,12 @@ class Treatment:
     Args:
         name: its line in the tables.
         explanation: what it does.
-        changes: the interventions; none is the model as it is.
+        interventions: the interventions; none is the model as it is.
     """
 
     name: str
     explanation: str
-    changes: tuple[Intervention, ...] = ()
+    interventions: tuple[Intervention, ...] = ()
 
 
 @final
@@ -145,7 +145,7 @@ def examine(model: Model, questions: Exam, treatment: Treatment, tell: Tell) -> 
             with warnings.catch_warnings(record=True) as seen:
                 warnings.simplefilter("always", NothingChanged)
                 batch, longest = list(prompts[start : start + BATCH]), LONGEST.get(kind, 10)
-                replies += generate(model, batch, *treatment.changes, max_new_tokens=longest)
+                replies += generate(model, batch, *treatment.interventions, max_new_tokens=longest)
             notes.extend(str(w.message) for w in seen if issubclass(w.category, NothingChanged))
         return replies
 

@@ -63,7 +63,7 @@ def compare(
     first = read(model, prompt, AS_IT_IS, response=response, longest=longest)
     readings = (first, *(read(model, prompt, v, longest=longest) for v in variants))
     ids, sinks = first.prompt.response_ids, first.sinks.positions
-    again = tuple(forced(model, resolved(model, [prompt], r.variant.changes), ids, sinks) for r in readings)
+    again = tuple(forced(model, resolved(model, [prompt], r.variant.interventions), ids, sinks) for r in readings)
     named = tuple(labels(r.reply, model.tokenizer, scene) for r in readings)
     truth = "" if scene is None else scene.captions["detailed"]
     return Comparison(repr(model), prompt, image, readings, again, named, truth)

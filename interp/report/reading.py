@@ -35,18 +35,18 @@ class Variant:
 
     Args:
         name: in a few words.
-        changes: interventions and methods; none is the model as it is.
+        interventions: interventions and methods; none is the model as it is.
     """
 
     name: str
-    changes: tuple[Any, ...] = ()
+    interventions: tuple[Any, ...] = ()
 
     @property
     def told(self) -> tuple[str, ...]:
         """Every change with those of its settings that are not the default ones."""
         given = [
             (c, [(f.name, getattr(c, f.name)) for f in fields(c) if getattr(c, f.name) != f.default])
-            for c in self.changes
+            for c in self.interventions
         ]
         return tuple(f"{type(c).__name__}({', '.join(f'{n}={v}' for n, v in settings)})" for c, settings in given)
 
@@ -114,14 +114,14 @@ def read(model: Model, prompt: Prompt, variant: Variant, *, response: str | None
     Raises:
         ValueError: an empty reply was given, or a change does not fit the model.
     """
-    settled = resolved(model, [prompt], variant.changes)
+    settled = resolved(model, [prompt], variant.interventions)
     reply = (
-        generate(model, prompt, *variant.changes, max_new_tokens=longest)
+        generate(model, prompt, *variant.interventions, max_new_tokens=longest)
         if response is None
         else _given(model, settled, response)
     )
     whole = settled.prompts[0].with_response(reply)
-    results = measure(model, whole, *_analyses(model, whole), changes=settled.interventions)
+    results = measure(model, whole, *_analyses(model, whole), interventions=settled.interventions)
     found: dict[type, Any] = {type(result): result for result in results}
     table, sinks, salient = found[AttentionTable], found[SinkTable], found.get(TokenSaliency)
     return Reading(
@@ -148,7 +148,7 @@ def forced(model: Model, settled: Resolved, reply: Sequence[int], sinks: tuple[i
         sinks: the positions that are counted apart.
     """
     whole = settled.prompts[0].with_response(reply)
-    kept: Any = capture(model, whole, want={"logits", "pattern"}, queries=PREDICTING, changes=settled.interventions)
+    kept: Any = capture(model, whole, want={"logits", "pattern"}, queries=PREDICTING, interventions=settled.interventions)
     rows = list(kept.queries)
     ids = torch.tensor(whole.response_ids)
     logprobs = kept.logits[rows].float().log_softmax(-1).gather(-1, ids[:, None])[:, 0]

@@ -132,7 +132,7 @@ def _looks(model: Model, questions: Exam, before: Outcome, tell: Tell) -> tuple[
 
 def _compared(model: Model, questions: Exam, shown: Look, rest: Resting, seed: int) -> Comparison:
     index = questions.about.index(shown.scene)
-    variants = [Variant(t.name, t.changes) for t in treatments(rest)]
+    variants = [Variant(t.name, t.interventions) for t in treatments(rest)]
     image = f"scene {index} of the split test, seed {seed}"
     return compare(
         model, questions.captions[index], variants, image=image, scene=shown.scene, longest=LONGEST["caption"]

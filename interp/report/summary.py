@@ -172,7 +172,7 @@ def _outcome(outcome: Outcome, before: Outcome) -> dict[str, Any]:
     return {
         "treatment": outcome.treatment.name,
         "explanation": outcome.treatment.explanation,
-        "changes": [c.to_dict() for c in outcome.treatment.changes],
+        "changes": [c.to_dict() for c in outcome.treatment.interventions],
         "note": outcome.note,
         "yes_no": {
             n: getattr(outcome.yes_no, n).to_dict() for n in ("accuracy", "yes", "false_yes", "false_no", "unreadable")

@@ -252,24 +252,24 @@ def _replies(
         ValueError: not one prompt of the run has a reply, all of them for one reason: it is not theirs.
         MemoryError: the batch does not fit on the GPU.
     """
-    changes = [] if method is None else [method]
+    interventions = [] if method is None else [method]
     try:
-        return generate(what.model, prompts, *changes, seed=seed, **what.options) if prompts else []
+        return generate(what.model, prompts, *interventions, seed=seed, **what.options) if prompts else []
     except torch.OutOfMemoryError as error:
         raise MemoryError(
             f"{len(prompts)} samples at once do not fit on the GPU; a batch_size below {what.batch_size} may. ({error})"
         ) from error
     except ValueError as error:
         told = error
-    alone = [_alone(what, changes, p, seed) for p in prompts] if len(prompts) > 1 else [told]
+    alone = [_alone(what, interventions, p, seed) for p in prompts] if len(prompts) > 1 else [told]
     if not begun and all(isinstance(a, ValueError) for a in alone) and len({str(a) for a in alone}) == 1:
         raise told
     return alone
 
 
-def _alone(what: Questioning, changes: Sequence[Method], prompt: Prompt, seed: int) -> Reply | ValueError:
+def _alone(what: Questioning, interventions: Sequence[Method], prompt: Prompt, seed: int) -> Reply | ValueError:
     try:
-        return generate(what.model, prompt, *changes, seed=seed, **what.options)
+        return generate(what.model, prompt, *interventions, seed=seed, **what.options)
     except ValueError as error:
         return error
 

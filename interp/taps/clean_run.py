@@ -21,11 +21,11 @@ def beside(now: Pass) -> Pass | None:
     It has the same tokens and all other changes but those that only look. The changes behind clean keys see it too, and leave it alone:
     what they take from the prompt is then the undisturbed prompt's.
     """
-    if not any(c.behind_clean_keys for c in now.changes):
+    if not any(c.behind_clean_keys for c in now.interventions):
         return None
-    changes = tuple(c for c in now.changes if not c.watches)
+    interventions = tuple(c for c in now.interventions if not c.watches)
     roles = Conversations(now.roles.layouts)
-    return Pass(roles, changes, wanted=KEYS, reader=_note, places=now.places, beside=now.beside, undisturbed=True)
+    return Pass(roles, interventions, wanted=KEYS, reader=_note, places=now.places, beside=now.beside, undisturbed=True)
 
 
 def read_ahead(module: nn.Module, inputs: Mapping[str, Any], now: Pass) -> None:

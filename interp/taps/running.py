@@ -162,7 +162,7 @@ class Pass:
 
     Args:
         roles: the tokens' roles, growing with the reply.
-        changes: interventions, applied in this order at each site.
+        interventions: interventions, applied in this order at each site.
         wanted: (part, site) pairs whose values the verb reads.
         layers: the decoder layers in which it reads them; all by default.
         rows: the query rows of scores and pattern that it reads.
@@ -184,7 +184,7 @@ class Pass:
     """
 
     roles: Conversations
-    changes: tuple[Intervention, ...] = ()
+    interventions: tuple[Intervention, ...] = ()
     wanted: frozenset[tuple[str, str]] = frozenset()
     layers: frozenset[int] | None = None
     rows: Tokens = EVERY
@@ -212,7 +212,7 @@ class Pass:
 
     def __post_init__(self) -> None:
         """Open one line of the audit per intervention."""
-        self.audit = [Fired(c) for c in self.changes]
+        self.audit = [Fired(c) for c in self.interventions]
 
     def reads(self, part: str, site: str, layer: int) -> bool:
         """Say whether the verb reads a site of a layer."""

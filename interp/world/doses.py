@@ -53,26 +53,26 @@ class Dose:
 
 
 def replies(
-    model: Model, about: Sequence[Scene], texts: Sequence[str], *changes: Intervention, longest: int = 100
+    model: Model, about: Sequence[Scene], texts: Sequence[str], *interventions: Intervention, longest: int = 100
 ) -> list[str]:
     """Return the greedy replies under some changes."""
     said = []
     for start in range(0, len(texts), BATCH):
         pairs = zip(about[start : start + BATCH], texts[start : start + BATCH], strict=True)
         prompts = [model.prepare(scene.image, text) for scene, text in pairs]
-        said += [plain(reply.text) for reply in generate(model, prompts, *changes, max_new_tokens=longest)]
+        said += [plain(reply.text) for reply in generate(model, prompts, *interventions, max_new_tokens=longest)]
     return said
 
 
-def effect(model: Model, about: Sequence[Scene], *changes: Intervention) -> Effect:
+def effect(model: Model, about: Sequence[Scene], *interventions: Intervention) -> Effect:
     """Return captions' and answers' scores under some changes: one caption and about four questions per scene."""
     asked: list[tuple[Scene, Question]] = [
         (scene, question) for scene in about for question in scene.questions if question.kind == "existence"
     ]
     asked = asked[:: max(1, len(asked) // (4 * len(about)))]
-    captions = replies(model, about, [DETAILED[0]] * len(about), *changes)
+    captions = replies(model, about, [DETAILED[0]] * len(about), *interventions)
     texts, questions = [question.text for _, question in asked], [question for _, question in asked]
-    answers = replies(model, [scene for scene, _ in asked], texts, *changes, longest=3)
+    answers = replies(model, [scene for scene, _ in asked], texts, *interventions, longest=3)
     return Effect(score_captions(captions, about), score_yes_no(answers, questions))
 
 

@@ -44,7 +44,7 @@ def test_a_planted_entry_is_found_where_it_was_planted(model_of, picture):
         changed[:, 2, 11] = 5e4
         return changed
 
-    found = interp.measure(model, prompt, Massive(), changes=(Apply("resid_post", plant, layers=(0,)),))
+    found = interp.measure(model, prompt, Massive(), interventions=(Apply("resid_post", plant, layers=(0,)),))
     assert found.found()[2, 11] == (0, 1)
     assert (2, 11) not in interp.measure(model, prompt, Massive()).found()
 

@@ -88,4 +88,4 @@ def test_numbers_that_are_none_are_named_while_measuring(model_of, value: float,
     model = model_of("llama")
     change = Apply("pattern", lambda x, here: x + value, layers=[1])
     with pytest.raises(FloatingPointError, match=f"{kind} in pattern of layer 1; try dtype='float32'"):
-        measure(model, model.prepare(text="What is it?"), See(), changes=[change])
+        measure(model, model.prepare(text="What is it?"), See(), interventions=[change])

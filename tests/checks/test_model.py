@@ -173,7 +173,7 @@ def test_a_tap_that_disturbs_is_noticed(llava, monkeypatch):
 
     def disturb(self, *args):
         changed = real(self, *args)
-        return changed * (1 + 1e-4) if self.changes else changed
+        return changed * (1 + 1e-4) if self.interventions else changed
 
     monkeypatch.setattr(running.Pass, "visit", disturb)
     assert "neutral" in failed(llava)

@@ -43,16 +43,16 @@ def test_scenes_that_are_not_there(name) -> None:
 
 
 def test_changes_come_back_from_their_file(tmp_path) -> None:
-    changes = (
+    interventions = (
         MaskAttention(keys=0, queries=Segment.USER | Segment.RESPONSE),
         ScaleScores(Segment.IMAGE, 1.2, layers=(1, 2)),
     )
     path = tmp_path / "changes.json"
-    path.write_text(json.dumps([c.to_dict() for c in changes]))
-    assert inputs.changes(path) == changes
-    path.write_text(json.dumps(changes[0].to_dict()))
-    assert inputs.changes(path) == changes[:1]
-    assert inputs.changes(None) == ()
+    path.write_text(json.dumps([c.to_dict() for c in interventions]))
+    assert inputs.interventions(path) == interventions
+    path.write_text(json.dumps(interventions[0].to_dict()))
+    assert inputs.interventions(path) == interventions[:1]
+    assert inputs.interventions(None) == ()
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_files_that_hold_no_changes(tmp_path, text, message) -> None:
     path = tmp_path / "changes.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=f"changes.json.*{message}"):
-        inputs.changes(path)
+        inputs.interventions(path)
 
 
 def test_every_analysis_is_found_by_name_and_knows_what_it_is() -> None:

@@ -123,10 +123,10 @@ def test_the_seed_decides_and_leaves_the_stream_of_random_numbers_alone(llava):
 def test_a_batch_of_different_lengths_is_each_alone(model_of, picture, kind, edited):
     model = model_of(kind)
     prompts = [question(model, picture, text, seed=i) for i, text in enumerate(TEXTS)]
-    changes = [ScaleScores(0, 3.0, queries=EMITTING, mode="abs")] if edited else []
-    together = interp.generate(model, prompts, *changes, max_new_tokens=5)
+    interventions = [ScaleScores(0, 3.0, queries=EMITTING, mode="abs")] if edited else []
+    together = interp.generate(model, prompts, *interventions, max_new_tokens=5)
     for prompt, reply in zip(prompts, together, strict=True):
-        alone = interp.generate(model, prompt, *changes, max_new_tokens=5)
+        alone = interp.generate(model, prompt, *interventions, max_new_tokens=5)
         assert reply.ids == alone.ids
         torch.testing.assert_close(torch.tensor(reply.logprobs), torch.tensor(alone.logprobs), rtol=1e-3, atol=1e-3)
         assert reply.prompt is prompt
@@ -240,7 +240,7 @@ def test_cached_decoding_is_one_teacher_forced_pass(model_of, picture, kind, nam
     model, change = model_of(kind), CHANGES[name]
     prompt = question(model, picture)
     reply = interp.generate(model, prompt, change, max_new_tokens=5, min_new_tokens=5)
-    logits = capture(model, prompt.with_response(reply), want={"logits"}, changes=[change]).logits
+    logits = capture(model, prompt.with_response(reply), want={"logits"}, interventions=[change]).logits
     forced = logits[len(prompt) - 1 : -1].log_softmax(-1).gather(-1, torch.tensor(reply.ids)[:, None])[:, 0]
     torch.testing.assert_close(torch.tensor(reply.logprobs), forced, rtol=1e-3, atol=2e-4)
 

@@ -15,14 +15,14 @@ def test_its_steps_are_those_of_whole_passes_also_beside_a_longer_prompt(model_o
     model = model_of(kind)
     seen = [None, None] if model.family.image_token is None else [picture(), picture(seed=1)]
     prompts = [model.prepare(i, t) for i, t in zip(seen, ("Why?", "What can be seen in this image?"), strict=True)]
-    changes = (MaskAttention(0, Segment.USER | Segment.RESPONSE),) if edited else ()
-    text = Continuation(model, prompts, changes)
+    interventions = (MaskAttention(0, Segment.USER | Segment.RESPONSE),) if edited else ()
+    text = Continuation(model, prompts, interventions)
     with torch.no_grad():
         got = [text.read(), *(text.step(torch.tensor(ids)) for ids in TOKENS)]
     assert running.get() is None
     for row, prompt in enumerate(prompts):
         whole = prompt.with_response([ids[row] for ids in TOKENS])
-        with torch.no_grad(), run(model.running([whole], changes)):
+        with torch.no_grad(), run(model.running([whole], interventions)):
             logits = model.module(**model.inputs([whole]), use_cache=False).logits[0]
         for step, logit in enumerate(got):
             torch.testing.assert_close(logit[row], logits[len(prompt) - 1 + step], rtol=1e-3, atol=1e-4)

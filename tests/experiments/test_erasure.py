@@ -72,7 +72,7 @@ def test_at_step_it_is_what_an_ablation_at_the_step_does(kind, model_of, picture
     rows, told = list(prompt.layout.positions(PREDICTING)), torch.tensor(prompt.response_ids)[:, None]
     for layer, head in heads:
         change = AblateHeads(Heads(((layer, head),)), at="step")
-        logits = interp.capture(model, prompt, want={"logits"}, changes=(change,)).logits
+        logits = interp.capture(model, prompt, want={"logits"}, interventions=(change,)).logits
         same = logits[rows].log_softmax(-1).gather(-1, told)[:, 0]
         torch.testing.assert_close(same, found.erased[layer, head], rtol=1e-5, atol=1e-5)
 
@@ -155,7 +155,7 @@ def test_the_first_order_estimate_is_the_slope_of_step_erasure(kind, model_of, p
 
         def told(by, shrink=shrink, layer=layer, index=index, shorter=shorter):
             change = Apply("z", lambda z, here: shrink(z, here, by), layers=(layer,))
-            logits = interp.capture(model, shorter, want={"logits"}, changes=(change,)).logits
+            logits = interp.capture(model, shorter, want={"logits"}, interventions=(change,)).logits
             return float(logits[-1].double().log_softmax(-1)[ids[index]])
 
         slope = (told(1 + eps) - told(1 - eps)) / (2 * eps)

@@ -49,8 +49,8 @@ def test_decay_scales_the_rows_of_salient_tokens_only():
     rows = sorted(int(p) - 1 for p in table.position.unique())
     assert set(rows) <= set(prompt.layout.positions(interp.Segment.RESPONSE))
     change = ScalePattern(interp.Segment.RESPONSE, 0.2, queries=interp.tokens(rows))
-    for ratio, changes in ((1.0, ()), (0.2, (change,))):
-        logits = interp.capture(model, prompt, want={"logits"}, changes=changes).logits.softmax(-1)
+    for ratio, interventions in ((1.0, ()), (0.2, (change,))):
+        logits = interp.capture(model, prompt, want={"logits"}, interventions=interventions).logits.softmax(-1)
         for line in table[table.ratio == ratio].itertuples():
             expected = logits[line.position - 1, prompt.ids[line.position]]
             assert_close(logits.new_tensor(line.probability), expected)

@@ -13,7 +13,7 @@ def double(value, here):
 def test_it_acts_where_it_was_told_to(model_of):
     model = model_of("llama")
     prompt = model.prepare(text="What is this?")
-    clean, edited = (capture(model, prompt, want={"z"}, changes=c) for c in ((), [Apply("z", double, layers=[1])]))
+    clean, edited = (capture(model, prompt, want={"z"}, interventions=c) for c in ((), [Apply("z", double, layers=[1])]))
     torch.testing.assert_close(edited.z[1], clean.z[1] * 2)
     torch.testing.assert_close(edited.z[0], clean.z[0], rtol=0, atol=0)
 
@@ -26,7 +26,7 @@ def test_the_function_sees_the_rows_it_named_and_no_others(model_of):
         return value * 0.5
 
     prompt = model.prepare(text="What is this?").with_response("A chair")
-    capture(model, prompt, want=set(), changes=[Apply("pattern", look, layers=[0], queries=EMITTING)])
+    capture(model, prompt, want=set(), interventions=[Apply("pattern", look, layers=[0], queries=EMITTING)])
     rows = list(prompt.layout.positions(EMITTING))
     assert seen == [(len(rows), rows)]
 
@@ -47,7 +47,7 @@ def test_rows_not_named_by_one_change_are_not_shown_to_it_by_another(model_of):
         model,
         prompt,
         want=set(),
-        changes=[
+        interventions=[
             Apply("pattern", look("a"), layers=[0], queries=[2]),
             Apply("pattern", look("b"), layers=[0], queries=LAST),
         ],

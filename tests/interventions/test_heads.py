@@ -21,8 +21,8 @@ def prompt(model):
     return model.prepare(text="What is it?", response="a red chair")
 
 
-def z(model, prompt, *changes):
-    return interp.capture(model, prompt, want={"z"}, changes=changes).z
+def z(model, prompt, *interventions):
+    return interp.capture(model, prompt, want={"z"}, interventions=interventions).z
 
 
 ONE = Heads(((0, 2),))
@@ -66,7 +66,7 @@ def test_scaling_multiplies(model, prompt):
 
 def test_a_method_that_only_chooses_tokens_is_refused_in_a_pass(model, prompt):
     with pytest.raises(ValueError, match="acts where a token is chosen, and one pass chooses none"):
-        interp.capture(model, prompt, changes=[Sgrs()])
+        interp.capture(model, prompt, interventions=[Sgrs()])
 
 
 def test_a_head_that_is_not_there_is_named(model, prompt):

@@ -110,7 +110,7 @@ def test_a_position_of_the_reply_is_reached_when_the_reply_gets_there(model, pic
     with pytest.raises(ValueError, match=f"positions \\[{there + 3}\\] are outside"):
         interp.generate(model, prompt, MaskAttention([there + 3]), **options)
     with pytest.raises(ValueError, match=f"positions \\[{there}\\] are outside"):
-        interp.capture(model, prompt, changes=[MaskAttention([there])])
+        interp.capture(model, prompt, interventions=[MaskAttention([there])])
 
 
 def test_a_family_without_a_segment_warns(model_of, picture):

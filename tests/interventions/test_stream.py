@@ -19,8 +19,8 @@ def prompt(model):
     return model.prepare(text="What is it?", response="a red chair")
 
 
-def stream(model, prompt, *changes):
-    return interp.capture(model, prompt, want={"resid_post"}, changes=changes).resid_post
+def stream(model, prompt, *interventions):
+    return interp.capture(model, prompt, want={"resid_post"}, interventions=interventions).resid_post
 
 
 def test_dimensions_are_set_at_the_chosen_token_alone(model, prompt):
@@ -58,10 +58,10 @@ def test_another_run_is_patched_in_where_it_is_asked_for(model, prompt):
     assert_close(patched[differs + 1 :], stream(model, prompt)[0, differs + 1 :], rtol=0, atol=0)
     everything = ReplaceFrom(seen, layers=(model.layers - 1,))
     logits = [
-        interp.capture(model, p, want={"logits"}, changes=c).logits for p, c in ((prompt, (everything,)), (other, ()))
+        interp.capture(model, p, want={"logits"}, interventions=c).logits for p, c in ((prompt, (everything,)), (other, ()))
     ]
     assert_close(*logits, rtol=0, atol=1e-6)
-    heads = interp.capture(model, prompt, want={"z"}, changes=[ReplaceFrom(seen, at="z", layers=(1,))]).z
+    heads = interp.capture(model, prompt, want={"z"}, interventions=[ReplaceFrom(seen, at="z", layers=(1,))]).z
     assert_close(heads[1], seen.z[1], rtol=0, atol=0)
 
 

@@ -39,7 +39,7 @@ def test_the_pattern_of_the_layer_stays_and_z_is_that_of_the_other_tokens(model_
     prompt = model.prepare(picture(), "What is this?")
     sites = {"pattern", "v", "z"}
     clean = capture(model, prompt, want=sites)
-    edited = capture(model, prompt, want=sites, changes=[ZeroValues(Segment.IMAGE, layers=(1,))])
+    edited = capture(model, prompt, want=sites, interventions=[ZeroValues(Segment.IMAGE, layers=(1,))])
     torch.testing.assert_close(edited.pattern, clean.pattern, rtol=0, atol=1e-6)
     image = prompt.layout.mask(Segment.IMAGE)
     assert (edited.v[1][image] == 0).all()
@@ -64,4 +64,4 @@ def test_only_the_chosen_kv_heads_change(model_of, picture):
     with pytest.raises(
         ValueError, match=rf"names heads \[\(0, {model.kv_heads}\)\].* with KV heads 0..{model.kv_heads - 1}"
     ):
-        capture(model, prompt, changes=[ZeroValues(Segment.IMAGE, heads=Heads(((0, model.kv_heads),)))])
+        capture(model, prompt, interventions=[ZeroValues(Segment.IMAGE, heads=Heads(((0, model.kv_heads),)))])

@@ -65,7 +65,7 @@ def test_the_release_leaks_where_the_paper_s_form_does_not(model_of, answered):
     model = model_of("llava")
     prompt = answered(model)
     released, paper = (
-        capture(model, prompt, want={"pattern"}, changes=[Air(SOME, variant=v)]).pattern.triu(1).abs().sum()
+        capture(model, prompt, want={"pattern"}, interventions=[Air(SOME, variant=v)]).pattern.triu(1).abs().sum()
         for v in ("release", "paper")
     )
     assert float(released) > 0.1

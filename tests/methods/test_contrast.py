@@ -39,9 +39,9 @@ def test_bfloat16_does_not_turn_it_off(model_of, picture):
     )
 
 
-def last_logits(model, prompt, ids, *changes):
+def last_logits(model, prompt, ids, *interventions):
     whole = prompt.with_response(ids) if ids else prompt
-    with torch.no_grad(), run(model.running([whole], changes)):
+    with torch.no_grad(), run(model.running([whole], interventions)):
         logits = model.module(**model.inputs([whole]), use_cache=False).logits[0, -1].float()
     return logits.index_fill(0, torch.tensor(list(end_tokens(model))), -torch.inf)
 
@@ -83,7 +83,7 @@ def test_the_second_stream_can_have_edits_of_its_own(model_of, picture):
     model = model_of("instructblip")
     prompt = model.prepare(picture(), "What is there?")
     blind = MaskAttention(Segment.IMAGE, queries=Segment.USER | Segment.RESPONSE)
-    method = Contrast(alpha=2.0, beta=0.0, changes=(blind,))
+    method = Contrast(alpha=2.0, beta=0.0, interventions=(blind,))
     reply = interp.generate(model, prompt, method, **OPTIONS)
     ids = []
     for _ in range(6):

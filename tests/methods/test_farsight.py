@@ -76,7 +76,7 @@ def test_the_released_patch_is_plain_attention(model_of, answered, under):
 def test_early_rows_lose_most_and_the_last_nothing(model_of, picture):
     model = model_of("llava")
     prompt = model.prepare(picture(), "What is there?")
-    sums = capture(model, prompt, want={"pattern"}, changes=[Farsight(alibi=False)]).pattern.sum(-1).mean((0, 1))
+    sums = capture(model, prompt, want={"pattern"}, interventions=[Farsight(alibi=False)]).pattern.sum(-1).mean((0, 1))
     assert float(sums[0]) < 0.7
     assert float(sums[-1]) == pytest.approx(1, abs=1e-6)
     assert float(sums.diff().clamp_max(0).abs().mean()) < 0.05
@@ -91,7 +91,7 @@ def test_all_registers_need_whole_passes(model_of, picture):
     ids = []
     for _ in range(4):
         whole = prompt.with_response(ids) if ids else prompt
-        logits = capture(model, whole, want={"logits"}, changes=[method]).logits[-1]
+        logits = capture(model, whole, want={"logits"}, interventions=[method]).logits[-1]
         logits[list(interp.decoding.generate.end_tokens(model))] = -torch.inf
         ids.append(int(logits.argmax()))
     assert reply.ids == tuple(ids)
@@ -104,7 +104,7 @@ def test_response_rows_have_no_registers_by_default(model_of, answered):
     model = model_of("llava")
     prompt = answered(model)
     sums = {
-        r: capture(model, prompt, want={"pattern"}, changes=[Farsight(registers=r, **SLOW)]).pattern.sum(-1)
+        r: capture(model, prompt, want={"pattern"}, interventions=[Farsight(registers=r, **SLOW)]).pattern.sum(-1)
         for r in ("prompt", "all")
     }
     replied = prompt.layout.mask(Segment.RESPONSE)

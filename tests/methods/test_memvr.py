@@ -88,11 +88,11 @@ def test_a_row_looks_again_once(variant):
     model = interp.load("scenes")
     prompt = model.prepare(interp.world.scenes("test", 1, 0)[0].image, "Is there a lamp?", response="yes")
     method = Memvr(0.5, 0.0, (2, 3), variant)
-    kept = [capture(model, prompt, want={"mlp_out"}, changes=c).mlp_out for c in ((), (method,))]
+    kept = [capture(model, prompt, want={"mlp_out"}, interventions=c).mlp_out for c in ((), (method,))]
     last = prompt.layout.positions(EMITTING)[0]
     moved = (kept[0] - kept[1])[:, last].abs().amax(-1)
     assert float(moved[:3].max()) == 0 < float(moved[3])
-    only = capture(model, prompt, want={"mlp_out"}, changes=(Memvr(0.5, 0.0, (2,), variant),)).mlp_out
+    only = capture(model, prompt, want={"mlp_out"}, interventions=(Memvr(0.5, 0.0, (2,), variant),)).mlp_out
     torch.testing.assert_close(only, kept[1])
 
 

@@ -50,9 +50,9 @@ def test_published_layers_are_those_of_32(model_of):
     assert Pai().interventions(Deep)[0].layers == tuple(range(round(0.5), 8))
 
 
-def last_log_probabilities(model, prompt, ids, *changes):
+def last_log_probabilities(model, prompt, ids, *interventions):
     whole = prompt.with_response(ids) if ids else prompt
-    with torch.no_grad(), run(model.running([whole], changes)):
+    with torch.no_grad(), run(model.running([whole], interventions)):
         logits = model.module(**model.inputs([whole]), use_cache=False).logits[0, -1].float()
     return logits.log_softmax(-1)
 

@@ -100,7 +100,7 @@ def test_the_release_multiplies_by_one_factor_a_layer(model_of, answered, under)
 
     sites = {"q", "k", "attn_scores"}
     plain = capture(model, prompt, want=sites, layers=[0])
-    edited = capture(model, prompt, want=sites, layers=[0], changes=[Tame("release")])
+    edited = capture(model, prompt, want=sites, layers=[0], interventions=[Tame("release")])
     factors = [1 + 0.8 / (plain[s][0].square().sum((0, 2)).mean() + 1e-7).log() for s in ("q", "k")]
     torch.testing.assert_close(edited.attn_scores, plain.attn_scores * factors[0] * factors[1], rtol=1e-4, atol=1e-5)
     with pytest.warns(NothingChanged, match="ScaleByEnergy"):

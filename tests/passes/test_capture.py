@@ -84,7 +84,7 @@ def test_what_is_kept_is_a_copy(qwen):
 def test_changes_act_in_a_capture(qwen):
     model, prompt = qwen
     change = ScalePattern(Segment.IMAGE, 0.0, layers=[0])
-    got = capture(model, prompt, want={"pattern", "logits"}, changes=[change])
+    got = capture(model, prompt, want={"pattern", "logits"}, interventions=[change])
     image = prompt.layout.mask(Segment.IMAGE)
     assert (got.pattern[0][..., image] == 0).all()
     assert (got.pattern[1][..., image] > 0).any()
@@ -133,7 +133,7 @@ def test_a_gradient_is_the_slope(qwen):
 
     def loss(step):
         change = Apply("z", lambda value, here: value + step * direction, layers=[0])
-        logits = capture(model, prompt, want={"logits"}, changes=[change]).logits.double()
+        logits = capture(model, prompt, want={"logits"}, interventions=[change]).logits.double()
         return -logits[at - 1].log_softmax(-1)[prompt.inputs["input_ids"][0, at]]
 
     slope = (loss(1e-3) - loss(-1e-3)) / 2e-3
@@ -245,7 +245,7 @@ def test_more_than_there_is_is_refused_with_a_remedy(qwen, monkeypatch):
 def test_numbers_that_are_none_are_named_with_site_and_layer(qwen, site, value, kind):
     change = Apply(site, lambda x, here: x + value, layers=[1])
     with pytest.raises(FloatingPointError, match=f"{kind} in {site} of layer 1; try dtype='float32'"):
-        capture(*qwen, want={site}, changes=[change])
+        capture(*qwen, want={site}, interventions=[change])
 
 
 def test_a_bad_gradient_is_named(qwen):
@@ -328,7 +328,7 @@ def test_measuring_gives_what_a_capture_gives_bit_for_bit(qwen):
 
 def test_measuring_under_changes(qwen):
     model, prompt = qwen
-    shares = measure(model, prompt, Budget(), changes=[ScalePattern(Segment.IMAGE, 0.0, queries=EMITTING)])
+    shares = measure(model, prompt, Budget(), interventions=[ScalePattern(Segment.IMAGE, 0.0, queries=EMITTING)])
     assert (shares.share[..., 1] == 0).all()
 
 

@@ -55,11 +55,11 @@ def assert_equal(one: dict, other: dict, *, close: float = 0.0) -> None:
                 torch.testing.assert_close(a, b, rtol=close, atol=close / 10, msg=lambda m, p=place: f"{p}: {m}")
 
 
-def settled(model, prompt, gradient, changes=(), values=None, graded=None, **more) -> Plan:
+def settled(model, prompt, gradient, interventions=(), values=None, graded=None, **more) -> Plan:
     sites = frozenset(model.sites) - {"logits"}
     target = 1 if gradient == "full" else None
     want = Wanted(values or sites, graded or sites, target, EVERY, None, gradient, True)
-    return plan(model, prompt, replace(want, **more), changes)
+    return plan(model, prompt, replace(want, **more), interventions)
 
 
 @pytest.mark.parametrize("gradient", ["full", "position"])
@@ -133,9 +133,9 @@ def test_anchors_that_go_from_layer_to_layer_need_the_whole_graph(model_of, pict
     with pytest.raises(
         ValueError, match=r"recompute=True cannot be had: an intervention keeps something from one layer for another"
     ):
-        measure(model, prompt, Saliency(), changes=[change], target=0, recompute=True)
-    whole = measure(model, prompt, Saliency(), changes=[change], target=0, recompute=False)
-    by_itself = measure(model, prompt, Saliency(), changes=[change], target=0)
+        measure(model, prompt, Saliency(), interventions=[change], target=0, recompute=True)
+    whole = measure(model, prompt, Saliency(), interventions=[change], target=0, recompute=False)
+    by_itself = measure(model, prompt, Saliency(), interventions=[change], target=0)
     torch.testing.assert_close(by_itself.saliency, whole.saliency, rtol=0, atol=0)
 
 
@@ -143,9 +143,9 @@ def test_it_falls_back_to_the_whole_graph_where_it_must(model_of, picture, monke
     monkeypatch.setattr("interp.passes.memory.WHOLE_GRAPH", 0)
     model = model_of("qwen3_vl")
     prompt, change = prompt_of(model, picture), Clva(middle=1)
-    whole = measure(model, prompt, Saliency(), changes=[change], target=0, recompute=False)
+    whole = measure(model, prompt, Saliency(), interventions=[change], target=0, recompute=False)
     torch.testing.assert_close(
-        measure(model, prompt, Saliency(), changes=[change], target=0).saliency, whole.saliency, rtol=0, atol=0
+        measure(model, prompt, Saliency(), interventions=[change], target=0).saliency, whole.saliency, rtol=0, atol=0
     )
 
 
@@ -164,9 +164,9 @@ def test_noise_is_drawn_once_by_default_and_refused_where_layers_shall_run_twice
     with pytest.raises(
         ValueError, match="layer 1 came out differently when it ran once more: an intervention draws random numbers"
     ):
-        measure(model, prompt, Saliency(), changes=[change], target=0, recompute=True)
+        measure(model, prompt, Saliency(), interventions=[change], target=0, recompute=True)
     calls.clear()
-    measure(model, prompt, Saliency(), changes=[change], target=0)
+    measure(model, prompt, Saliency(), interventions=[change], target=0)
     assert calls == [0, 1]
 
 
@@ -333,5 +333,5 @@ def test_what_needs_no_gradient_is_read_where_there_is_no_graph(model_of, pictur
 def test_a_value_that_a_change_has_cut_off_has_no_gradient(model_of, picture):
     model = model_of("llava")
     cut = Apply("z", lambda value, here: value.detach() * 2)
-    found = measure(model, prompt_of(model, picture), Saliency(norm="none"), changes=[cut], target=0, recompute=True)
+    found = measure(model, prompt_of(model, picture), Saliency(norm="none"), interventions=[cut], target=0, recompute=True)
     assert not bool(found.saliency.any())

@@ -28,7 +28,7 @@ def test_an_edit_of_other_rows_does_not_shift_the_rows_that_are_read(model, prom
     options = {"want": {"pattern"}, "grad": {"pattern"}, "target": 0, "queries": read}
     expected = interp.capture(model, prompt, **options)
     with pytest.warns(NothingChanged):
-        got = interp.capture(model, prompt, changes=[neutral], **options)
+        got = interp.capture(model, prompt, interventions=[neutral], **options)
     assert got.queries == expected.queries
     assert_close(got.pattern, expected.pattern, rtol=0, atol=1e-6)
     assert_close(got.pattern_grad, expected.pattern_grad, rtol=1e-4, atol=1e-5)
@@ -36,5 +36,5 @@ def test_an_edit_of_other_rows_does_not_shift_the_rows_that_are_read(model, prom
 
 def test_measure_averages_its_own_rows_under_an_edit_of_others(model, prompt):
     with pytest.warns(NothingChanged):
-        edited = interp.measure(model, prompt, Budget(), changes=[ScaleScores(Segment.IMAGE, 1.0, layers=(1,))])
+        edited = interp.measure(model, prompt, Budget(), interventions=[ScaleScores(Segment.IMAGE, 1.0, layers=(1,))])
     assert_close(edited.share, interp.measure(model, prompt, Budget()).share, rtol=0, atol=1e-6)

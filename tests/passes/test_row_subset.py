@@ -201,7 +201,7 @@ def test_a_large_pattern_is_made_where_it_is_kept(kind, model_of, picture):
             torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-6)
         wanted[:] = ["pattern"]
         places.clear()
-        edited = interp.capture(model, prompt, changes=[Apply("pattern", lambda v, h: v / 2)])
+        edited = interp.capture(model, prompt, interventions=[Apply("pattern", lambda v, h: v / 2)])
         assert set(places) == {None}
     torch.testing.assert_close(edited.pattern[0], got.pattern[0] / 2)
     half = interp.capture(model, prompt, dtype=torch.float16)

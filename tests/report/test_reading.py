@@ -46,7 +46,7 @@ def test_a_change_changes_the_reply_and_the_pass(asked) -> None:
     model, prompt = asked
     vaf = Variant("vaf", (named("vaf", enhance=3.0),))
     plain, changed = read(model, prompt, AS_IT_IS), read(model, prompt, vaf)
-    assert changed.reply.text == interp.generate(model, prompt, *vaf.changes).text
+    assert changed.reply.text == interp.generate(model, prompt, *vaf.interventions).text
     image = PARTS.index("IMAGE")
     assert float(changed.shares[..., image].mean()) > float(plain.shares[..., image].mean())
 

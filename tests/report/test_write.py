@@ -101,7 +101,7 @@ def test_captions_are_the_models_own_replies(found) -> None:
 def test_a_treatment_is_what_generate_does_with_its_changes(found) -> None:
     model = interp.load("scenes")
     masked = found.outcomes[1]
-    alone = interp.generate(model, found.questions.captions[0], *masked.treatment.changes, max_new_tokens=80)
+    alone = interp.generate(model, found.questions.captions[0], *masked.treatment.interventions, max_new_tokens=80)
     assert masked.replies[0].ids == alone.ids
 
 
@@ -242,7 +242,7 @@ def test_the_summary_is_the_numbers(report, found) -> None:
     assert before["yes_no"]["accuracy"]["hits"] == found.outcomes[0].yes_no.accuracy.hits
     assert [o["treatment"] for o in facts["outcomes"]] == [o.treatment.name for o in found.outcomes]
     again = interp.interventions.base.intervention(facts["outcomes"][1]["changes"][0])
-    assert again == found.outcomes[1].treatment.changes[0]
+    assert again == found.outcomes[1].treatment.interventions[0]
 
 
 def test_what_a_model_says_cannot_become_part_of_the_page(found) -> None:

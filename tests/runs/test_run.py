@@ -38,8 +38,8 @@ def test_rows_are_the_replies_of_generate(model_of, letters, settings) -> None:
     settings = settings | {"min_new_tokens": 1}
     table = interp.run(model, benchmark, [Locore(gain=2.0)], **settings | {"batch_size": 6})
     prompts = [model.prepare(benchmark.image(s), s.question) for s in benchmark.samples()]
-    for name, changes in {"greedy": (), "locore": (Locore(gain=2.0),)}.items():
-        replies = interp.generate(model, prompts, *changes, max_new_tokens=5, min_new_tokens=1)
+    for name, interventions in {"greedy": (), "locore": (Locore(gain=2.0),)}.items():
+        replies = interp.generate(model, prompts, *interventions, max_new_tokens=5, min_new_tokens=1)
         rows = interp.runs.directory.Run.open(table.runs[name]).rows()
         assert [r.ids for r in rows] == [r.ids for r in replies]
         torch.testing.assert_close([p for r in rows for p in r.logprobs], [p for r in replies for p in r.logprobs])
@@ -96,11 +96,11 @@ def test_one_prompt_that_spoils_its_batch_fails_alone(asked, tmp_path, monkeypat
     plain, what = asking.generate, asked()
     bad = len(asking.prompted(what, what.samples[2]))
 
-    def choosy(model: Any, prompts: Any, *changes: Any, **options: Any) -> Any:
+    def choosy(model: Any, prompts: Any, *interventions: Any, **options: Any) -> Any:
         each = prompts if isinstance(prompts, list) else [prompts]
         if any(len(p) == bad for p in each):
             raise ValueError("nothing to look at")
-        return plain(model, prompts, *changes, **options)
+        return plain(model, prompts, *interventions, **options)
 
     monkeypatch.setattr(asking, "generate", choosy)
     rows = ask(what, None, tmp_path).rows()

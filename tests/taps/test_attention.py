@@ -41,9 +41,9 @@ def question(model, picture, text="What is this?", response=None):
     return model.prepare(image, text, response=response)
 
 
-def forward(model, prompts, *changes, **settings):
+def forward(model, prompts, *interventions, **settings):
     """Return the logits of one pass over a batch."""
-    with torch.no_grad(), run(model.running(prompts, changes, **settings)):
+    with torch.no_grad(), run(model.running(prompts, interventions, **settings)):
         return model.module(**model.inputs(prompts), use_cache=False).logits
 
 
@@ -178,13 +178,13 @@ def test_every_site_and_every_attention_has_its_tap(model_of, kind):
 def test_computing_some_rows_equals_computing_all_of_them_also_under_left_padding(model_of, picture, kind, change):
     model = model_of(kind)
     prompts = [question(model, picture, text, response="It is") for text in ("Why?", "What can be seen in this image?")]
-    changes = [] if change is None else [change]
-    some = forward(model, prompts, *changes, wanted=looking(), rows=EMITTING)
-    whole = forward(model, prompts, *changes, wanted=looking(), rows=EVERY)
+    interventions = [] if change is None else [change]
+    some = forward(model, prompts, *interventions, wanted=looking(), rows=EMITTING)
+    whole = forward(model, prompts, *interventions, wanted=looking(), rows=EVERY)
     for row, other, prompt in zip(some, whole, prompts, strict=True):
         torch.testing.assert_close(row[-len(prompt) :], other[-len(prompt) :], rtol=1e-4, atol=1e-5)
     for i, prompt in enumerate(prompts):
-        alone = forward(model, [prompt], *changes, wanted=looking(), rows=EMITTING)
+        alone = forward(model, [prompt], *interventions, wanted=looking(), rows=EMITTING)
         torch.testing.assert_close(some[i, -len(prompt) :], alone[0], rtol=1e-3, atol=1e-4)
 
 
@@ -240,7 +240,7 @@ def test_query_head_h_reads_key_value_head_h_over_group(model_of, picture, kind)
                 return changed
 
             edited = capture(
-                model, prompt, want={"attn_scores", "z"}, layers=[0], changes=[Apply(site, silence, layers=[0])]
+                model, prompt, want={"attn_scores", "z"}, layers=[0], interventions=[Apply(site, silence, layers=[0])]
             )
             moved = (edited[seen][0] - clean[seen][0]).abs()
             moved = moved.amax((1, 2)) if seen == "attn_scores" else moved.amax((0, 2))
@@ -358,7 +358,7 @@ def run_traced(model, prompt, change):
 
 WAYS = {
     "forward": lambda model, prompt, change: forward(model, [prompt], change),
-    "gradient": lambda model, prompt, change: capture(model, prompt, grad={"pattern"}, target=0, changes=[change]),
+    "gradient": lambda model, prompt, change: capture(model, prompt, grad={"pattern"}, target=0, interventions=[change]),
     "generate": lambda model, prompt, change: interp.generate(model, prompt, change, max_new_tokens=2),
     "trace": run_traced,
 }
@@ -469,13 +469,13 @@ EDITS = [
 def test_nothing_attends_to_the_future_under_any_change(model_of, picture, kind, change):
     model = model_of(kind)
     prompt = question(model, picture, response="It is")
-    got = capture(model, prompt, want={"pattern", "logits"}, changes=[change])
+    got = capture(model, prompt, want={"pattern", "logits"}, interventions=[change])
     ahead = torch.ones(len(prompt), len(prompt)).triu(1).bool()
     assert (got.pattern[:, :, ahead] == 0).all()
     assert got.pattern.isfinite().all()
     assert got.logits.isfinite().all()
     later = model.prepare(None if model.family.image_token is None else picture(), "What is this?", response="It XX")
-    other = capture(model, later, want={"logits"}, changes=[change])
+    other = capture(model, later, want={"logits"}, interventions=[change])
     if "last" not in str(change) and "emitting" not in str(change):
         torch.testing.assert_close(got.logits[:-2], other.logits[:-2], rtol=1e-5, atol=1e-5)
 
@@ -484,11 +484,11 @@ def test_nothing_attends_to_the_future_under_any_change(model_of, picture, kind,
 def test_masking_every_key_leaves_an_even_row_over_what_is_visible(model_of, picture, dtype):
     model = model_of("llava", dtype)
     prompt = question(model, picture)
-    for changes in ([MaskAttention(EVERY)], [MaskAttention(EVERY, queries=LAST)]):
-        pattern = capture(model, prompt, changes=changes).pattern.float()
+    for interventions in ([MaskAttention(EVERY)], [MaskAttention(EVERY, queries=LAST)]):
+        pattern = capture(model, prompt, interventions=interventions).pattern.float()
         n = len(prompt)
         torch.testing.assert_close(pattern[:, :, -1], torch.full_like(pattern[:, :, -1], 1 / n), rtol=1e-2, atol=0)
-    pattern = capture(model, prompt, changes=[MaskAttention(EVERY)]).pattern.float()
+    pattern = capture(model, prompt, interventions=[MaskAttention(EVERY)]).pattern.float()
     torch.testing.assert_close(pattern[0, 0, 4, :5], torch.full((5,), 0.2), rtol=1e-2, atol=0)
 
 
@@ -526,7 +526,7 @@ def test_streams_have_no_hook_unless_somebody_looks(model_of, picture):
     prompt, seen = question(model, picture), []
     double = Apply("resid_mid", lambda value, here: seen.append(listened(model)) or value * 2, layers=[1])
     assert listened(model) == 0
-    capture(model, prompt, want={"resid_post"}, changes=[double], layers=[0])
+    capture(model, prompt, want={"resid_post"}, interventions=[double], layers=[0])
     assert seen == [2]
     generate(model, prompt, double, max_new_tokens=3)
     assert set(seen[1:]) == {1}
@@ -575,7 +575,7 @@ def test_a_copy_of_a_model_listens_to_itself(model_of, picture):
     with torch.no_grad(), run(other.running([prompt], [double])):
         assert (listened(model), listened(other)) == (0, 1)
         other.module(**other.inputs([prompt]))
-    changed = capture(other, prompt, want={"logits"}, changes=[double]).logits
+    changed = capture(other, prompt, want={"logits"}, interventions=[double]).logits
     assert (changed - plain).abs().max() > 1e-4
 
 
@@ -622,7 +622,7 @@ def test_scores_that_somebody_else_holds_stay_as_they_are(model_of, picture, mon
     prompt = question(model, picture, response="a cat")
     change = ScaleScores(Segment.IMAGE, 1.3)
     ways = (
-        lambda: capture(model, prompt, want=set(SITES), changes=[change]),  # the audit compares before and after
+        lambda: capture(model, prompt, want=set(SITES), interventions=[change]),  # the audit compares before and after
         lambda: capture(model, prompt, want=set(SITES), grad={"attn_scores"}, target=0),
         lambda: forward(model, [prompt], wanted=looking()),
     )

@@ -68,12 +68,12 @@ def replacement(mode, seen, layer, position):
     return seen[layer][int(draw * len(seen[layer]))]
 
 
-def step_by_step(model, prompt, mode="zero", ids=None, changes=(), heads=SOME, length=6):
+def step_by_step(model, prompt, mode="zero", ids=None, interventions=(), heads=SOME, length=6):
     """Return a reply's tokens (greedy, or those given) and log-probabilities (token, vocab), one plain cached step at a time.
 
     Every step runs twice from the same cache: disturbed for its logits alone, and undisturbed for what is cached.
     """
-    clean, seen, told, found = Continuation(model, [prompt], changes), {}, [], []
+    clean, seen, told, found = Continuation(model, [prompt], interventions), {}, [], []
 
     def look(layer, z):
         seen.setdefault(layer, z[0].clone())  # the first call is the prompt's
@@ -91,7 +91,7 @@ def step_by_step(model, prompt, mode="zero", ids=None, changes=(), heads=SOME, l
 
     with torch.no_grad():
         for index in range(length if ids is None else len(ids)):
-            other = Continuation(model, [prompt], changes)
+            other = Continuation(model, [prompt], interventions)
             other._cache, other._mask = copy.deepcopy(clean._cache), clean._mask
             other._own, other.now.step = list(clean._own), clean.now.step
             with Hooked(model, look):
@@ -102,9 +102,9 @@ def step_by_step(model, prompt, mode="zero", ids=None, changes=(), heads=SOME, l
     return tuple(told), torch.stack(found)
 
 
-def forced(model, prompt, *changes):
+def forced(model, prompt, *interventions):
     """Return the log-probabilities (token, vocab) in the rows that predict a reply, of one pass."""
-    logits = interp.capture(model, prompt, want={"logits"}, changes=changes).logits
+    logits = interp.capture(model, prompt, want={"logits"}, interventions=interventions).logits
     return logits[list(prompt.layout.positions(PREDICTING))].log_softmax(-1)
 
 
@@ -177,11 +177,11 @@ def test_other_changes_are_in_place_in_both(other, model_of, picture):
     """What is cached is computed under the other changes, and they act on the disturbed rows too."""
     model = model_of("llava")
     prompt, reply = (prompt_of(model, picture, reply=r).marked(sink=[0, 3]) for r in (None, "a cat sat"))
-    _, wanted = step_by_step(model, prompt, ids=reply.response_ids, changes=(other,))
-    for changes in ((other, STEP), (STEP, other)):
-        assert_close(forced(model, reply, *changes), wanted, rtol=1e-5, atol=1e-5)
+    _, wanted = step_by_step(model, prompt, ids=reply.response_ids, interventions=(other,))
+    for interventions in ((other, STEP), (STEP, other)):
+        assert_close(forced(model, reply, *interventions), wanted, rtol=1e-5, atol=1e-5)
     again = interp.generate(model, prompt, other, STEP, **PLAIN)
-    _, decoded = step_by_step(model, prompt, ids=again.ids, changes=(other,))
+    _, decoded = step_by_step(model, prompt, ids=again.ids, interventions=(other,))
     assert_close(
         torch.tensor(again.logprobs), decoded.gather(-1, torch.tensor(again.ids)[:, None])[:, 0], rtol=1e-5, atol=1e-5
     )
@@ -198,7 +198,7 @@ def test_it_enters_the_audit_once_and_warns_where_it_changes_nothing(model_of, p
     )
     still = ScaleHeads(SOME, 1.0)
     with pytest.warns(NothingChanged, match="ScaleHeads.* 2 calls left every value as it was") as told:
-        interp.capture(model, prompt, changes=(still, STEP))
+        interp.capture(model, prompt, interventions=(still, STEP))
     assert len(told) == 1
     dead = copy.deepcopy(model.module)
     for layer in range(2):
@@ -221,7 +221,7 @@ def test_gradients_take_clean_keys_as_constants(gradient, model_of, picture):
         prompt,
         want={"pattern"},
         grad={"pattern"},
-        changes=(STEP,),
+        interventions=(STEP,),
         gradient=gradient,
         queries=PREDICTING,
         **target,
@@ -231,7 +231,7 @@ def test_gradients_take_clean_keys_as_constants(gradient, model_of, picture):
         model,
         shorter,
         grad={"pattern"},
-        changes=(AblateHeads(SOME, at="last"),),  # nothing sees the last row but itself
+        interventions=(AblateHeads(SOME, at="last"),),  # nothing sees the last row but itself
         target=interp.Position(len(shorter), prompt.response_ids[index]),
         queries=LAST,
     )
@@ -244,7 +244,7 @@ def test_layers_that_run_twice_give_the_same(mode, model_of, picture):
     model = model_of("llava")
     prompt = prompt_of(model, picture, reply="a cat")
     once, twice = (
-        interp.measure(model, prompt, Saliency(), changes=[AblateHeads(SOME, mode, "step")], target=1, recompute=r)
+        interp.measure(model, prompt, Saliency(), interventions=[AblateHeads(SOME, mode, "step")], target=1, recompute=r)
         for r in (False, True)
     )
     assert_close(once.saliency, twice.saliency, rtol=0, atol=0)
@@ -255,7 +255,7 @@ def test_a_trace_runs_behind_clean_keys(model_of, picture):
     prompt = prompt_of(model, picture, reply="a cat")
     with torch.no_grad(), model.trace(prompt, STEP):
         logits = model.seen.output.logits.save()
-    assert_close(logits[0], interp.capture(model, prompt, want={"logits"}, changes=(STEP,)).logits, rtol=0, atol=0)
+    assert_close(logits[0], interp.capture(model, prompt, want={"logits"}, interventions=(STEP,)).logits, rtol=0, atol=0)
     assert running.get() is None
 
 
@@ -276,7 +276,7 @@ def test_a_second_stream_keeps_one_of_its_own(kind, model_of, picture):
     model = model_of(kind)
     prompt = prompt_of(model, picture)
     reply = interp.generate(
-        model, prompt, Contrast(lambda p: p, alpha=1.0, beta=0.0, changes=(STEP,)), **PLAIN, repetition_penalty=1.0
+        model, prompt, Contrast(lambda p: p, alpha=1.0, beta=0.0, interventions=(STEP,)), **PLAIN, repetition_penalty=1.0
     )
     _, without = step_by_step(model, prompt, ids=reply.ids, heads=Heads(()))
     _, under = step_by_step(model, prompt, ids=reply.ids)
@@ -322,7 +322,7 @@ def test_rows_that_emit_nothing_are_as_they_were(model_of, picture):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         plain, changed = (
-            interp.capture(model, prompt, want={"resid_post"}, changes=c).resid_post for c in ((), (STEP,))
+            interp.capture(model, prompt, want={"resid_post"}, interventions=c).resid_post for c in ((), (STEP,))
         )
     assert_close(changed[:, ~emitting], plain[:, ~emitting], rtol=1e-5, atol=1e-6)
     assert (changed[0, emitting] - plain[0, emitting]).abs().amax(-1).min() > 1e-4
@@ -334,7 +334,7 @@ def test_what_is_read_is_the_disturbed_pass(model_of, picture):
     prompt = prompt_of(model, picture, reply="a cat")
     emitting = prompt.layout.mask(EMITTING)
     want = {"q", "k", "v", "z", "pattern", "resid_pre"}
-    plain, changed = (interp.capture(model, prompt, want=want, changes=c) for c in ((), (STEP,)))
+    plain, changed = (interp.capture(model, prompt, want=want, interventions=c) for c in ((), (STEP,)))
     assert (changed.z[0, emitting, 1] == 0).all()
     assert (changed.z[1, emitting, 3] == 0).all()
     for site in ("k", "v", "resid_pre"):
@@ -347,6 +347,6 @@ def test_what_is_read_is_the_disturbed_pass(model_of, picture):
 def test_the_estimate_counts_the_clean_keys(model_of, picture):
     model = model_of("llama")
     prompt = prompt_of(model, picture, reply="a cat")
-    plain, needs = (interp.capture(model, prompt, want={"resid_post"}, changes=c, estimate=True) for c in ((), (STEP,)))
+    plain, needs = (interp.capture(model, prompt, want={"resid_post"}, interventions=c, estimate=True) for c in ((), (STEP,)))
     held = 2 * model.layers * len(prompt) * model.kv_heads * model.head_dim * 4
     assert (needs.kept, needs.during) == (plain.kept, plain.during + held)

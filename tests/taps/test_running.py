@@ -16,8 +16,8 @@ LONG, SHORT = Layout(torch.tensor([1, 3, 3, 3])), Layout(torch.tensor([1, 3]))
 CPU = torch.device("cpu")
 
 
-def conversation(*changes, layouts=(LONG,), **settings):
-    return Pass(Conversations(layouts), tuple(changes), **settings)
+def conversation(*interventions, layouts=(LONG,), **settings):
+    return Pass(Conversations(layouts), tuple(interventions), **settings)
 
 
 # ----------------------------------------------------------------------------------------------------------------- roles

@@ -21,8 +21,8 @@ def prompt(planted):
     return planted.model.prepare(image, "cafebabedeadbeefghijklmnop")
 
 
-def accuracy(planted, prompt, *changes):
-    logits = interp.capture(planted.model, prompt, want={"logits"}, changes=changes).logits
+def accuracy(planted, prompt, *interventions):
+    logits = interp.capture(planted.model, prompt, want={"logits"}, interventions=interventions).logits
     return planted.accuracy(logits, torch.tensor(prompt.ids))
 
 
