@@ -61,7 +61,9 @@ def analyses(gradient: str) -> list[Any]:
     import interp.analysis
     from interp.analysis.base import Analysis
 
-    modules = [importlib.import_module(f"interp.analysis.{m.name}") for m in pkgutil.iter_modules(interp.analysis.__path__)]
+    modules = [
+        importlib.import_module(f"interp.analysis.{m.name}") for m in pkgutil.iter_modules(interp.analysis.__path__)
+    ]
     values = [v for m in modules for v in vars(m).values() if isinstance(v, type) and issubclass(v, Analysis)]
     made = [kind() for kind in dict.fromkeys(values) if kind is not Analysis]
     return [a for a in made if (a.gradient if a.grad else "") == gradient]

@@ -24,8 +24,8 @@ def measure_sensitivity(setting: Setting) -> Sensitivity:
     said = captioned(
         model, setting.n, setting.seed + 1, split="counter_prior"
     )  # other scenes than those methods are judged on
-    interventions = [erase_heads(model, c.prompt).change() for c in tqdm(said, desc="heads")]
-    return sensitivity(*pooled(interventions, [c.hallucinated for c in said], [c.correct for c in said]))
+    changes = [erase_heads(model, c.prompt).change() for c in tqdm(said, desc="heads")]
+    return sensitivity(*pooled(changes, [c.hallucinated for c in said], [c.correct for c in said]))
 
 
 def measure_exact(setting: Setting) -> Erasure:

@@ -28,7 +28,9 @@ class Captioned:
     correct: Tensor
 
 
-def captioned(model: Any, n: int, seed: int, *interventions: Any, split: str = "test", batch: int = 16) -> list[Captioned]:
+def captioned(
+    model: Any, n: int, seed: int, *interventions: Any, split: str = "test", batch: int = 16
+) -> list[Captioned]:
     """Return n scenes with their captions; of `counter_prior` those with the trigger, where there is most to invent."""
     import interp
     from interp.world import scenes

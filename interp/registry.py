@@ -15,7 +15,7 @@ _UNIT = re.compile(r"""\[[^\]]*\]|"[^"]*"|,|[^,\["]+|.""")
 """What a list in words is made of: brackets and quotes whole, commas, and the rest."""
 
 
-def found(package: str, kind: type[T]) -> dict[str, type[T]]:
+def discover(package: str, kind: type[T]) -> dict[str, type[T]]:
     """Return every class of a kind in a package by the name of its file, which is the lower-case name of the class."""
     files = [f.name for f in pkgutil.iter_modules(importlib.import_module(package).__path__)]
     classes = {n: vars(importlib.import_module(f"{package}.{n}")).values() for n in files}
@@ -23,7 +23,7 @@ def found(package: str, kind: type[T]) -> dict[str, type[T]]:
     return {n: c[0] for n, c in own.items() if c and issubclass(c[0], kind)}
 
 
-def made(what: str, known: Mapping[str, type[T]], name: str, settings: Mapping[str, Any]) -> T:
+def build(what: str, known: Mapping[str, type[T]], name: str, settings: Mapping[str, Any]) -> T:
     """Return the thing of a name with some of its settings; letter case, hyphens and underscores do not matter.
 
     Raises:
@@ -45,7 +45,7 @@ def made(what: str, known: Mapping[str, type[T]], name: str, settings: Mapping[s
         raise ValueError(f"{name} needs another setting: {error}; settings: {', '.join(allowed)}") from error
 
 
-def listed(text: str) -> list[str]:
+def split_list(text: str) -> list[str]:
     """Return the things of a list in words: `greedy,vaf:enhance=1.3,mode=abs,spear` names three.
 
     A piece `NAME=VALUE` is a further setting of the thing before it; commas in brackets or quotes part nothing.
@@ -59,7 +59,7 @@ def listed(text: str) -> list[str]:
     return things
 
 
-def spelled(text: str) -> tuple[str, dict[str, Any]]:
+def parse(text: str) -> tuple[str, dict[str, Any]]:
     """Return the name and the settings in `NAME:SETTING=VALUE,...`; values are JSON, and words that are none stay words.
 
     Raises:

@@ -36,13 +36,13 @@ def every_method(*, slow: bool) -> list[Any]:
     """Return every method that the embedded model can run, with its published settings, the papers' own first."""
     from sensitive import sensitive_heads
 
-    from interp.interventions.method import methods, named
+    from interp.interventions.method import build_method, methods
 
     heads = tuple(sensitive_heads())
     ours = ("tame", "air", "adhh", "vaf", "spear", "locore", "clva", "sgrs")
     theirs = sorted(set(methods()) - {*ours, "contrast", "halc"})  # the base of others; needs a detector
     chosen = [n for n in (*ours, *theirs) if slow or n not in SLOW]
-    return [named(n, **({"heads": heads} if n in ("air", "adhh") else {})) for n in chosen]
+    return [build_method(n, **({"heads": heads} if n in ("air", "adhh") else {})) for n in chosen]
 
 
 def settings_tables() -> None:
@@ -62,10 +62,10 @@ def sweep_tables(model: str) -> None:
     from recipe import Setting
     from settings import swept
 
-    from interp.interventions.method import named
+    from interp.interventions.method import build_method
 
     for method, (settled, name, values) in SWEEPS.items():
-        frame = swept(Setting(model, 30, 0), named(method, **settled), {name: values})
+        frame = swept(Setting(model, 30, 0), build_method(method, **settled), {name: values})
         others = "".join(f"{n}={v} · " for n, v in settled.items())
         write_settings(method, frame, f"{others}python tables/make.py · model {model}")
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from interp.bench.base import spoken as benchmark
+from interp.bench.base import parse_benchmark as benchmark
 from interp.interventions.method import Together
-from interp.interventions.method import spoken as method
+from interp.interventions.method import parse_method as method
 from interp.methods.locore import Locore
 from interp.methods.spear import Spear
-from interp.registry import listed, spelled
+from interp.registry import parse, split_list
 
 
 @pytest.mark.parametrize(
@@ -21,11 +21,11 @@ from interp.registry import listed, spelled
     ],
 )
 def test_a_list_in_words(text, things) -> None:
-    assert listed(text) == things
+    assert split_list(text) == things
 
 
 def test_settings_are_json_and_else_words() -> None:
-    assert spelled('x:a=1.5,b=[1,2],c=true,d=some words,e="1"') == (
+    assert parse('x:a=1.5,b=[1,2],c=true,d=some words,e="1"') == (
         "x",
         {"a": 1.5, "b": [1, 2], "c": True, "d": "some words", "e": "1"},
     )

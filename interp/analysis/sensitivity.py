@@ -237,28 +237,28 @@ def sensitivity(
 
 
 def pooled(
-    interventions: Sequence[Float[Tensor, "layer head _"]],
+    changes: Sequence[Float[Tensor, "layer head _"]],
     hallucinated: Sequence[Bool[Tensor, " _"]],
     correct: Sequence[Bool[Tensor, " _"]],
 ) -> tuple[Float[Tensor, "layer head token"], Float[Tensor, "layer head sample"]]:
     """Return ΔP of the hallucinated and of the correct tokens of several replies.
 
     Args:
-        interventions: ΔP of every reply, from `Erasure.change`.
+        changes: ΔP of every reply, from `Erasure.change`.
         hallucinated: which of its tokens are hallucinated.
         correct: which are correct; tokens that are neither (function words) belong to no group.
 
     Raises:
         ValueError: another number of marks than replies or tokens, or a token in both groups.
     """
-    if not len(interventions) == len(hallucinated) == len(correct) or not interventions:
+    if not len(changes) == len(hallucinated) == len(correct) or not changes:
         raise ValueError(
             f"one mask of each kind a reply: got {len(changes)} replies, {len(hallucinated)} and {len(correct)} masks"
         )
-    for values, bad, good in zip(interventions, hallucinated, correct, strict=True):
+    for values, bad, good in zip(changes, hallucinated, correct, strict=True):
         if not values.shape[-1] == len(bad) == len(good):
             raise ValueError(f"a reply of {values.shape[-1]} tokens has masks of {len(bad)} and {len(good)}")
         if bool((bad & good).any()):
             raise ValueError("a token is marked both hallucinated and correct")
-    picked = [[v[..., m] for v, m in zip(interventions, masks, strict=True)] for masks in (hallucinated, correct)]
+    picked = [[v[..., m] for v, m in zip(changes, masks, strict=True)] for masks in (hallucinated, correct)]
     return torch.cat(picked[0], -1), torch.cat(picked[1], -1)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 from jaxtyping import Float
 
-from interp.registry import found, made, spelled
+from interp.registry import build, discover, parse
 
 Reading = Mapping[str, Any]
 """What a reader makes of one reply: names and values as JSON can hold them."""
@@ -119,7 +119,7 @@ def ratio(
     return np.asarray(np.asarray(part, dtype=float) / np.where(whole == 0, np.nan, whole))
 
 
-def summed(benchmark: Benchmark, read: Iterable[tuple[Sample, Reading]]) -> dict[str, dict[str, dict[str, float]]]:
+def sum_counts(benchmark: Benchmark, read: Iterable[tuple[Sample, Reading]]) -> dict[str, dict[str, dict[str, float]]]:
     """Return the counts of every group of every part: part → group → name → count."""
     groups: dict[str, dict[str, list[tuple[Sample, Reading]]]] = {}
     for sample, reading in read:
@@ -127,13 +127,13 @@ def summed(benchmark: Benchmark, read: Iterable[tuple[Sample, Reading]]) -> dict
     return {part: {g: benchmark.count(members) for g, members in each.items()} for part, each in groups.items()}
 
 
-def scored(benchmark: Benchmark, read: Iterable[tuple[Sample, Reading]]) -> dict[str, dict[str, float]]:
+def compute_scores(benchmark: Benchmark, read: Iterable[tuple[Sample, Reading]]) -> dict[str, dict[str, float]]:
     """Return the scores of every part and, under `total`, those of the whole.
 
     Raises:
         ValueError: nothing was read.
     """
-    counts = summed(benchmark, read)
+    counts = sum_counts(benchmark, read)
     if not counts:
         raise ValueError("there is nothing to score: no sample has a reply")
     parts = {}
@@ -146,23 +146,23 @@ def scored(benchmark: Benchmark, read: Iterable[tuple[Sample, Reading]]) -> dict
 
 def benchmarks() -> dict[str, type[Benchmark]]:
     """Return every benchmark of `interp.bench` by name."""
-    return found("interp.bench", Benchmark)  # type: ignore[type-abstract]
+    return discover("interp.bench", Benchmark)  # type: ignore[type-abstract]
 
 
-def named(name: str, **settings: Any) -> Benchmark:
-    """Return the benchmark of a name, with some of its settings: `named("pope", data="coco_pope_random.json", images="val2014")`.
+def build_benchmark(name: str, **settings: Any) -> Benchmark:
+    """Return the benchmark of a name, with some of its settings: `build_benchmark("pope", data="coco_pope_random.json", images="val2014")`.
 
     Raises:
         ValueError: no such benchmark or setting; says which there are and what comes nearest.
     """
-    return made("benchmark", benchmarks(), name, settings)
+    return build("benchmark", benchmarks(), name, settings)
 
 
-def spoken(text: str) -> Benchmark:
+def parse_benchmark(text: str) -> Benchmark:
     """Return the benchmark that is written `pope`, or `pope:data=FILE,images=FOLDER,parser=vcd`.
 
     Raises:
         ValueError: an unknown benchmark or setting, with the nearest, or a setting that is not written NAME=VALUE.
     """
-    name, settings = spelled(text)
-    return named(name, **settings)
+    name, settings = parse(text)
+    return build_benchmark(name, **settings)

@@ -116,9 +116,9 @@ def named_methods(texts: list[str]) -> "list[Method]":
     Raises:
         ValueError: an unknown method or setting, with the nearest.
     """
-    from interp.registry import listed
+    from interp.registry import split_list
 
-    return [inputs.method(name) for text in texts for name in listed(text) if name.lower() != "greedy"]
+    return [inputs.method(name) for text in texts for name in split_list(text) if name.lower() != "greedy"]
 
 
 def questions(
@@ -148,10 +148,10 @@ def benchmarks(texts: list[str], *, strict: bool = False) -> "list[Benchmark]":
         ValueError: an unknown benchmark or setting, with the nearest, or none.
     """
     from interp.bench.base import benchmarks as known
-    from interp.bench.base import spoken
-    from interp.registry import listed
+    from interp.bench.base import parse_benchmark
+    from interp.registry import split_list
 
-    made: list[Any] = [spoken(name) for text in texts for name in listed(text)]
+    made: list[Any] = [parse_benchmark(name) for text in texts for name in split_list(text)]
     if not made:
         raise ValueError(f"--bench names no benchmark; benchmarks: {', '.join(sorted(known()))}")
     return [replace(b, strict_files=True) if strict and "strict_files" in b.settings() else b for b in made]

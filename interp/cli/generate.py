@@ -22,7 +22,7 @@ interp generate scene:test/3 "What do you see?" --method spear --method locore -
 
 interp generate scene:test/3 "What do you see?" --method vaf:enhance=1.3,mode=abs
 
-interp generate scene:test/3 "What do you see?" --changes changes.json --json
+interp generate scene:test/3 "What do you see?" --interventions interventions.json --json
 """
 
 MASKED = 1e20
@@ -91,7 +91,7 @@ def described(change: "Intervention") -> str:
 def _rows(reply: "Reply") -> list[dict[str, Any]]:
     return [
         {
-            "change": described(fired.change),
+            "change": described(fired.intervention),
             "calls": fired.calls,
             "layers": sorted(fired.layers),
             "largest": fired.largest,

@@ -172,7 +172,7 @@ def interventions(path: Path | None) -> "tuple[Intervention, ...]":
         FileNotFoundError: no such file.
         ValueError: it is no JSON, no list of interventions, or names an unknown kind or setting.
     """
-    from interp.interventions.base import intervention
+    from interp.interventions.base import from_dict
 
     if path is None:
         return ()
@@ -185,7 +185,7 @@ def interventions(path: Path | None) -> "tuple[Intervention, ...]":
     if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
         raise ValueError(f"{path} holds no list of interventions; expected for example {example}")
     try:
-        return tuple(intervention(entry) for entry in listed)
+        return tuple(from_dict(entry) for entry in listed)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -196,9 +196,9 @@ def method(text: str) -> "Method":
     Raises:
         ValueError: an unknown method or setting, with the nearest, or a setting that is not written NAME=VALUE.
     """
-    from interp.interventions.method import spoken
+    from interp.interventions.method import parse_method
 
-    return spoken(text)
+    return parse_method(text)
 
 
 def analyses(names: Sequence[str]) -> "dict[str, Analysis]":

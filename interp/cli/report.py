@@ -17,7 +17,7 @@ interp report scene:test/3 "Describe the image in detail."
 
 interp report scene:counter_prior/0 "Describe the image in detail." --method spear --method vaf:enhance=1.3 --out spear.html
 
-interp report scene:test/3 "What do you see?" --changes changes.json --changes others.json
+interp report scene:test/3 "What do you see?" --interventions interventions.json --interventions others.json
 
 interp report photo.jpg "Is there a dog?" --model llava-hf/llava-1.5-7b-hf --response "Yes, there is."
 """
@@ -57,7 +57,7 @@ def report(
     prompt = loaded.prepare(picture, question)
     with waiting("generating the replies and looking into them"):
         found = compare(loaded, prompt, variants, image=image, scene=scene, response=response, longest=max_new_tokens)
-    write_comparison(found, out, command=f"interp report {image} {question!r}{_told(method, changes, response)}")
+    write_comparison(found, out, command=f"interp report {image} {question!r}{_told(method, interventions, response)}")
     rows = [
         (r.variant.name, r.reply.text, *_counts(named)) for r, named in zip(found.readings, found.labels, strict=True)
     ]
@@ -81,7 +81,7 @@ def _variants(methods: list[str], files: list[Path]) -> "list[Variant]":
 
 def _told(methods: list[str] | None, files: list[Path] | None, response: str | None) -> str:
     """Return the options that decide what is shown, the way they are written."""
-    options = [*(f" --method {m}" for m in methods or ()), *(f" --changes {path}" for path in files or ())]
+    options = [*(f" --method {m}" for m in methods or ()), *(f" --interventions {path}" for path in files or ())]
     return "".join(options) + (f" --response {response!r}" if response is not None else "")
 
 

@@ -173,9 +173,9 @@ def readings(given: list[str] | None) -> dict[str, Any]:
     Raises:
         ValueError: one that is written otherwise.
     """
-    from interp.registry import spelled
+    from interp.registry import parse
 
-    return spelled(f"reading:{','.join(given or [])}")[1]
+    return parse(f"reading:{','.join(given or [])}")[1]
 
 
 def _plain(value: Any) -> str:

@@ -158,7 +158,7 @@ class Reply:
         from interp.data import display
 
         scored = display.scored(self.tokens, [-p for p in self.logprobs], "−ln p, nats")
-        rows = [(f.change, f.calls, sorted(f.layers), f.largest, f.mean) for f in self.audit]
+        rows = [(f.intervention, f.calls, sorted(f.layers), f.largest, f.mean) for f in self.audit]
         heads = ("change", "calls", "layers", "largest change", "mean change")
         stop = display.note(f"{len(self.ids)} tokens, stopped by: {self.stop}")
         return display.card(self.text, scored, stop, display.table(heads, rows) if rows else "")

@@ -10,7 +10,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from interp.data.prompt import Prompt, Reply
 from interp.interventions.base import Intervention
-from interp.interventions.method import Method, resolved, unfit
+from interp.interventions.method import Method, refuse_unfit, resolve
 from interp.models.model import Model
 from interp.taps.running import run
 
@@ -48,8 +48,8 @@ def generate(
     single = isinstance(prompts, Prompt)
     batch = [prompts] if isinstance(prompts, Prompt) else list(prompts)
     _check(model, batch, max_new_tokens, on_token, options)
-    unfit(interventions, options)
-    settled = resolved(model, batch, interventions)
+    refuse_unfit(interventions, options)
+    settled = resolve(model, batch, interventions)
     if settled.loop is not None:
         options |= {"max_new_tokens": max_new_tokens, "seed": seed}
         if not single:

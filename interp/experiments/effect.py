@@ -9,10 +9,11 @@ from typing import final
 import torch
 from torch import Tensor
 
+from interp.data.deprecation import renamed_keyword
 from interp.data.prompt import Prompt, Reply
 from interp.decoding.generate import generate
 from interp.interventions.base import Intervention
-from interp.interventions.method import Method, resolved
+from interp.interventions.method import Method, resolve
 from interp.models.model import Model
 from interp.passes.capture import capture
 from interp.taps.running import Fired, run
@@ -163,6 +164,7 @@ class Effect:
         return f"{self.of}: {self.without:.4g} → {self.under:.4g} ({self.change:+.4g} {self.of.unit})"
 
 
+@renamed_keyword("changes", "interventions")
 def effect(model: Model, prompt: Prompt, interventions: Change | Sequence[Change], *, of: Quantity) -> Effect:
     """Return what some changes do to a quantity.
 
@@ -176,7 +178,7 @@ def effect(model: Model, prompt: Prompt, interventions: Change | Sequence[Change
         ValueError: what the quantity or a change cannot be asked of this prompt.
     """
     several = [interventions] if isinstance(interventions, Change) else list(interventions)
-    settled = resolved(model, [prompt], several)
+    settled = resolve(model, [prompt], several)
     ready = settled.prompts[0]  # a method's sinks are found once, not again for every quantity
     return Effect(of, of(model, prompt, ()), of(model, ready, several), _audited(model, ready, settled.interventions))
 

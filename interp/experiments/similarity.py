@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from interp.analysis.similarity import HeadSimilarity, head_similarity
+from interp.data.deprecation import renamed_keyword
 from interp.data.prompt import Prompt
 from interp.data.tokens import Segment
 from interp.interventions.base import Intervention
@@ -11,6 +12,7 @@ from interp.models.model import Model
 from interp.passes.capture import capture
 
 
+@renamed_keyword("changes", "interventions")
 def similarity(
     model: Model,
     prompt: Prompt,

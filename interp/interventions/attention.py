@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interp.data.heads import Heads
 from interp.data.tokens import EVERY, Segment, Selector
-from interp.interventions.base import Here, Intervention, settled
+from interp.interventions.base import Here, Intervention, canonicalise
 
 Scores = Float[Tensor, "batch head query key"]
 
@@ -32,7 +32,7 @@ class MaskAttention(Intervention):
 
     def __post_init__(self) -> None:
         """Settle selectors, layers and heads."""
-        settled(self, "keys", "queries")
+        canonicalise(self, "keys", "queries")
 
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the scores with the forbidden ones far below every other."""
@@ -64,7 +64,7 @@ class ScaleScores(Intervention):
         Raises:
             ValueError: an unknown mode, or a distance below 1.
         """
-        settled(self, "keys", "queries")
+        canonicalise(self, "keys", "queries")
         _check_near(self.near)
         if self.mode not in ("signed", "abs"):
             raise ValueError(f"mode is 'signed' or 'abs', got {self.mode!r}")
@@ -110,7 +110,7 @@ class ScalePattern(Intervention):
         Raises:
             ValueError: a negative factor, an unknown way to renormalise, or a distance below 1.
         """
-        settled(self, "keys", "queries")
+        canonicalise(self, "keys", "queries")
         _check_near(self.near)
         if self.by < 0:
             raise ValueError(f"a probability cannot be scaled by {self.by}; give a factor of 0 or more")
@@ -147,7 +147,7 @@ class ShrinkPattern(Intervention):
         Raises:
             ValueError: beta outside [0, 1].
         """
-        settled(self, "queries")
+        canonicalise(self, "queries")
         if not 0 <= self.beta <= 1:
             raise ValueError(f"beta is a share in [0, 1], got {self.beta}")
 
@@ -192,7 +192,7 @@ class RedistributePattern(Intervention):
         Raises:
             ValueError: a share outside [0, 1].
         """
-        settled(self, "source", "target", "queries")
+        canonicalise(self, "source", "target", "queries")
         if not 0 <= self.share <= 1:
             raise ValueError(f"share lies in [0, 1], got {self.share}")
 

@@ -9,7 +9,7 @@ import torch
 from interp.data.heads import Heads
 from interp.data.tokens import EVERY, Selector
 from interp.interventions.attention import Scores, check_renormalize, renormalized, share, weighted
-from interp.interventions.base import Here, Intervention, settled
+from interp.interventions.base import Here, Intervention, canonicalise
 
 
 @final
@@ -48,7 +48,7 @@ class ReweightPattern(Intervention):
         Raises:
             ValueError: a negative factor or an unknown way to renormalise.
         """
-        settled(self, "source", "target", "queries")
+        canonicalise(self, "source", "target", "queries")
         if self.source_by < 0 or self.target_by < 0:
             raise ValueError(
                 f"a probability cannot be scaled by {min(self.source_by, self.target_by)}; give factors of 0 or more"
@@ -78,7 +78,7 @@ class RaiseScores(Intervention):
 
     def __post_init__(self) -> None:
         """Settle selectors and layers."""
-        settled(self, "keys", "queries")
+        canonicalise(self, "keys", "queries")
 
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the raised scores."""

@@ -253,7 +253,7 @@ class Intervention(abc.ABC):
         return tuple(v for v in values if isinstance(v, Tokens))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data that `intervention(...)` reads back."""
+        """Return plain data that `from_dict(...)` reads back."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         return {"kind": type(self).__name__, **{n: _plain(v) for n, v in values.items()}}
 
@@ -269,7 +269,7 @@ def kinds() -> dict[str, type[Intervention]]:
     return {c.__name__: c for c in Intervention.__subclasses__()}
 
 
-def intervention(data: Mapping[str, Any]) -> Intervention:
+def from_dict(data: Mapping[str, Any]) -> Intervention:
     """Return the intervention that `to_dict` described.
 
     Raises:
@@ -320,7 +320,7 @@ def _selection(name: str) -> Tokens:
     return known[name]
 
 
-def settled(change: Intervention, *selectors: str) -> None:
+def canonicalise(change: Intervention, *selectors: str) -> None:
     """Turn what a frozen intervention was given into its canonical form, in `__post_init__`.
 
     Layers become a tuple, selectors `Tokens`, heads `Heads`.

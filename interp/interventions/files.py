@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from interp.interventions.base import Intervention, intervention
+from interp.interventions.base import Intervention, from_dict
 
 
 def load(path: str | Path) -> tuple[Intervention, ...]:
@@ -31,7 +31,7 @@ def load(path: str | Path) -> tuple[Intervention, ...]:
     found = []
     for index, entry in enumerate(entries):
         try:
-            found.append(intervention(entry))
+            found.append(from_dict(entry))
         except (TypeError, ValueError) as error:
             raise ValueError(f"entry {index} of {path}: {error}") from error
     return tuple(found)

@@ -7,7 +7,7 @@ from typing import Any, final
 from torch import Tensor
 
 from interp.data.tokens import EVERY, Selector
-from interp.interventions.base import PARTS, SITES, Here, Intervention, settled
+from interp.interventions.base import PARTS, SITES, Here, Intervention, canonicalise
 
 
 @final
@@ -36,7 +36,7 @@ class Apply(Intervention):
         Raises:
             ValueError: an unknown site or part.
         """
-        settled(self, "queries")
+        canonicalise(self, "queries")
         if self.site not in SITES or self.part not in PARTS:
             raise ValueError(
                 f"site is one of {', '.join(SITES)} and part one of {', '.join(PARTS)}, got {self.site!r} and {self.part!r}"

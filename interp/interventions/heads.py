@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interp.data.heads import Heads
 from interp.data.tokens import EMITTING, EVERY, LAST, Segment, Selector, tokens
-from interp.interventions.base import Here, Intervention, settled
+from interp.interventions.base import Here, Intervention, canonicalise
 
 Z = Float[Tensor, "batch token head head_dim"]
 NONE = Heads(())
@@ -49,7 +49,7 @@ class AblateHeads(Intervention):
         Raises:
             ValueError: an unknown mode or place.
         """
-        settled(self)
+        canonicalise(self)
         if self.mode not in ("zero", "mean", "resample") or self.at not in ROWS:
             raise ValueError(
                 f"mode is zero, mean or resample and at is all, response, last or step, got {self.mode!r} and {self.at!r}"
@@ -98,7 +98,7 @@ class ScaleHeads(Intervention):
 
     def __post_init__(self) -> None:
         """Settle heads and selector."""
-        settled(self, "queries")
+        canonicalise(self, "queries")
 
     def __call__(self, value: Z, here: Here) -> Z:
         """Return the scaled z."""
@@ -131,7 +131,7 @@ class ScaleQueries(Intervention):
         Raises:
             ValueError: another number of layers than there are factors for.
         """
-        settled(self, "queries")
+        canonicalise(self, "queries")
         object.__setattr__(self, "by", tuple(tuple(float(x) for x in row) for row in self.by))
         if self.layers is not None and len(self.layers) != len(self.by):
             raise ValueError(f"factors for {len(self.by)} layers were given for the layers {self.layers}")

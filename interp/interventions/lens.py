@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.data.tokens import EMITTING, Selector
-from interp.interventions.base import Here, Intervention, settled
+from interp.interventions.base import Here, Intervention, canonicalise
 
 Says = Callable[[Tensor], Tensor]
 """From a residual stream (..., dim) to the logits (..., vocab) of a head that reads it."""
@@ -41,7 +41,7 @@ class CorrectLogits(Intervention):
         Raises:
             ValueError: no depth.
         """
-        settled(self, "queries")
+        canonicalise(self, "queries")
         if not self.depths:
             raise ValueError("give at least one depth to read the stream at")
 

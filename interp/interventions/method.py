@@ -9,7 +9,7 @@ from typing import Any, final
 from interp.data.prompt import Prompt, Reply
 from interp.data.tokens import Segment
 from interp.interventions.base import Intervention
-from interp.registry import found, made, spelled
+from interp.registry import build, discover, parse
 
 
 class Method(abc.ABC):
@@ -145,7 +145,7 @@ class Resolved:
     loop: Method | None
 
 
-def resolved(model: Any, prompts: Sequence[Prompt], interventions: Sequence[Any]) -> Resolved:
+def resolve(model: Any, prompts: Sequence[Prompt], interventions: Sequence[Any]) -> Resolved:
     """Return the prompts as the methods mark them, and every change as an intervention, a rule, or the one decoding loop.
 
     Raises:
@@ -178,20 +178,20 @@ def resolved(model: Any, prompts: Sequence[Prompt], interventions: Sequence[Any]
     return Resolved(ready, tuple(edits), tuple(rules), loops[0] if loops else None)
 
 
-def for_one_pass(model: Any, prompt: Prompt, interventions: Sequence[Any]) -> Resolved:
+def resolve_for_pass(model: Any, prompt: Prompt, interventions: Sequence[Any]) -> Resolved:
     """Return what some changes come to in one pass over a prompt.
 
     Raises:
         ValueError: a change that only chooses tokens: a pass chooses none.
     """
-    settled = resolved(model, [prompt], interventions)
+    settled = resolve(model, [prompt], interventions)
     if settled.rules or settled.loop is not None:
         chooser = settled.loop or settled.rules[0]
         raise ValueError(f"{chooser} acts where a token is chosen, and one pass chooses none: use it in generate")
     return settled
 
 
-def unfit(interventions: Sequence[Any], options: Mapping[str, Any]) -> None:
+def refuse_unfit(interventions: Sequence[Any], options: Mapping[str, Any]) -> None:
     """Refuse methods that cannot act under the options of a call of `generate`.
 
     Raises:
@@ -205,26 +205,26 @@ def unfit(interventions: Sequence[Any], options: Mapping[str, Any]) -> None:
 
 def methods() -> dict[str, type[Method]]:
     """Return every method of `interp.methods` by the name of its file, which is the lower-case name of its class."""
-    return found("interp.methods", Method)  # type: ignore[type-abstract]
+    return discover("interp.methods", Method)  # type: ignore[type-abstract]
 
 
-def named(name: str, **settings: Any) -> Method:
+def build_method(name: str, **settings: Any) -> Method:
     """Return the method of a name, with some of its settings; letter case and hyphens do not matter (`AD-HH` is `adhh`).
 
     Raises:
         ValueError: no such method or setting, or one that is missing; says which there are and what comes nearest.
     """
-    return made("method", methods(), name, settings)
+    return build("method", methods(), name, settings)
 
 
-def spoken(text: str) -> Method:
+def parse_method(text: str) -> Method:
     """Return the method that is written `vaf`, `vaf:enhance=1.3,mode=abs`, or `spear+locore:gain=0.2` for two at once.
 
     Raises:
         ValueError: an unknown method or setting, with the nearest, or a setting that is not written NAME=VALUE.
     """
-    each = [spelled(one) for one in re.split(r"\+(?=\s*[A-Za-z])", text)]
-    made_up = [named(name, **settings) for name, settings in each]
+    each = [parse(one) for one in re.split(r"\+(?=\s*[A-Za-z])", text)]
+    made_up = [build_method(name, **settings) for name, settings in each]
     return made_up[0] if len(made_up) == 1 else Together(tuple(made_up))
 
 

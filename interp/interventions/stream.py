@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interp.data.prompt import Capture
 from interp.data.tokens import EVERY, Segment, Selector
-from interp.interventions.base import Here, Intervention, settled
+from interp.interventions.base import Here, Intervention, canonicalise
 
 Stream = Float[Tensor, "batch token dim"]
 
@@ -44,7 +44,7 @@ class SetDims(Intervention):
         Raises:
             ValueError: an unknown mode, or values that do not match the dimensions.
         """
-        settled(self, "queries")
+        canonicalise(self, "queries")
         object.__setattr__(self, "dims", tuple(int(d) for d in self.dims))
         object.__setattr__(self, "values", tuple(float(v) for v in self.values))
         if self.mode not in ("zero", "mean", "value"):
@@ -89,7 +89,7 @@ class AddVector(Intervention):
 
     def __post_init__(self) -> None:
         """Settle selector and layers."""
-        settled(self, "queries")
+        canonicalise(self, "queries")
 
     def __call__(self, value: Stream, here: Here) -> Stream:
         """Return the steered stream."""
@@ -116,7 +116,7 @@ class ProjectOut(Intervention):
 
     def __post_init__(self) -> None:
         """Settle selector and layers."""
-        settled(self, "queries")
+        canonicalise(self, "queries")
 
     def __call__(self, value: Stream, here: Here) -> Stream:
         """Return the stream without the subspace."""
@@ -154,7 +154,7 @@ class ReplaceFrom(Intervention):
             KeyError: the site was not captured.
             ValueError: layers that were not captured, or a site without a token axis of its own.
         """
-        settled(self, "queries")
+        canonicalise(self, "queries")
         if self.at in ("attn_scores", "pattern", "logits", "k", "v"):
             raise ValueError(f"a run can be patched at residual-stream sites, q or z, not at {self.at}")
         self.capture[self.at]

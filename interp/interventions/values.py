@@ -13,7 +13,7 @@ from torch import Tensor
 
 from interp.data.heads import Heads
 from interp.data.tokens import EVERY, Segment, Selector
-from interp.interventions.base import Here, Intervention, settled
+from interp.interventions.base import Here, Intervention, canonicalise
 
 Values = Float[Tensor, "batch key kv_head head_dim"]
 
@@ -34,7 +34,7 @@ class ZeroValues(Intervention):
 
     def __post_init__(self) -> None:
         """Settle selector and layers."""
-        settled(self, "keys")
+        canonicalise(self, "keys")
 
     def __call__(self, value: Values, here: Here) -> Values:
         """Return the values, 0 at the chosen tokens."""
@@ -66,7 +66,7 @@ class MeanValues(Intervention):
 
     def __post_init__(self) -> None:
         """Settle selectors and layers."""
-        settled(self, "keys", "over")
+        canonicalise(self, "keys", "over")
 
     def __call__(self, value: Values, here: Here) -> Values:
         """Return the values, the mean at the chosen tokens."""
@@ -106,7 +106,7 @@ class SetValues(Intervention):
         Raises:
             ValueError: another number of layers than there are vectors for.
         """
-        settled(self, "keys")
+        canonicalise(self, "keys")
         if self.layers is not None and len(self.layers) != len(self.to):
             raise ValueError(f"vectors for {len(self.to)} layers were given for the layers {self.layers}")
 

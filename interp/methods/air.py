@@ -8,7 +8,7 @@ from interp.data.heads import Heads, heads
 from interp.data.tokens import EMITTING, Segment
 from interp.interventions.attention import ScalePattern, ScaleScores, Scores, ShrinkPattern
 from interp.interventions.balance import RaiseScores, ReweightPattern
-from interp.interventions.base import Here, Intervention, settled
+from interp.interventions.base import Here, Intervention, canonicalise
 from interp.interventions.method import Method, scaled_layers
 from interp.methods.adhh import beyond
 
@@ -126,7 +126,7 @@ class ReleasedProjection(Intervention):
 
     def __post_init__(self) -> None:
         """Settle the layers."""
-        settled(self)
+        canonicalise(self)
 
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the projected pattern."""

@@ -49,15 +49,15 @@ class Contrast(SecondStream):
     """Contrast the next-token logits with those that the same reply gets after another prompt.
 
     With l the logits and l' the other's, a token counts (1 + alpha) l - alpha l' where l ≥ max l + ln(beta), and is impossible
-    elsewhere. The other prompt is read and continued with a cache and a running pass of its own, under `interventions` alone: no edit of
-    the first stream reaches it. Greedy decoding and sampling; about twice the cost.
+    elsewhere. The other prompt is read and continued with a cache and a running pass of its own, under `other_interventions` alone: no edit
+    of the first stream reaches it. Greedy decoding and sampling; about twice the cost.
 
     Args:
         against: the other prompt, or a function that makes it (`lambda p: p.with_image(noised)`); by default the prompt without
             its images.
         alpha: how far the two are set apart; 0 is neutral together with `beta=0`.
         beta: the least share of the likeliest token's probability that makes a token plausible; 0 admits every token.
-        interventions: interventions on the other stream, for instance attention that does not see the image.
+        other_interventions: interventions on the other stream, for instance attention that does not see the image.
 
     References: Leng et al., VCD (CVPR 2024), and its released code: a noised image, alpha 1, beta 0.1. Differs: any prompt, any
     intervention, and greedy decoding too, where VCD's code changes only sampling.
@@ -66,7 +66,7 @@ class Contrast(SecondStream):
     against: Other | None = field(default=None)
     alpha: float = 1.0
     beta: float = 0.1
-    interventions: tuple[Intervention, ...] = ()
+    other_interventions: tuple[Intervention, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse settings without a meaning.
@@ -75,7 +75,7 @@ class Contrast(SecondStream):
             ValueError: a negative alpha, or beta outside [0, 1].
         """
         check_strength(self.alpha, self.beta)
-        object.__setattr__(self, "changes", tuple(self.interventions))
+        object.__setattr__(self, "other_interventions", tuple(self.other_interventions))
 
     def refusal(self, model: Any) -> str | None:
         """Say that there is no image to leave out."""
@@ -83,7 +83,7 @@ class Contrast(SecondStream):
             return None
         if not model.family.image_token:
             return "it contrasts with the prompt without its image, and this is a language model; give against=prompt"
-        if self.interventions:
+        if self.other_interventions:
             return None
         return (
             "it cannot run without an image; give against=..., for instance the prompt with another image"
@@ -97,7 +97,7 @@ class Contrast(SecondStream):
 
     def stream(self, model: Any, prompts: Sequence[Prompt]) -> Continuation:
         """Return the second stream, before anything is read."""
-        return Continuation(model, [self.other(p) for p in prompts], self.interventions)
+        return Continuation(model, [self.other(p) for p in prompts], self.other_interventions)
 
     def other(self, prompt: Prompt) -> Prompt:
         """Return the prompt that one is set against."""
@@ -105,7 +105,7 @@ class Contrast(SecondStream):
             return self.against
         if self.against is not None:
             return self.against(prompt)
-        return prompt if self.interventions else prompt.without(Segment.IMAGE)
+        return prompt if self.other_interventions else prompt.without(Segment.IMAGE)
 
 
 Scores = Float[Tensor, "*batch vocab"]

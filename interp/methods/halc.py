@@ -163,9 +163,20 @@ class _Line:
     """One reply on its way: the model's continuation, and where its last word began."""
 
     def __init__(
-        self, method: Halc, model: Any, prompt: Prompt, interventions: Sequence[Intervention], rules: LogitsProcessorList
+        self,
+        method: Halc,
+        model: Any,
+        prompt: Prompt,
+        interventions: Sequence[Intervention],
+        rules: LogitsProcessorList,
     ) -> None:
-        self.method, self.model, self.prompt, self.interventions, self.rules = method, model, prompt, interventions, rules
+        self.method, self.model, self.prompt, self.interventions, self.rules = (
+            method,
+            model,
+            prompt,
+            interventions,
+            rules,
+        )
         self.text = Continuation(model, [prompt], interventions)
         self.start = model.inputs([prompt])["input_ids"]
         self.ids: list[int] = []

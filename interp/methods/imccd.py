@@ -94,7 +94,7 @@ class Imccd(Method):
     def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
         """Return the rule that follows the stream with averaged values."""
         check_images(self, prompts)
-        stream = Contrast(interventions=averaged(self.variant == "release")).stream(model, prompts)
+        stream = Contrast(other_interventions=averaged(self.variant == "release")).stream(model, prompts)
         plain = functools.partial(constant, self.alpha, self.beta)
         return (Contrasted(stream, _Gate(self.alpha, self.beta, self.window) if self._gated else plain),)
 

@@ -59,7 +59,7 @@ class M3id(SecondStream):
     def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
         """Return the rule that follows the prompts without their images."""
         check_images(self, prompts)
-        second = Contrast(interventions=(BLIND,)) if model.needs_image else Contrast()
+        second = Contrast(other_interventions=(BLIND,)) if model.needs_image else Contrast()
         return (Contrasted(second.stream(model, prompts), self.weighed),)
 
     def weighed(self, logits: Scores, others: Scores, step: int) -> Scores:

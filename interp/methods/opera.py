@@ -168,10 +168,17 @@ class _Search:
     """One search: the model's continuation of all beams, and what was chosen where."""
 
     def __init__(
-        self, method: Opera, model: Any, prompt: Prompt, interventions: Sequence[Intervention], rules: LogitsProcessorList
+        self,
+        method: Opera,
+        model: Any,
+        prompt: Prompt,
+        interventions: Sequence[Intervention],
+        rules: LogitsProcessorList,
     ) -> None:
         last, sites = frozenset({model.layers - 1}), frozenset({("decoder", "pattern")})
-        self.text = Continuation(model, [prompt], interventions, wanted=sites, layers=last, rows=EMITTING, reader=self._read)
+        self.text = Continuation(
+            model, [prompt], interventions, wanted=sites, layers=last, rows=EMITTING, reader=self._read
+        )
         self.method, self.rules = method, rules
         self.prompt = model.inputs([prompt])["input_ids"]
         self.row = self.looks = self.prompt.new_empty(0)

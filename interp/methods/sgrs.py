@@ -161,7 +161,13 @@ class _Walk:
     """One reply on its way: the model's continuation, the patterns of its last step, and the saliency of the tokens so far."""
 
     def __init__(
-        self, method: Sgrs, model: Any, prompt: Prompt, interventions: Sequence[Intervention], rules: Any, seed: int | None
+        self,
+        method: Sgrs,
+        model: Any,
+        prompt: Prompt,
+        interventions: Sequence[Intervention],
+        rules: Any,
+        seed: int | None,
     ) -> None:
         self.method, self.rules = method, rules
         self.graded = method.variant == "paper" and method.candidates > 1

@@ -191,7 +191,9 @@ class Model:
             ValueError: an intervention that can never act; see `check`.
         """
         self.check(prompts, interventions, new=new)
-        now = Pass(Conversations(tuple(p.layout for p in prompts)), tuple(interventions), places=self._streams, **settings)
+        now = Pass(
+            Conversations(tuple(p.layout for p in prompts)), tuple(interventions), places=self._streams, **settings
+        )
         now.still = beside(now)
         return now
 

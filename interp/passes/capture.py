@@ -7,11 +7,12 @@ from typing import Any, Literal, final, overload
 import torch
 from torch import Tensor
 
+from interp.data.deprecation import renamed_keyword
 from interp.data.prompt import Capture, Prompt
 from interp.data.result import check_finite
 from interp.data.tokens import EVERY, Selector
 from interp.interventions.base import Intervention
-from interp.interventions.method import Method, for_one_pass
+from interp.interventions.method import Method, resolve_for_pass
 from interp.models.model import Model
 from interp.passes.memory import Estimate, afford
 from interp.passes.plan import Plan, Wanted, plan
@@ -24,6 +25,7 @@ def capture(model: Model, prompt: Prompt, *, estimate: Literal[True], **wanted: 
 def capture(model: Model, prompt: Prompt, *, estimate: Literal[False] = False, **wanted: Any) -> Capture: ...
 @overload
 def capture(model: Model, prompt: Prompt, *, estimate: bool, **wanted: Any) -> Capture | Estimate: ...
+@renamed_keyword("changes", "interventions")
 def capture(  # type: ignore[misc]  # noqa: PLR0913  # a verb: every setting has a default and is named
     model: Model,
     prompt: Prompt,
@@ -63,7 +65,7 @@ def capture(  # type: ignore[misc]  # noqa: PLR0913  # a verb: every setting has
         MemoryError: more than there is; says what to ask for instead.
         FloatingPointError: NaN or infinity, with site and layer.
     """
-    settled = for_one_pass(model, prompt, interventions)
+    settled = resolve_for_pass(model, prompt, interventions)
     prompt = settled.prompts[0]
     chosen = None if layers is None else tuple(int(i) for i in layers)
     what = plan(

@@ -10,12 +10,13 @@ from tqdm import tqdm
 
 from interp.analysis.base import Analysis, View
 from interp.analysis.reduction import Reduction
+from interp.data.deprecation import renamed_keyword
 from interp.data.prompt import Prompt
 from interp.data.result import Result
 from interp.data.results import Failure, Samples
 from interp.data.tokens import EVERY, PREDICTING, tokens
 from interp.interventions.base import Intervention
-from interp.interventions.method import Method, for_one_pass
+from interp.interventions.method import Method, resolve_for_pass
 from interp.models.model import Model
 from interp.passes.checkpointing import RepetitionError
 from interp.passes.memory import afford
@@ -23,6 +24,7 @@ from interp.passes.plan import Plan, Wanted, plan
 from interp.passes.target import Target
 
 
+@renamed_keyword("changes", "interventions")
 def measure(
     model: Model,
     prompts: Prompt | Sequence[Prompt],
@@ -59,7 +61,9 @@ def measure(
     """
     if not analyses:
         raise ValueError("measure needs at least one analysis, for example interp.analysis.sinks.Sinks()")
-    one = functools.partial(_measured, model, analyses=analyses, interventions=interventions, target=target, recompute=recompute)
+    one = functools.partial(
+        _measured, model, analyses=analyses, interventions=interventions, target=target, recompute=recompute
+    )
     if isinstance(prompts, Prompt):
         found = one(prompts)
         return found[0] if len(found) == 1 else found
@@ -83,7 +87,7 @@ def _measured(
     target: Target | None,
     recompute: bool | None,
 ) -> tuple[Result, ...]:
-    settled = for_one_pass(model, prompt, interventions)
+    settled = resolve_for_pass(model, prompt, interventions)
     prompt = settled.prompts[0]
 
     def planned(some: Sequence[Analysis], aim: Target | None) -> Plan:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from interp.data.prompt import Prompt
-from interp.interventions.method import resolved
+from interp.interventions.method import resolve
 from interp.models.model import Model
 from interp.report.labels import labels
 from interp.report.reading import AS_IT_IS, Forced, Reading, Variant, forced, read
@@ -63,7 +63,7 @@ def compare(
     first = read(model, prompt, AS_IT_IS, response=response, longest=longest)
     readings = (first, *(read(model, prompt, v, longest=longest) for v in variants))
     ids, sinks = first.prompt.response_ids, first.sinks.positions
-    again = tuple(forced(model, resolved(model, [prompt], r.variant.interventions), ids, sinks) for r in readings)
+    again = tuple(forced(model, resolve(model, [prompt], r.variant.interventions), ids, sinks) for r in readings)
     named = tuple(labels(r.reply, model.tokenizer, scene) for r in readings)
     truth = "" if scene is None else scene.captions["detailed"]
     return Comparison(repr(model), prompt, image, readings, again, named, truth)

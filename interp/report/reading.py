@@ -19,7 +19,7 @@ from interp.data.layout import Layout
 from interp.data.prompt import Prompt, Reply
 from interp.data.tokens import PREDICTING, Segment, tokens
 from interp.decoding.generate import generate
-from interp.interventions.method import Resolved, resolved
+from interp.interventions.method import Resolved, resolve
 from interp.models.model import Model
 from interp.passes.capture import capture
 from interp.passes.measure import measure
@@ -114,7 +114,7 @@ def read(model: Model, prompt: Prompt, variant: Variant, *, response: str | None
     Raises:
         ValueError: an empty reply was given, or a change does not fit the model.
     """
-    settled = resolved(model, [prompt], variant.interventions)
+    settled = resolve(model, [prompt], variant.interventions)
     reply = (
         generate(model, prompt, *variant.interventions, max_new_tokens=longest)
         if response is None
@@ -148,7 +148,9 @@ def forced(model: Model, settled: Resolved, reply: Sequence[int], sinks: tuple[i
         sinks: the positions that are counted apart.
     """
     whole = settled.prompts[0].with_response(reply)
-    kept: Any = capture(model, whole, want={"logits", "pattern"}, queries=PREDICTING, interventions=settled.interventions)
+    kept: Any = capture(
+        model, whole, want={"logits", "pattern"}, queries=PREDICTING, interventions=settled.interventions
+    )
     rows = list(kept.queries)
     ids = torch.tensor(whole.response_ids)
     logprobs = kept.logits[rows].float().log_softmax(-1).gather(-1, ids[:, None])[:, 0]

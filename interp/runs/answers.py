@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from interp.bench.base import Benchmark, Reading, Sample, scored, summed
+from interp.bench.base import Benchmark, Reading, Sample, compute_scores, sum_counts
 from interp.runs.directory import Run
 from interp.runs.row import Row
 from interp.runs.statistics import PairedTest, drawn_scores, false_discovery, interval, paired
@@ -52,7 +52,7 @@ class Answers:
 
     def saved(self, benchmark: Benchmark) -> dict[str, Any]:
         """Return what scores.json keeps."""
-        scores = scored(benchmark, self.read.values())
+        scores = compute_scores(benchmark, self.read.values())
         plain = {p: {n: v if math.isfinite(v) else None for n, v in s.items()} for p, s in scores.items()}
         return {"samples": len(self.rows), "failed": len(self.rows) - len(self.read), "scores": plain}
 
@@ -99,8 +99,8 @@ def lines(
     benchmark: Benchmark, one: Answers, baseline: Answers, tests: Tests, *, draws: int, seed: int
 ) -> list[dict[str, Any]]:
     """Return the lines of a table about one run: every part, then the whole."""
-    counts = summed(benchmark, one.read.values())
-    values = scored(benchmark, one.read.values())
+    counts = sum_counts(benchmark, one.read.values())
+    values = compute_scores(benchmark, one.read.values())
     drawn = drawn_scores(benchmark, [counts], draws=draws, seed=seed)[0]
     differences = {} if one is baseline else _differences(benchmark, one, baseline, draws=draws, seed=seed)
     found = []
@@ -140,8 +140,8 @@ def _differences(
     both = [one.only(baseline.read), baseline.only(one.read)]
     if not both[0]:
         return {}
-    mine, theirs = (scored(benchmark, pairs) for pairs in both)
-    drawn, against = drawn_scores(benchmark, [summed(benchmark, pairs) for pairs in both], draws=draws, seed=seed)
+    mine, theirs = (compute_scores(benchmark, pairs) for pairs in both)
+    drawn, against = drawn_scores(benchmark, [sum_counts(benchmark, pairs) for pairs in both], draws=draws, seed=seed)
     return {
         part: {n: (v - theirs[part][n], *interval(drawn[part][n] - against[part][n])) for n, v in scores.items()}
         for part, scores in mine.items()

@@ -12,10 +12,10 @@ from typing import Any, Literal, final
 
 import torch
 
-from interp.bench.base import Benchmark, Reading, Sample, scored
+from interp.bench.base import Benchmark, Reading, Sample, compute_scores
 from interp.data.prompt import Prompt, Reply
 from interp.decoding.generate import generate
-from interp.interventions.method import Method, parts, unfit
+from interp.interventions.method import Method, parts, refuse_unfit
 from interp.models.model import Model
 from interp.runs import identity
 from interp.runs.directory import Run, started
@@ -190,7 +190,7 @@ def refuse(what: Questioning, method: Method | None) -> None:
         reason = one.refusal(what.model)
         if reason:
             raise ValueError(f"{one} does not fit {what.model.name}: {reason}")
-    unfit([] if method is None else [method], what.options)
+    refuse_unfit([] if method is None else [method], what.options)
 
 
 def _stop_at_failed(rows: Sequence[Row], strict: bool) -> None:
@@ -339,4 +339,4 @@ def _running_score(benchmark: Benchmark, read: Sequence[tuple[Sample, Reading]])
     if not read or not benchmark.headline:
         return {}
     first = benchmark.headline[0]
-    return {first: f"{scored(benchmark, read)['total'][first]:.3f}"}
+    return {first: f"{compute_scores(benchmark, read)['total'][first]:.3f}"}

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from interp.bench.base import Benchmark, named, scored
+from interp.bench.base import Benchmark, build_benchmark, compute_scores
 from interp.runs.answers import Answers, labels, lines, reading_name, tested
 from interp.runs.directory import Run
 from interp.runs.table import Table, columns_of
@@ -70,7 +70,7 @@ def rescore(
     reader = reading_as(opened, benchmark, reading)
     answers = Answers.of(opened, reader, opened.method)
     opened.keep_scores(reading_name(reader), answers.saved(reader))
-    return scored(reader, answers.read.values())
+    return compute_scores(reader, answers.read.values())
 
 
 def reading_as(run: Run, benchmark: Benchmark | None, reading: Mapping[str, Any]) -> Benchmark:
@@ -82,7 +82,7 @@ def reading_as(run: Run, benchmark: Benchmark | None, reading: Mapping[str, Any]
     if benchmark is None:
         made = run.manifest["benchmark"]
         try:
-            benchmark = named(made["name"], **made["settings"])
+            benchmark = build_benchmark(made["name"], **made["settings"])
         except ValueError as error:
             raise ValueError(f"{run.name}: {error}. Give the benchmark itself: compare(runs, benchmark=...)") from error
     for name in reading:

@@ -18,7 +18,7 @@ from interp.data.result import Result
 from interp.data.results import Failure, Samples
 from interp.experiments.effect import Change, Quantity
 from interp.experiments.erasure import erase_heads
-from interp.interventions.method import resolved
+from interp.interventions.method import resolve
 from interp.models.model import Model
 from interp.runs import identity
 from interp.runs.shards import Lost, connected, device
@@ -161,7 +161,7 @@ def _followed(model: Model, prompt: Prompt, of: Quantity, variants: Mapping[str,
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NothingChanged)  # one of the values may be the neutral one
             without = of(model, prompt, ())
-            under = [of(model, resolved(model, [prompt], [c]).prompts[0], [c]) for c in variants.values()]
+            under = [of(model, resolve(model, [prompt], [c]).prompts[0], [c]) for c in variants.values()]
     except ValueError as error:
         return Lost(str(error))
     return Swept(tensor(under), without, tuple(variants), str(of))

@@ -7,9 +7,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, final
 
-from interp.bench.base import Benchmark, Sample, spoken
+from interp.bench.base import Benchmark, Sample, parse_benchmark
 from interp.interventions.method import Method
-from interp.interventions.method import spoken as spoken_method
+from interp.interventions.method import parse_method as spoken_method
 from interp.loading import load
 from interp.models.model import Model
 from interp.runs.asking import Questioning, ask, here, refuse
@@ -100,7 +100,7 @@ def chosen(model: Model | str, benchmark: Benchmark | str, methods: Sequence[Met
     Raises:
         ValueError: an unknown name or setting, with the nearest.
     """
-    asking = spoken(benchmark) if isinstance(benchmark, str) else benchmark
+    asking = parse_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
     each = dict.fromkeys([None, *map(_method, methods)])
     return Chosen(load(model) if isinstance(model, str) else model, asking, tuple(each))
 

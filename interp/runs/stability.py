@@ -7,7 +7,7 @@ from typing import Any, final
 
 import pandas as pd
 
-from interp.bench.base import Benchmark, scored
+from interp.bench.base import Benchmark, compute_scores
 from interp.interventions.method import Method
 from interp.models.model import Model
 from interp.runs.answers import Answers
@@ -122,7 +122,7 @@ def _line(what: Questioning, one: Answers, first: Answers) -> dict[str, Any]:
         "replies": sum(mine.ids != theirs.ids for mine, theirs in pairs),
         "answers": sum(one.read[r.id][1] != first.read[r.id][1] for r, _ in pairs),
         "logprob": max(apart, default=0.0),
-        **scored(what.benchmark, one.read.values())["total"],
+        **compute_scores(what.benchmark, one.read.values())["total"],
     }
 
 

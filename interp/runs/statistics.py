@@ -10,7 +10,7 @@ from jaxtyping import Float
 from interp.bench.base import Benchmark
 
 PartCounts = Mapping[str, Mapping[str, Mapping[str, float]]]
-"""Counts as `interp.bench.base.summed` returns them: part → group → name → count."""
+"""Counts as `interp.bench.base.sum_counts` returns them: part → group → name → count."""
 Drawn = dict[str, dict[str, np.ndarray]]
 """Scores by part (and `total`) and name: one number for every draw."""
 

@@ -15,7 +15,7 @@ from interp.data.results import Failure, Samples
 from interp.experiments.effect import Change, Quantity
 from interp.interventions.heads import AblateHeads
 from interp.interventions.method import Method, Together, parts
-from interp.interventions.method import spoken as spoken_method
+from interp.interventions.method import parse_method as spoken_method
 from interp.loading import load
 from interp.models.model import Model
 from interp.registry import nearest

@@ -101,7 +101,7 @@ class Fired:
     """What one intervention did in one pass.
 
     Args:
-        change: the intervention.
+        intervention: which one.
         calls: how often it was called.
         layers: in which layers.
         largest: the largest absolute change of any entry.
@@ -109,7 +109,7 @@ class Fired:
         row_sum: how far the sum of a row of the pattern was from 1 at most, after the change.
     """
 
-    change: Intervention
+    intervention: Intervention
     calls: int = 0
     layers: set[int] = field(default_factory=set)
     largest: float = 0.0
@@ -142,7 +142,7 @@ class Fired:
                 change = torch.cat([after for _, after in pairs], -1) - torch.cat([before for before, _ in pairs], -1)
                 self._largest.append(torch.linalg.vector_norm(change, torch.inf, dtype=torch.float32))
                 self._total.append(torch.linalg.vector_norm(change, 1, dtype=torch.float32))
-            if self.change.site == "pattern" and held:
+            if self.intervention.site == "pattern" and held:
                 sums = torch.cat([after.sum(-1, dtype=torch.float32).flatten() for _, after in held])
                 self._off.append((sums - 1).abs().amax())
 
@@ -252,7 +252,7 @@ class Pass:
         """Return what acts at a site of a layer, and whether the verb reads it; found once."""
         place = (part, site, layer)
         if place not in self._acting:
-            acting = [f for f in self.audit if f.change.takes(part, site, layer)]
+            acting = [f for f in self.audit if f.intervention.takes(part, site, layer)]
             self._acting[place] = acting, self.reads(part, site, layer)
         return self._acting[place]
 
@@ -277,7 +277,7 @@ class Pass:
         if (part, layer) not in self._wanted:
             places = [self._place(part, s, layer) for s in ATTENTION_SITES]
             reads = any(read for _, read in places) or self.stays_local(part, layer)
-            wanted = frozenset(tokens(f.change.queries) for acting, _ in places for f in acting)
+            wanted = frozenset(tokens(f.intervention.queries) for acting, _ in places for f in acting)
             wanted |= {self.rows} if reads else frozenset()
             self._wanted[part, layer] = self._wanted.setdefault(wanted, wanted)
         return self._wanted[part, layer]
@@ -358,8 +358,8 @@ class Pass:
         return value
 
     def _changed(self, fired: Fired, value: Tensor, here: Here) -> Tensor:
-        apart = fired.change.behind_clean_keys
-        changed = fired.change(value, replace(here, state=self.beside) if apart else here)
+        apart = fired.intervention.behind_clean_keys
+        changed = fired.intervention(value, replace(here, state=self.beside) if apart else here)
         if self.undisturbed:
             return value if apart else changed
         fired.note(value, changed, here)
@@ -369,11 +369,11 @@ class Pass:
         """Settle the audit, and warn of every intervention that changed nothing."""
         for fired in self.audit:
             fired.settle()
-            if fired.largest == 0 and not fired.change.watches:
+            if fired.largest == 0 and not fired.intervention.watches:
                 why = (
                     "it was never reached" if not fired.calls else f"its {fired.calls} calls left every value as it was"
                 )
-                warnings.warn(f"{fired.change} changed nothing: {why}", NothingChanged, stacklevel=4)
+                warnings.warn(f"{fired.intervention} changed nothing: {why}", NothingChanged, stacklevel=4)
 
 
 running: ContextVar[Pass | None] = ContextVar("running", default=None)

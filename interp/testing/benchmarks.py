@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from interp.bench.base import Benchmark, Counts, summed
+from interp.bench.base import Benchmark, Counts, sum_counts
 from interp.checks.model import Check
 
 
@@ -72,7 +72,7 @@ def _scores_vectorise(benchmark: Benchmark, replies: Sequence[str]) -> None:
     """Scores of counts drawn many times at once are those of each draw, and numbers or not a number."""
     alone: list[Mapping[str, Counts]] = []
     for reply in replies:
-        groups = summed(benchmark, [(s, benchmark.read(reply, s)) for s in benchmark.samples()])
+        groups = sum_counts(benchmark, [(s, benchmark.read(reply, s)) for s in benchmark.samples()])
         names = {n for each in groups.values() for g in each.values() for n in g}
         if any(set(g) != names for each in groups.values() for g in each.values()):
             raise AssertionError(f"count gives the same names for every group, got {sorted(names)} in all")

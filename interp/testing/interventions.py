@@ -6,7 +6,7 @@ from interp.checks.change import Trial, check_trial
 from interp.checks.model import Check
 from interp.data.prompt import Prompt
 from interp.interventions.base import Intervention
-from interp.interventions.method import Method, resolved
+from interp.interventions.method import Method, resolve
 from interp.models.model import Model
 from interp.testing.models import sample_prompts
 
@@ -47,7 +47,7 @@ def check_method(
     A method without interventions, which acts on the choice of tokens alone, is checked in decoding only.
     """
     given = prompts or [p.marked(sink=(0,)) for p in sample_prompts(model)]
-    settled = resolved(model, given, [method])
+    settled = resolve(model, given, [method])
     edits = tuple(c for c in settled.interventions if not c.watches)
-    idle = () if neutral is None or not edits else resolved(model, given, [neutral]).interventions
+    idle = () if neutral is None or not edits else resolve(model, given, [neutral]).interventions
     return check_trial(Trial(model, tuple(settled.prompts), method, neutral, edits, idle, first))

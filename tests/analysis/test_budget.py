@@ -121,7 +121,9 @@ def test_changes_sum_to_zero_exactly_where_rows_sum_to_one(model_of, picture, bu
         found = share_change(before, measure(model, prompt, budget, interventions=[change]))
         torch.testing.assert_close(found.total, torch.zeros_like(found.total), rtol=0, atol=1e-6)
         assert float(found.change.abs().max()) > 1e-3
-    made = share_change(before, measure(model, prompt, budget, interventions=[ScalePattern(Segment.IMAGE, 3.0, layers=(0,))]))
+    made = share_change(
+        before, measure(model, prompt, budget, interventions=[ScalePattern(Segment.IMAGE, 3.0, layers=(0,))])
+    )
     image = list(made.labels["segment"]).index("IMAGE")
     torch.testing.assert_close(made.total[0], 2 * before.share[0, :, image], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(made.total[1], torch.zeros(model.heads), rtol=0, atol=1e-6)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 import pytest
 
-from interp.bench.base import Benchmark, Sample, benchmarks, named, ratio, scored, summed
+from interp.bench.base import Benchmark, Sample, benchmarks, build_benchmark, compute_scores, ratio, sum_counts
 from interp.testing.benchmarks import check_benchmark
 
 
@@ -55,11 +55,11 @@ class Sums(Benchmark):
 def test_counts_are_summed_by_part_and_group():
     samples = Sums().samples()
     read = [(s, Sums().read(r, s)) for s, r in zip(samples, ["yes", "no", "yes", "yes"], strict=True)]
-    assert summed(Sums(), read) == {
+    assert sum_counts(Sums(), read) == {
         "a": {"g": {"asked": 1, "right": 1, "length": 3}, "2": {"asked": 1, "right": 1, "length": 3}},
         "b": {"g": {"asked": 1, "right": 0, "length": 2}, "3": {"asked": 1, "right": 1, "length": 3}},
     }
-    got = scored(Sums(), read)
+    got = compute_scores(Sums(), read)
     assert got["b"] == {"right": 0.5, "odds": 1}
     assert got["total"]["right"] == 0.75
     assert np.isnan(got["a"]["odds"])
@@ -67,13 +67,13 @@ def test_counts_are_summed_by_part_and_group():
 
 def test_one_image_asked_twice_is_one_group():
     samples = [replace(s, part="a") for s in Sums().samples()]
-    groups = summed(Sums(), [(s, Sums().read("yes", s)) for s in samples])["a"]
+    groups = sum_counts(Sums(), [(s, Sums().read("yes", s)) for s in samples])["a"]
     assert {g: c["asked"] for g, c in groups.items()} == {"g": 2, "2": 1, "3": 1}
 
 
 def test_nothing_cannot_be_scored():
     with pytest.raises(ValueError, match="nothing to score: no sample has a reply"):
-        scored(Sums(), [])
+        compute_scores(Sums(), [])
 
 
 def test_a_ratio_without_a_whole_is_not_a_number():
@@ -86,7 +86,9 @@ SMALL = {"pope": {"n": 4}, "chair": {"n": 4}, "mme": {"n": 4}, "steps": {"n": 4}
 
 @pytest.mark.parametrize("name", benchmarks())
 def test_every_benchmark_passes_the_checks(name):
-    failed = [f"{c.name}: {c.detail}" for c in check_benchmark(named(name, **SMALL.get(name, {}))) if not c.passed]
+    failed = [
+        f"{c.name}: {c.detail}" for c in check_benchmark(build_benchmark(name, **SMALL.get(name, {}))) if not c.passed
+    ]
     assert not failed, "\n".join(failed)
 
 

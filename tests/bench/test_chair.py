@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interp.bench.base import Sample, named, scored
+from interp.bench.base import Sample, build_benchmark, compute_scores
 from interp.bench.chair import Chair
 from interp.world import scenes
 from interp.world.scoring import invented, score_captions
@@ -17,7 +17,7 @@ OFFICIAL = pytest.mark.skipif(
 
 
 def score(bench, samples, replies):
-    return scored(bench, [(s, bench.read(r, s)) for s, r in zip(samples, replies, strict=True)])["total"]
+    return compute_scores(bench, [(s, bench.read(r, s)) for s, r in zip(samples, replies, strict=True)])["total"]
 
 
 def sample(*objects, captions=(), name="1"):
@@ -69,7 +69,7 @@ def test_the_original_and_ours_read_the_same_reply_differently():
 
 
 def test_on_scenes_the_scores_are_those_of_the_world():
-    bench = named("chair", n=20, split="counter_prior", seed=1)
+    bench = build_benchmark("chair", n=20, split="counter_prior", seed=1)
     about = scenes("counter_prior", 20, 1)
     samples = bench.samples()
     replies = [about[i - 1].captions["detailed"] for i in range(20)]  # of other scenes
@@ -198,7 +198,7 @@ def test_settings_are_settled_and_unknown_ones_refused():
     with pytest.raises(ValueError, match=r"no split 'test'; COCO val, train, scenes test, counter_prior"):
         Chair(data="x", split="test")
     with pytest.raises(ValueError, match=r"chair has no setting 'synonym' \(do you mean synonyms\?\)"):
-        named("chair", synonym="x")
+        build_benchmark("chair", synonym="x")
 
 
 @OFFICIAL
@@ -214,6 +214,6 @@ def test_the_original_finds_what_the_official_script_found():
     assert (
         np.mean([w == [n for _, n in s["mscoco_hallucinated_words"]] for w, s in zip(wrong, told, strict=True)]) >= 0.98
     )
-    got = scored(bench, zip(samples, readings, strict=True))["total"]
+    got = compute_scores(bench, zip(samples, readings, strict=True))["total"]
     for ours, theirs in {"chair_s": "CHAIRs", "chair_i": "CHAIRi", "recall": "Recall"}.items():
         assert got[ours] == pytest.approx(official["overall"][theirs], abs=0.005)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from interp.bench.base import Sample, named, scored
+from interp.bench.base import Sample, build_benchmark, compute_scores
 from interp.bench.mme import TASKS, Mme
 from interp.bench.mme_files import read_results, write_results
 from interp.world import scenes
@@ -15,7 +15,7 @@ def two(image, task="count"):
 
 
 def score(bench, samples, replies):
-    return scored(bench, [(s, bench.read(r, s)) for s, r in zip(samples, replies, strict=True)])
+    return compute_scores(bench, [(s, bench.read(r, s)) for s, r in zip(samples, replies, strict=True)])
 
 
 def test_scores_by_hand():
@@ -48,7 +48,7 @@ def test_sums_are_made_for_every_draw_at_once():
 
 
 def test_questions_about_scenes_come_in_pairs_and_are_true():
-    bench = named("mme", n=25, seed=2)
+    bench = build_benchmark("mme", n=25, seed=2)
     about = scenes("test", 25, 2)
     samples = bench.samples()
     assert list(dict.fromkeys(s.part for s in samples)) == ["existence", "count", "position", "color"]
@@ -68,7 +68,7 @@ def test_questions_about_scenes_come_in_pairs_and_are_true():
         assert any(yes.question.startswith(t) for t in true)
         assert not any(no.question.startswith(t) for t in true if yes.part != "count")
     np.testing.assert_array_equal(np.asarray(bench.image(samples[0])), about[0].pixels)
-    assert {s.part for s in named("mme", n=5, tasks=("color",)).samples()} == {"color"}
+    assert {s.part for s in build_benchmark("mme", n=5, tasks=("color",)).samples()} == {"color"}
 
 
 @pytest.fixture
@@ -128,7 +128,8 @@ def test_result_files_go_out_and_come_back(tmp_path):
     assert lines[0] == "a.jpg\tyes?\tYes\tYes, it is"
     back = [one for p in paths for one in read_results(p)]
     direct, again = (
-        scored(Mme(), [(s, Mme().read(r, s)) for s, r in told]) for told in (zip(samples, replies, strict=True), back)
+        compute_scores(Mme(), [(s, Mme().read(r, s)) for s, r in told])
+        for told in (zip(samples, replies, strict=True), back)
     )
     assert direct["count"] == again["count"]
     assert direct["color"] == again["color"]
@@ -138,7 +139,7 @@ def test_result_files_go_out_and_come_back(tmp_path):
 def test_lines_of_result_files_that_are_wrong(tmp_path):
     path = tmp_path / "count.txt"
     path.write_text("a.jpg\tq\tYes\tyes\na.jpg q no\nb.jpg\tq\tYes\tyes\nb.jpg\tq\tNo\tno\n", encoding="utf-8")
-    got = scored(Mme(), [(s, Mme().read(r, s)) for s, r in read_results(path)])["count"]
+    got = compute_scores(Mme(), [(s, Mme().read(r, s)) for s, r in read_results(path)])["count"]
     assert got == pytest.approx({"accuracy": 1, "accuracy_plus": 0.5, "score": 150, "invalid": 0})
     path.write_text("a.jpg\tq\tYes\tyes\n", encoding="utf-8")
     with pytest.raises(ValueError, match="has 1 lines: two for every image were expected"):

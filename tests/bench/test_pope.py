@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from interp.bench.base import named, scored
+from interp.bench.base import build_benchmark, compute_scores
 from interp.bench.pope import SUFFIXES, Pope, part_of
 from interp.world import scenes
 
@@ -31,7 +31,7 @@ def file(tmp_path):
 
 def score(bench, replies):
     samples = bench.samples()
-    return scored(bench, [(s, bench.read(r, s)) for s, r in zip(samples, replies, strict=True)])
+    return compute_scores(bench, [(s, bench.read(r, s)) for s, r in zip(samples, replies, strict=True)])
 
 
 def test_scores_by_hand(file):
@@ -90,7 +90,7 @@ def test_parts_are_read_from_names_or_given(file):
 
 
 def test_the_worlds_own_questions_are_balanced_and_true():
-    bench = named("pope", n=12, seed=3)
+    bench = build_benchmark("pope", n=12, seed=3)
     about = scenes("test", 12, 3)
     samples = bench.samples()
     assert list(dict.fromkeys(s.part for s in samples)) == ["random", "popular", "adversarial"]
@@ -162,11 +162,11 @@ def test_a_missing_file_or_image_says_what_is_near(file, tmp_path):
 
 def test_unknown_settings_are_refused():
     with pytest.raises(ValueError, match=r"pope has no setting 'parsr' \(do you mean parser\?\)"):
-        named("pope", parsr="strict")
+        build_benchmark("pope", parsr="strict")
     with pytest.raises(ValueError, match="no parser 'none'"):
-        named("pope", parser="none")
+        build_benchmark("pope", parser="none")
     with pytest.raises(ValueError, match="no split 'dev'"):
-        named("pope", split="dev").samples()
+        build_benchmark("pope", split="dev").samples()
 
 
 @pytest.mark.skipif(

@@ -37,13 +37,13 @@ def test_changes_from_a_file_change_the_reply_and_are_audited(interp_, prompt, t
     change = MaskAttention(keys=interp.Segment.IMAGE)
     path = tmp_path / "changes.json"
     path.write_text(json.dumps([change.to_dict()]))
-    said = json.loads(interp_("generate", *ASK, "--changes", path, "--json").out)
+    said = json.loads(interp_("generate", *ASK, "--interventions", path, "--json").out)
     reply = interp.generate(*prompt, change, max_new_tokens=6)
     assert said["ids"] == list(reply.ids)
     assert said["logprobs"] != list(interp.generate(*prompt, max_new_tokens=6).logprobs)
     assert said["audit"][0]["change"].startswith("MaskAttention(keys=IMAGE")
     assert said["audit"][0]["layers"] == list(range(prompt[0].layers))
-    shown = interp_("generate", *ASK, "--changes", path, "--audit").out
+    shown = interp_("generate", *ASK, "--interventions", path, "--audit").out
     assert "MaskAttention(keys=IMAGE" in shown
     assert "masked" in shown
 
@@ -86,7 +86,7 @@ def test_no_change_is_no_audit(interp_) -> None:
 def test_a_change_that_changed_nothing_is_a_warning_in_one_line(interp_, tmp_path) -> None:
     path = tmp_path / "changes.json"
     path.write_text(json.dumps([{"kind": "ScaleScores", "keys": {"kind": "segment", "of": ["IMAGE"]}, "by": 1.0}]))
-    done = interp_("generate", *ASK, "--changes", path)
+    done = interp_("generate", *ASK, "--interventions", path)
     assert done.code == 0
     assert done.err.startswith("warning: ScaleScores")
     assert done.err.count("\n") == 1
@@ -101,7 +101,7 @@ def test_a_change_that_changed_nothing_is_a_warning_in_one_line(interp_, tmp_pat
         (("scene:test/1", ""), 1, ("the question is empty",)),
         (("scene:test/1", "Hi", "--model", "/no/such/folder"), 1, ("/no/such/folder is no folder with a model",)),
         (("scene:test/1", "Hi", "--model", "sceens"), 1, ("'sceens' could not be loaded", "load('scenes')")),
-        (("scene:test/1", "Hi", "--changes", "none.json"), 1, ("none.json",)),
+        (("scene:test/1", "Hi", "--interventions", "none.json"), 1, ("none.json",)),
         (("scene:test/1", "Hi", "--seed", "1"), 2, ("--seed is for --sample",)),
         (("scene:test/1", "Hi", "--max-new-tokens", "0"), 2, ("--max-new-tokens",)),
         (("scene:test/1", "Hi", "--max-new-tokens", "9999"), 1, ("ask for at most",)),
@@ -115,7 +115,7 @@ def test_wrong_input(refused, given, code, words) -> None:
 def test_a_layer_that_is_not_there(refused, tmp_path) -> None:
     path = tmp_path / "changes.json"
     path.write_text(json.dumps(MaskAttention(keys=0, layers=(99,)).to_dict()))
-    refused(("generate", *ASK, "--changes", path), 1, "names layers [99]", "has layers 0..")
+    refused(("generate", *ASK, "--interventions", path), 1, "names layers [99]", "has layers 0..")
 
 
 def test_a_function_cannot_be_written_down() -> None:

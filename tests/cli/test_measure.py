@@ -49,7 +49,7 @@ def test_a_change_is_measured_under(interp_, tmp_path) -> None:
             [{"kind": "MaskAttention", "keys": {"kind": "segment", "of": ["IMAGE"]}, "queries": {"kind": "emitting"}}]
         )
     )
-    said = json.loads(interp_("measure", *ASK, "budget", "--changes", path, "--json").out)
+    said = json.loads(interp_("measure", *ASK, "budget", "--interventions", path, "--json").out)
     assert all(row["IMAGE"] == pytest.approx(0, abs=1e-6) for row in said["budget"]["rows"])
 
 

@@ -29,7 +29,8 @@ CUT = MaskAttention(0, queries=Segment.USER)
 def test_an_effect_is_the_difference_of_two_passes(planted, prompt):
     found = effect(planted.model, prompt, CUT, of=Probability("g"))
     free, cut = (
-        interp.capture(planted.model, prompt, want={"logits"}, interventions=c).logits[-1].softmax(-1) for c in ((), (CUT,))
+        interp.capture(planted.model, prompt, want={"logits"}, interventions=c).logits[-1].softmax(-1)
+        for c in ((), (CUT,))
     )
     after = planted.model.tokenizer.convert_tokens_to_ids("g")
     assert_close(torch.tensor([found.without, found.under]), torch.stack([free[after], cut[after]]))

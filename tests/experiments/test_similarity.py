@@ -28,7 +28,9 @@ def test_prompts_and_models_to_compare_with(model_of, picture) -> None:
     prompt = model.prepare(picture(), "What is this?", response="a cat")
     same = similarity(model, prompt, alone=prompt)
     torch.testing.assert_close(same.similarity, torch.ones_like(same.similarity))
-    hidden = similarity(model, prompt, alone=prompt, interventions=[MaskAttention(Segment.USER, queries=Segment.RESPONSE)])
+    hidden = similarity(
+        model, prompt, alone=prompt, interventions=[MaskAttention(Segment.USER, queries=Segment.RESPONSE)]
+    )
     assert bool((hidden.similarity < 1 - 1e-6).any())
     placed = model.prepare(text="image: What is this?", response=prompt.response_ids)
     assert similarity(model, prompt, alone=placed).similarity.shape == (model.layers, model.heads)

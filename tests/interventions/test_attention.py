@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from interp.data.layout import Layout
 from interp.data.tokens import EMITTING, LAST, Segment
 from interp.interventions.attention import MaskAttention, ScalePattern, ScaleScores
-from interp.interventions.base import intervention, kinds
+from interp.interventions.base import from_dict, kinds
 from interp.taps.running import Conversations, Pass
 
 _, _, IMAGE, USER, RESPONSE = Segment
@@ -139,7 +139,7 @@ def test_a_strong_setting_changes_something_but_not_what_came_in(change):
 
 @pytest.mark.parametrize("change", NEUTRAL + STRONG, ids=str)
 def test_an_intervention_survives_being_written_down(change):
-    assert intervention(change.to_dict()) == change
+    assert from_dict(change.to_dict()) == change
 
 
 @pytest.mark.parametrize("change", STRONG, ids=str)
@@ -176,9 +176,9 @@ def test_settings_are_settled():
         (lambda: ScalePattern(USER, -0.5), "a probability cannot be scaled by -0.5; give a factor of 0 or more"),
         (lambda: ScalePattern(USER, 1.0, renormalize="all"), "renormalize is 'none', .*got 'all'"),
         (lambda: MaskAttention(USER, layers=(-1,)), r"layers are counted from 0, got \(-1,\)"),
-        (lambda: intervention({"kind": "Explode"}), "unknown intervention 'Explode'; known: .*Apply, "),
+        (lambda: from_dict({"kind": "Explode"}), "unknown intervention 'Explode'; known: .*Apply, "),
         (
-            lambda: intervention({"kind": "MaskAttention", "key": 1}),
+            lambda: from_dict({"kind": "MaskAttention", "key": 1}),
             r"MaskAttention has no setting key \(do you mean keys\?\); it has .*keys, layers, queries",
         ),
     ],

@@ -13,7 +13,7 @@ from interp.interventions.attention import (
     ShrinkPattern,
 )
 from interp.interventions.balance import RaiseScores, ReweightPattern
-from interp.interventions.base import intervention, kinds
+from interp.interventions.base import from_dict, kinds
 from interp.interventions.heads import AblateHeads, ScaleHeads, ScaleQueries
 from interp.interventions.stream import AddVector, ProjectOut, SetDims
 from interp.interventions.values import MeanValues, SetValues, ZeroValues
@@ -86,7 +86,7 @@ def test_bfloat16_does_not_turn_it_off(model_of, picture, name):
 def test_what_holds_no_tensor_survives_being_written_down(model_of, name):
     strong, _ = KINDS[name](model_of("llava"))
     if not isinstance(strong, SetValues | AddVector | ProjectOut):
-        assert intervention(strong.to_dict()) == strong
+        assert from_dict(strong.to_dict()) == strong
 
 
 def test_no_kind_is_left_out(model_of):

@@ -13,7 +13,9 @@ def double(value, here):
 def test_it_acts_where_it_was_told_to(model_of):
     model = model_of("llama")
     prompt = model.prepare(text="What is this?")
-    clean, edited = (capture(model, prompt, want={"z"}, interventions=c) for c in ((), [Apply("z", double, layers=[1])]))
+    clean, edited = (
+        capture(model, prompt, want={"z"}, interventions=c) for c in ((), [Apply("z", double, layers=[1])])
+    )
     torch.testing.assert_close(edited.z[1], clean.z[1] * 2)
     torch.testing.assert_close(edited.z[0], clean.z[0], rtol=0, atol=0)
 

@@ -7,7 +7,7 @@ import interp.methods
 from interp.data.heads import Heads
 from interp.data.tokens import SINKS, Segment
 from interp.interventions.attention import ScaleScores
-from interp.interventions.method import Together, methods, named, resolved, scaled_layers
+from interp.interventions.method import Together, build_method, methods, resolve, scaled_layers
 from interp.methods.locore import Locore
 from interp.methods.spear import Spear
 from interp.methods.vaf import Vaf
@@ -19,9 +19,9 @@ def test_every_file_of_methods_is_a_method_by_its_name():
 
 
 def test_a_method_is_found_by_name_with_its_settings():
-    assert named("spear", enhance=1.2) == Spear(enhance=1.2)
-    assert named("LocoRE") == Locore()
-    assert named("AD-HH", heads=[[0, 1]], threshold=0.5).heads == Heads(((0, 1),))
+    assert build_method("spear", enhance=1.2) == Spear(enhance=1.2)
+    assert build_method("LocoRE") == Locore()
+    assert build_method("AD-HH", heads=[[0, 1]], threshold=0.5).heads == Heads(((0, 1),))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_method_is_found_by_name_with_its_settings():
 @pytest.mark.usefixtures("unchecked")
 def test_names_and_settings_that_are_not_there_are_refused(name, settings, message):
     with pytest.raises(ValueError, match=message):
-        named(name, **settings)
+        build_method(name, **settings)
 
 
 def test_methods_compose_and_are_printed_with_their_settings():
@@ -55,7 +55,7 @@ def test_a_mixture_comes_to_interventions_in_order(model_of, picture):
     model = model_of("llava")
     prompt = model.prepare(picture(), "What is there?")
     own = ScaleScores(Segment.USER, 2.0)
-    settled = resolved(model, [prompt], [own, Spear() + Locore()])
+    settled = resolve(model, [prompt], [own, Spear() + Locore()])
     assert [type(c).__name__ for c in settled.interventions] == [
         "ScaleScores",
         "ScaleScores",
@@ -96,4 +96,4 @@ def test_published_layers_keep_their_place_in_another_depth():
 def test_marks_that_are_given_are_kept(model_of, picture):
     model = model_of("llava")
     prompt = model.prepare(picture(), "What is there?").marked(sink=[3])
-    assert resolved(model, [prompt], [Spear()]).prompts[0].layout.positions(SINKS) == (3,)
+    assert resolve(model, [prompt], [Spear()]).prompts[0].layout.positions(SINKS) == (3,)

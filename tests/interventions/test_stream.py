@@ -58,7 +58,8 @@ def test_another_run_is_patched_in_where_it_is_asked_for(model, prompt):
     assert_close(patched[differs + 1 :], stream(model, prompt)[0, differs + 1 :], rtol=0, atol=0)
     everything = ReplaceFrom(seen, layers=(model.layers - 1,))
     logits = [
-        interp.capture(model, p, want={"logits"}, interventions=c).logits for p, c in ((prompt, (everything,)), (other, ()))
+        interp.capture(model, p, want={"logits"}, interventions=c).logits
+        for p, c in ((prompt, (everything,)), (other, ()))
     ]
     assert_close(*logits, rtol=0, atol=1e-6)
     heads = interp.capture(model, prompt, want={"z"}, interventions=[ReplaceFrom(seen, at="z", layers=(1,))]).z

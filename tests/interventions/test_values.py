@@ -4,7 +4,7 @@ import torch
 from interp.data.heads import Heads
 from interp.data.layout import Layout
 from interp.data.tokens import EMITTING, Segment
-from interp.interventions.base import intervention
+from interp.interventions.base import from_dict
 from interp.interventions.values import MeanValues, SetValues, ZeroValues
 from interp.passes.capture import capture
 from interp.taps.running import Conversations, Pass
@@ -29,7 +29,7 @@ def test_taking_no_token_changes_nothing():
 
 def test_it_can_be_written_down():
     change = ZeroValues(EMITTING, layers=range(3))
-    assert intervention(change.to_dict()) == change
+    assert from_dict(change.to_dict()) == change
     with pytest.raises(ValueError, match="layers are counted from 0"):
         ZeroValues(EMITTING, layers=[-2])
 

@@ -12,7 +12,7 @@ import interp
 from interp.checks.change import _special
 from interp.decoding.generate import end_tokens
 from interp.families.base import family
-from interp.interventions.method import resolved
+from interp.interventions.method import resolve
 from interp.taps.running import run
 from interp.testing.interventions import check_method
 
@@ -94,7 +94,7 @@ def under():
     """Return the function that runs a model under methods."""
 
     def logits(model, prompt, *methods):
-        settled = resolved(model, [prompt], methods)
+        settled = resolve(model, [prompt], methods)
         with torch.no_grad(), run(model.running(settled.prompts, settled.interventions)):
             return model.module(**model.inputs(settled.prompts), use_cache=False).logits
 

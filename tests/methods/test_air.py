@@ -82,7 +82,7 @@ def test_the_release_decodes(model_of, picture):
         for c in ((), (Air(SOME, variant="release"),))
     )
     assert free.logprobs != changed.logprobs
-    assert {type(a.change).__name__ for a in changed.audit} == {
+    assert {type(a.intervention).__name__ for a in changed.audit} == {
         "ScaleScores",
         "RaiseScores",
         "ScalePattern",

@@ -83,7 +83,7 @@ def test_the_second_stream_can_have_edits_of_its_own(model_of, picture):
     model = model_of("instructblip")
     prompt = model.prepare(picture(), "What is there?")
     blind = MaskAttention(Segment.IMAGE, queries=Segment.USER | Segment.RESPONSE)
-    method = Contrast(alpha=2.0, beta=0.0, interventions=(blind,))
+    method = Contrast(alpha=2.0, beta=0.0, other_interventions=(blind,))
     reply = interp.generate(model, prompt, method, **OPTIONS)
     ids = []
     for _ in range(6):

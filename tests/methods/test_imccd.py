@@ -102,7 +102,7 @@ def test_watching_is_no_edit(model_of, picture):
     model = model_of("llava")
     prompt = model.prepare(picture(), "What is there?")
     reply = interp.generate(model, prompt, Imccd(), max_new_tokens=3, min_new_tokens=3)
-    assert [(type(f.change).__name__, f.largest, f.calls) for f in reply.audit] == [
+    assert [(type(f.intervention).__name__, f.largest, f.calls) for f in reply.audit] == [
         ("WatchImage", 0.0, 3 * model.layers)
     ]
 

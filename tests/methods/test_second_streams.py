@@ -70,7 +70,7 @@ def test_bfloat16_does_not_turn_it_off(model_of, picture, method):
 def test_it_goes_with_a_method_that_edits(asked, method):
     model, prompt = asked
     reply = interp.generate(model, prompt, Vaf(enhance=2.0, layers=(0, 1)) + method, **OPTIONS)
-    edits = [f for f in reply.audit if isinstance(f.change, ScaleScores)]
+    edits = [f for f in reply.audit if isinstance(f.intervention, ScaleScores)]
     assert len(edits) == 2
     assert all(f.calls == 2 * OPTIONS["max_new_tokens"] for f in edits)
 

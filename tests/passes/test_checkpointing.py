@@ -333,5 +333,7 @@ def test_what_needs_no_gradient_is_read_where_there_is_no_graph(model_of, pictur
 def test_a_value_that_a_change_has_cut_off_has_no_gradient(model_of, picture):
     model = model_of("llava")
     cut = Apply("z", lambda value, here: value.detach() * 2)
-    found = measure(model, prompt_of(model, picture), Saliency(norm="none"), interventions=[cut], target=0, recompute=True)
+    found = measure(
+        model, prompt_of(model, picture), Saliency(norm="none"), interventions=[cut], target=0, recompute=True
+    )
     assert not bool(found.saliency.any())

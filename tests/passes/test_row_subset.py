@@ -83,8 +83,8 @@ def test_the_last_layers_mlp_sees_only_the_rows_that_are_read(model_of, picture)
             ({"want": {"resid_post"}, "grad": {"pattern"}, "target": 0}, [1, len(prompt), 1]),
             ({"grad": {"pattern"}, "target": lambda logits: logits[0, 0]}, [len(prompt), len(prompt)]),
             ({"grad": {"mlp_out"}, "target": 0}, [len(prompt), 1]),
-            ({"changes": [Apply("mlp_out", lambda v, h: v * 2)]}, [len(prompt), 1]),
-            ({"changes": [Apply("logits", lambda v, h: v * 2)]}, [len(prompt), len(prompt)]),
+            ({"interventions": [Apply("mlp_out", lambda v, h: v * 2)]}, [len(prompt), 1]),
+            ({"interventions": [Apply("logits", lambda v, h: v * 2)]}, [len(prompt), len(prompt)]),
         ):
             rows.clear()
             interp.capture(model, prompt, **options)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import interp
-from interp.interventions.method import named
+from interp.interventions.method import build_method
 from interp.report.comparison import Comparison, compare
 from interp.report.reading import Variant
 from interp.world import scenes
@@ -25,7 +25,10 @@ def scene() -> Any:
 @pytest.fixture(scope="package")
 def found(scene) -> Comparison:
     model = interp.load("scenes")
-    variants = [Variant("spear", (named("spear"),)), Variant("vaf:enhance=2", (named("vaf", enhance=2.0),))]
+    variants = [
+        Variant("spear", (build_method("spear"),)),
+        Variant("vaf:enhance=2", (build_method("vaf", enhance=2.0),)),
+    ]
     return compare(model, model.prepare(scene.image, QUESTION), variants, image="scene:counter_prior/0", scene=scene)
 
 

@@ -5,7 +5,7 @@ import interp
 from interp.analysis.product import saliency
 from interp.analysis.saliency import ResponseSaliency
 from interp.analysis.sinks import Sinks
-from interp.interventions.method import named, resolved
+from interp.interventions.method import build_method, resolve
 from interp.report import reading
 from interp.report.looking import PARTS
 from interp.report.reading import AS_IT_IS, Variant, forced, read
@@ -44,7 +44,7 @@ def test_shares_take_the_sinks_out_of_their_segment(asked) -> None:
 
 def test_a_change_changes_the_reply_and_the_pass(asked) -> None:
     model, prompt = asked
-    vaf = Variant("vaf", (named("vaf", enhance=3.0),))
+    vaf = Variant("vaf", (build_method("vaf", enhance=3.0),))
     plain, changed = read(model, prompt, AS_IT_IS), read(model, prompt, vaf)
     assert changed.reply.text == interp.generate(model, prompt, *vaf.interventions).text
     image = PARTS.index("IMAGE")
@@ -64,18 +64,18 @@ def test_the_same_reply_under_a_change_is_teacher_forced(asked) -> None:
     model, prompt = asked
     plain = read(model, prompt, AS_IT_IS)
     ids = plain.prompt.response_ids
-    same = forced(model, resolved(model, [prompt], ()), ids, plain.sinks.positions)
+    same = forced(model, resolve(model, [prompt], ()), ids, plain.sinks.positions)
     assert same.logprobs == pytest.approx(plain.reply.logprobs, abs=2e-3)
     torch.testing.assert_close(same.shares, plain.shares.mean((0, 1)))
     torch.testing.assert_close(same.maps.sum(-1), same.shares[:, PARTS.index("IMAGE")])
-    spear = forced(model, resolved(model, [prompt], [named("spear")]), ids, plain.sinks.positions)
+    spear = forced(model, resolve(model, [prompt], [build_method("spear")]), ids, plain.sinks.positions)
     assert len(spear.logprobs) == len(ids)
     assert spear.logprobs != pytest.approx(same.logprobs, abs=1e-4)
 
 
 def test_what_only_chooses_tokens_is_said_to_be_left_out(asked) -> None:
     model, prompt = asked
-    one = read(model, prompt, Variant("contrast", (named("contrast"),)), longest=12)
+    one = read(model, prompt, Variant("contrast", (build_method("contrast"),)), longest=12)
     assert "also acts where a token is chosen" in one.notes[0]
 
 

@@ -82,7 +82,7 @@ def test_a_photograph_and_a_text_alone_make_pages_too(model_of, picture, tmp_pat
 def test_the_command_writes_the_page_and_says_what_was_said(tmp_path, capsys) -> None:
     file = tmp_path / "changes.json"
     file.write_text('[{"kind": "ScaleScores", "keys": {"kind": "segment", "of": ["IMAGE"]}, "by": 1.5}]')
-    given = ["report", "scene:test/3", "What do you see?", "--changes", str(file), "--method", "vaf:enhance=1.3"]
+    given = ["report", "scene:test/3", "What do you see?", "--interventions", str(file), "--method", "vaf:enhance=1.3"]
     assert main([*given, "--out", str(tmp_path / "a.html"), "--max-new-tokens", "12", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [r["model"] for r in told["replies"]] == ["as it is", "vaf:enhance=1.3", "changes.json"]
@@ -102,7 +102,7 @@ def test_the_command_writes_the_page_and_says_what_was_said(tmp_path, capsys) ->
     ("given", "words"),
     [
         (("--method", "spaer"), "no method 'spaer'"),
-        (("--changes", "nowhere.json"), "nowhere.json"),
+        (("--interventions", "nowhere.json"), "nowhere.json"),
         (("--response", ""), "the response is empty"),
     ],
 )

@@ -241,7 +241,7 @@ def test_the_summary_is_the_numbers(report, found) -> None:
     before = facts["outcomes"][0]
     assert before["yes_no"]["accuracy"]["hits"] == found.outcomes[0].yes_no.accuracy.hits
     assert [o["treatment"] for o in facts["outcomes"]] == [o.treatment.name for o in found.outcomes]
-    again = interp.interventions.base.intervention(facts["outcomes"][1]["changes"][0])
+    again = interp.interventions.base.from_dict(facts["outcomes"][1]["changes"][0])
     assert again == found.outcomes[1].treatment.interventions[0]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import interp
-from interp.bench.base import scored
+from interp.bench.base import compute_scores
 from interp.methods.spear import Spear
 from interp.runs.asking import ask
 from interp.runs.comparison import compare, reading_as, rescore
@@ -77,7 +77,7 @@ def test_differences_are_over_the_samples_that_both_answered(asked, letters, tmp
     (runs[1].path / "rows.jsonl").write_bytes(b"".join(lines))
     table = compare(runs, benchmark=letters(n=12))
     read = [[(r.sample, what.benchmark.read(r.reply, r.sample)) for r in run.rows() if r.id != "q3"] for run in runs]
-    expected = [scored(what.benchmark, pairs)["total"]["length"] for pairs in read]
+    expected = [compute_scores(what.benchmark, pairs)["total"]["length"] for pairs in read]
     assert table.score("spear", "length_difference") == pytest.approx(expected[1] - expected[0])
     assert table.score("spear", "failed") == 1
     assert table.score("greedy", "failed") == 0
@@ -109,7 +109,9 @@ def test_a_setting_that_does_more_than_reading_is_refused(two, letters) -> None:
 def test_a_benchmark_is_known_again_by_its_name(tmp_path) -> None:
     table = interp.run("scenes", "pope:n=2,longest=2", limit=4, folder=tmp_path, progress=False)
     run = Run.open(table.runs["greedy"])
-    assert reading_as(run, None, {"parser": "vcd"}) == interp.bench.base.spoken("pope:n=2,longest=2,parser=vcd")
+    assert reading_as(run, None, {"parser": "vcd"}) == interp.bench.base.parse_benchmark(
+        "pope:n=2,longest=2,parser=vcd"
+    )
     assert rescore(run, parser="vcd")["total"]["accuracy"] >= 0
 
 

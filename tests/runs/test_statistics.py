@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from interp.bench.base import summed
+from interp.bench.base import sum_counts
 from interp.runs.statistics import drawn_scores, false_discovery, interval, mcnemar, paired, wilcoxon
 
 
@@ -57,7 +57,7 @@ def test_the_interval_of_a_mean_is_that_of_drawing_groups_one_by_one(letters) ->
     generator = np.random.default_rng(0)
     benchmark = letters(n=40)
     read = answers(benchmark, generator)
-    drawn = drawn_scores(benchmark, [summed(benchmark, read)], draws=4000)[0]
+    drawn = drawn_scores(benchmark, [sum_counts(benchmark, read)], draws=4000)[0]
     lengths = {}
     for sample, reading in read:
         lengths.setdefault(sample.part, {}).setdefault(sample.group, []).append(reading["length"])
@@ -77,9 +77,9 @@ def test_pairs_share_their_draws(letters) -> None:
     benchmark = letters(n=40)
     one = answers(benchmark, np.random.default_rng(1))
     more = [(s, {**r, "length": r["length"] + 1}) for s, r in one]
-    first, second = drawn_scores(benchmark, [summed(benchmark, one), summed(benchmark, more)], draws=300)
+    first, second = drawn_scores(benchmark, [sum_counts(benchmark, one), sum_counts(benchmark, more)], draws=300)
     np.testing.assert_allclose(second["total"]["length"] - first["total"]["length"], 1)
-    again = drawn_scores(benchmark, [summed(benchmark, one)], draws=300)[0]
+    again = drawn_scores(benchmark, [sum_counts(benchmark, one)], draws=300)[0]
     np.testing.assert_array_equal(again["left"]["length"], first["left"]["length"])
 
 
@@ -87,7 +87,7 @@ def test_groups_that_are_not_the_same_are_refused(letters) -> None:
     benchmark = letters(n=8)
     read = answers(benchmark, np.random.default_rng(1))
     with pytest.raises(ValueError, match="only over the same groups"):
-        drawn_scores(benchmark, [summed(benchmark, read), summed(benchmark, read[:5])], draws=10)
+        drawn_scores(benchmark, [sum_counts(benchmark, read), sum_counts(benchmark, read[:5])], draws=10)
 
 
 def test_draws_without_a_score_do_not_count() -> None:

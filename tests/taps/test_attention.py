@@ -358,7 +358,9 @@ def run_traced(model, prompt, change):
 
 WAYS = {
     "forward": lambda model, prompt, change: forward(model, [prompt], change),
-    "gradient": lambda model, prompt, change: capture(model, prompt, grad={"pattern"}, target=0, interventions=[change]),
+    "gradient": lambda model, prompt, change: capture(
+        model, prompt, grad={"pattern"}, target=0, interventions=[change]
+    ),
     "generate": lambda model, prompt, change: interp.generate(model, prompt, change, max_new_tokens=2),
     "trace": run_traced,
 }

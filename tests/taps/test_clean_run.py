@@ -244,7 +244,9 @@ def test_layers_that_run_twice_give_the_same(mode, model_of, picture):
     model = model_of("llava")
     prompt = prompt_of(model, picture, reply="a cat")
     once, twice = (
-        interp.measure(model, prompt, Saliency(), interventions=[AblateHeads(SOME, mode, "step")], target=1, recompute=r)
+        interp.measure(
+            model, prompt, Saliency(), interventions=[AblateHeads(SOME, mode, "step")], target=1, recompute=r
+        )
         for r in (False, True)
     )
     assert_close(once.saliency, twice.saliency, rtol=0, atol=0)
@@ -255,7 +257,9 @@ def test_a_trace_runs_behind_clean_keys(model_of, picture):
     prompt = prompt_of(model, picture, reply="a cat")
     with torch.no_grad(), model.trace(prompt, STEP):
         logits = model.seen.output.logits.save()
-    assert_close(logits[0], interp.capture(model, prompt, want={"logits"}, interventions=(STEP,)).logits, rtol=0, atol=0)
+    assert_close(
+        logits[0], interp.capture(model, prompt, want={"logits"}, interventions=(STEP,)).logits, rtol=0, atol=0
+    )
     assert running.get() is None
 
 
@@ -276,7 +280,11 @@ def test_a_second_stream_keeps_one_of_its_own(kind, model_of, picture):
     model = model_of(kind)
     prompt = prompt_of(model, picture)
     reply = interp.generate(
-        model, prompt, Contrast(lambda p: p, alpha=1.0, beta=0.0, interventions=(STEP,)), **PLAIN, repetition_penalty=1.0
+        model,
+        prompt,
+        Contrast(lambda p: p, alpha=1.0, beta=0.0, other_interventions=(STEP,)),
+        **PLAIN,
+        repetition_penalty=1.0,
     )
     _, without = step_by_step(model, prompt, ids=reply.ids, heads=Heads(()))
     _, under = step_by_step(model, prompt, ids=reply.ids)
@@ -347,6 +355,8 @@ def test_what_is_read_is_the_disturbed_pass(model_of, picture):
 def test_the_estimate_counts_the_clean_keys(model_of, picture):
     model = model_of("llama")
     prompt = prompt_of(model, picture, reply="a cat")
-    plain, needs = (interp.capture(model, prompt, want={"resid_post"}, interventions=c, estimate=True) for c in ((), (STEP,)))
+    plain, needs = (
+        interp.capture(model, prompt, want={"resid_post"}, interventions=c, estimate=True) for c in ((), (STEP,))
+    )
     held = 2 * model.layers * len(prompt) * model.kv_heads * model.head_dim * 4
     assert (needs.kept, needs.during) == (plain.kept, plain.during + held)
