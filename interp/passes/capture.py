@@ -25,8 +25,8 @@ def capture(model: Model, prompt: Prompt, *, estimate: Literal[True], **wanted: 
 def capture(model: Model, prompt: Prompt, *, estimate: Literal[False] = False, **wanted: Any) -> Capture: ...
 @overload
 def capture(model: Model, prompt: Prompt, *, estimate: bool, **wanted: Any) -> Capture | Estimate: ...
-@renamed_keyword("changes", "interventions")
-def capture(  # type: ignore[misc]  # noqa: PLR0913  # a verb: every setting has a default and is named
+@renamed_keyword("changes", "interventions")  # type: ignore[misc]
+def capture(  # noqa: PLR0913  # a verb: every setting has a default and is named
     model: Model,
     prompt: Prompt,
     *,
