@@ -30,7 +30,7 @@ def test_every_command_has_help_with_examples_that_name_it(interp_, command) -> 
 
 def test_help_is_instant_and_imports_nothing_heavy() -> None:
     code = (
-        "import sys, time; t = time.process_time(); from interp.cli import main; c = main(['--help']); "
+        "import sys, time; t = time.process_time(); from interp.cli.app import main; c = main(['--help']); "
         "heavy = {'torch', 'transformers', 'matplotlib', 'nnsight', 'pandas', 'numpy'} & set(sys.modules); "
         "print('TOOK', time.process_time() - t, sorted(heavy), c)"
     )
@@ -76,7 +76,7 @@ def test_errors_of_no_known_kind_say_their_kind(refused, monkeypatch) -> None:
 
 
 def test_the_process_exits_with_the_code_main_returns(tmp_path) -> None:
-    code = "import sys; from interp.cli import main; sys.exit(main())"
+    code = "import sys; from interp.cli.app import main; sys.exit(main())"
     started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", code, "generate", str(tmp_path / "none.png"), "Hi"],

@@ -27,10 +27,10 @@ def test_a_family_passes_in_both_precisions(interp_, tmp_path) -> None:
 
 
 def test_a_check_that_fails_is_named_and_the_exit_code_is_1(interp_, monkeypatch) -> None:
-    import interp.testing
+    import interp.testing.models
 
     checks = [Check("neutral", True), Check("generation", False, "AssertionError: it does not\nmore")]
-    monkeypatch.setattr(interp.testing, "check_family", lambda name, dtype: checks)
+    monkeypatch.setattr(interp.testing.models, "check_family", lambda name, dtype: checks)
     done = interp_("models", "llama", "--check")
     assert done.code == 1
     assert "✗" in done.out

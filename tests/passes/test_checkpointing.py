@@ -140,7 +140,7 @@ def test_anchors_that_go_from_layer_to_layer_need_the_whole_graph(model_of, pict
 
 
 def test_it_falls_back_to_the_whole_graph_where_it_must(model_of, picture, monkeypatch):
-    monkeypatch.setattr("interp.passes.memory.WHOLE_GRAPH", 0)
+    monkeypatch.setattr("interp.passes.plan.WHOLE_GRAPH", 0)
     model = model_of("qwen3_vl")
     prompt, change = prompt_of(model, picture), Clva(middle=1)
     whole = measure(model, prompt, Saliency(), interventions=[change], target=0, recompute=False)
@@ -183,7 +183,7 @@ class Noise(Intervention):
 
 
 def test_what_may_not_do_the_same_twice_is_not_run_twice_by_itself(model_of, picture, monkeypatch):
-    monkeypatch.setattr("interp.passes.memory.WHOLE_GRAPH", 0)
+    monkeypatch.setattr("interp.passes.plan.WHOLE_GRAPH", 0)
     model = model_of("llava")
     settle = functools.partial(settled, model, prompt_of(model, picture), "full", recompute=None)
     assert settle((ScalePattern(Segment.IMAGE, 1.3),)).twice
@@ -270,7 +270,7 @@ def test_layers_run_twice_where_the_whole_graph_would_be_large(model_of, picture
     model = model_of("llava")
     settle = functools.partial(settled, model, prompt_of(model, picture), "full", recompute=None)
     assert not settle().twice
-    monkeypatch.setattr("interp.passes.memory.WHOLE_GRAPH", 0)
+    monkeypatch.setattr("interp.passes.plan.WHOLE_GRAPH", 0)
     assert settle().twice
     assert not settle(recompute=False).twice
     assert not replace(settle(), loss=None).twice

@@ -442,7 +442,7 @@ def test_a_driver_killed_in_the_middle_goes_on_to_the_same_bytes(scenes, cluster
         "csv",
         "--ray",
     ]
-    program = [sys.executable, "-c", "import sys; from interp.cli import main; sys.exit(main())", *call, cluster]
+    program = [sys.executable, "-c", "import sys; from interp.cli.app import main; sys.exit(main())", *call, cluster]
     started = subprocess.Popen(
         program, cwd=tmp_path, stderr=subprocess.PIPE, env={**os.environ, "PYTHONWARNINGS": "ignore"}
     )
