@@ -1,8 +1,10 @@
 """Two groups of numbers compared: effect sizes, ranks, intervals and tests, for one quantity or for every head at once."""
 
+import warnings
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from scipy import stats
@@ -237,13 +239,12 @@ def welch(
     """
     if one.shape[-1] < 2 or other.shape[-1] < 2:
         raise ValueError(f"Welch's test needs two numbers in each group, got {one.shape[-1]} and {other.shape[-1]}")
-    spread = one.double().var(-1) / one.shape[-1] + other.double().var(-1) / other.shape[-1]
-    difference = one.double().mean(-1) - other.double().mean(-1)
-    t = torch.where(difference == 0, 0.0, difference / spread.sqrt())
-    parts = [x.double().var(-1) / x.shape[-1] for x in (one, other)]
-    squares = parts[0].square() / (one.shape[-1] - 1) + parts[1].square() / (other.shape[-1] - 1)
-    freedom = torch.where(spread > 0, spread.square() / squares, 1.0)
-    p = torch.from_numpy(2 * stats.t.sf(t.abs().numpy(), freedom.numpy())).reshape(t.shape)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # scipy warns of groups that do not vary; they are settled below
+        found = stats.ttest_ind(one.double().numpy(), other.double().numpy(), axis=-1, equal_var=False)
+    t, p = (torch.from_numpy(np.asarray(v)) for v in (found.statistic, found.pvalue))
+    equal = one.double().mean(-1) == other.double().mean(-1)
+    t, p = t.masked_fill(equal, 0.0), p.masked_fill(equal, 1.0)
     return t.float(), p.float()
 
 

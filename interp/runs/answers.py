@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
+import torch
+
+from interp.analysis.statistics import false_discovery
 from interp.bench.base import Benchmark, Reading, Sample, compute_scores, sum_counts
 from interp.runs.directory import Run
 from interp.runs.row import Row
-from interp.runs.statistics import PairedTest, drawn_scores, false_discovery, interval, paired
+from interp.runs.statistics import PairedTest, drawn_scores, interval, paired
 
 Tests = Mapping[str, tuple[PairedTest, float]]
 """By outcome: the test against the baseline, and its q-value over the methods."""
@@ -77,7 +80,8 @@ def tested(benchmark: Benchmark, answers: Sequence[Answers]) -> dict[str, Tests]
     qs: dict[tuple[str, str], float] = {}
     for name in outcomes:
         having = [label for label, tests in found.items() if name in tests]
-        qs |= zip([(label, name) for label in having], false_discovery([found[h][name].p for h in having]), strict=True)
+        q = false_discovery(torch.tensor([found[label][name].p for label in having], dtype=torch.float64)).tolist()
+        qs |= zip([(label, name) for label in having], q, strict=True)
     tested = {label: {n: (t, qs[label, n]) for n, t in tests.items()} for label, tests in found.items()}
     return {baseline.label: {}, **tested}
 

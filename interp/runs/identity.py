@@ -7,13 +7,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from enum import Enum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-import interp
 from interp.bench.base import Benchmark, Sample
 from interp.data.images import read_image
 from interp.interventions.base import Intervention
@@ -102,7 +102,7 @@ def versions() -> dict[str, str]:
     """Return the versions of what computes."""
     import transformers
 
-    return {"interp": interp.__version__, "torch": torch.__version__, "transformers": transformers.__version__}
+    return {"interp": version("interp"), "torch": torch.__version__, "transformers": transformers.__version__}
 
 
 def machine() -> dict[str, Any]:

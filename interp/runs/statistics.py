@@ -137,12 +137,3 @@ def wilcoxon(method: Float[np.ndarray, " sample"], baseline: Float[np.ndarray, "
     p = float(stats.wilcoxon(difference).pvalue) if np.any(difference) else 1.0
     return PairedTest("wilcoxon", int(both.sum()), int((difference > 0).sum()), int((difference < 0).sum()), p)
 
-
-def false_discovery(ps: Sequence[float]) -> list[float]:
-    """Return q-values: the share of false discoveries there would be if everything with so small a p were called one.
-
-    References: Benjamini and Hochberg (1995).
-    """
-    from scipy.stats import false_discovery_control
-
-    return [float(q) for q in false_discovery_control(list(ps))] if ps else []

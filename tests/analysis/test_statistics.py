@@ -63,6 +63,7 @@ def test_wilson_by_hand():
 
 def test_benjamini_hochberg_by_hand():
     torch.testing.assert_close(false_discovery(T([[0.01, 0.04], [0.03, 0.5]])), T([[0.04, 0.16 / 3], [0.16 / 3, 0.5]]))
+    assert false_discovery(torch.tensor([])).shape == (0,)
 
 
 def test_welch_agrees_with_scipy_for_every_head():
@@ -74,6 +75,8 @@ def test_welch_agrees_with_scipy_for_every_head():
     same, certain = welch(torch.ones(1, 3), torch.ones(1, 2))
     assert same.tolist() == [0]
     assert certain.tolist() == [1]
+    apart, never = welch(torch.ones(3), torch.zeros(2))  # neither group varies, and the means differ
+    assert (float(apart), float(never)) == (float("inf"), 0)
 
 
 def test_the_bootstrap_covers_the_difference_and_shrinks_to_it():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from interp.bench.base import sum_counts
-from interp.runs.statistics import drawn_scores, false_discovery, interval, mcnemar, paired, wilcoxon
+from interp.runs.statistics import drawn_scores, interval, mcnemar, paired, wilcoxon
 
 
 def test_mcnemar_by_hand() -> None:
@@ -41,11 +41,6 @@ def test_the_kind_of_test_is_that_of_the_outcomes() -> None:
     assert paired([1.0, math.nan, 2.0], [0.5, 1.0, 1.0]).n == 2
     with pytest.raises(ValueError, match="paired outcomes come in pairs, got 1 and 2"):
         paired([1.0], [1.0, 2.0])
-
-
-def test_q_values_by_hand() -> None:
-    assert false_discovery([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.16 / 3, 0.16 / 3, 0.5])
-    assert false_discovery([]) == []
 
 
 def answers(benchmark, generator):
