@@ -98,7 +98,7 @@ def _special(model: Model) -> list[int]:
 def _looking_on(change: Intervention, model: Model) -> Apply:
     """Return a change that sees what another sees and leaves it alone."""
     layers = range(model.layers if change.part == "decoder" else 1000)
-    seen = [i for i in layers if change.takes(change.part, change.site, i)]
+    seen = [i for i in layers if change.acts_at(change.part, change.site, i)]
     return Apply(change.site, lambda value, here: value, seen, change.queries, change.part)
 
 

@@ -109,7 +109,7 @@ def _edits(method: "Method", model: "Model") -> list[str]:
     """Return the sites of a method's interventions, and whether it acts on the choice of tokens or brings a loop."""
     from interp.interventions.method import Method
 
-    interventions = [c for c in method.interventions(model) if not c.watches]
+    interventions = [c for c in method.interventions(model) if not c.read_only]
     sites = dict.fromkeys(c.site if c.part == "decoder" else f"{c.part}.{c.site}" for c in interventions)
     chooses = ["next token"] if type(method).rules is not Method.rules else []
     return [*sites, *chooses, *(["decoding loop"] if method.decodes else [])]

@@ -223,8 +223,8 @@ class Intervention(abc.ABC):
 
     site: ClassVar[str]
     part: ClassVar[str] = "decoder"
-    watches: ClassVar[bool] = False
-    """Whether it only looks, for a rule on the next token to read, so that changing nothing is no mistake."""
+    read_only: ClassVar[bool] = False
+    """Whether it only records values for a rule on the next token, so that the audit does not warn that nothing changed."""
     layers: Sequence[int] | None = None
     queries: Selector = EVERY
     heads: Heads | None = None
@@ -233,8 +233,8 @@ class Intervention(abc.ABC):
     def __call__(self, value: Tensor, here: Here) -> Tensor:
         """Return the changed value; the value that came in is left alone."""
 
-    def takes(self, part: str, site: str, layer: int) -> bool:
-        """Say whether this acts at a site of a layer: one of its layers, and where it has heads, one that holds any of them."""
+    def acts_at(self, part: str, site: str, layer: int) -> bool:
+        """Return whether this acts at a site of a layer: its own site, in one of its layers, and in a layer of its heads if it has any."""
         if self.part != part or self.site != site or (self.layers is not None and layer not in self.layers):
             return False
         return self.heads is None or layer in self.heads.layers

@@ -45,7 +45,7 @@ class CorrectLogits(Intervention):
         if not self.depths:
             raise ValueError("give at least one depth to read the stream at")
 
-    def takes(self, part: str, site: str, layer: int) -> bool:
+    def acts_at(self, part: str, site: str, layer: int) -> bool:
         """Say whether this acts at a site of a layer: it looks at the streams, and changes the logits."""
         return part == self.part and (site == self.site or (site == "resid_pre" and layer in self.depths))
 

@@ -162,7 +162,7 @@ class ReplaceFrom(Intervention):
         if missing:
             raise ValueError(f"layers {missing} of {self.at} were not captured; captured: {self.capture.layers}")
 
-    def takes(self, part: str, site: str, layer: int) -> bool:
+    def acts_at(self, part: str, site: str, layer: int) -> bool:
         """Say whether this acts at a site of a layer."""
         return (
             part == self.part

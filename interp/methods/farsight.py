@@ -89,7 +89,7 @@ class LayDown(Intervention):
     queries: Selector = PROMPT
     site: ClassVar[str] = "pattern"
 
-    def takes(self, part: str, site: str, layer: int) -> bool:
+    def acts_at(self, part: str, site: str, layer: int) -> bool:
         """Say whether this acts at a site of a layer: it looks at the scores, and changes the pattern."""
         return part == self.part and site in (self.site, "attn_scores")
 

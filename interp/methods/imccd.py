@@ -166,7 +166,7 @@ class WatchImage(Intervention):
 
     queries: Selector = EMITTING
     site: ClassVar[str] = "pattern"
-    watches: ClassVar[bool] = True
+    read_only: ClassVar[bool] = True
 
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Remember the head mean of the share (batch) by layer."""

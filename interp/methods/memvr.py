@@ -98,7 +98,7 @@ class LookAgain(Intervention):
     queries: Selector = EVERY
     site: ClassVar[str] = "mlp_out"
 
-    def takes(self, part: str, site: str, layer: int) -> bool:
+    def acts_at(self, part: str, site: str, layer: int) -> bool:
         """Say whether this acts at a site of a layer: it looks at the first stream and some later ones, and changes an MLP's output."""
         if site == "resid_pre":
             return part == self.part and layer == 0

@@ -98,7 +98,7 @@ class TakeFromSinks(Intervention):
     queries: Selector = AFTER_IMAGE
     site: ClassVar[str] = "pattern"
 
-    def takes(self, part: str, site: str, layer: int) -> bool:
+    def acts_at(self, part: str, site: str, layer: int) -> bool:
         """Say whether this acts at a site of a layer: it looks at the stream, and changes the pattern."""
         return part == self.part and site in (self.site, "resid_pre") and layer in self.layers
 

@@ -140,7 +140,9 @@ class Plan:
         tap = (
             head.taps if site == "logits" else self.model.module.get_submodule(tap_path(self.model.family, site, layer))
         )
-        return any(c.takes("decoder", site, layer) for c in self.interventions) or bool(tap.fwd_hooks or tap.bwd_hooks)
+        return any(c.acts_at("decoder", site, layer) for c in self.interventions) or bool(
+            tap.fwd_hooks or tap.bwd_hooks
+        )
 
     def _inputs(self) -> dict[str, Any]:
         """Return the model's inputs, with which logits to compute where the model lets that be said."""

@@ -23,7 +23,7 @@ def beside(now: Pass) -> Pass | None:
     """
     if not any(c.behind_clean_keys for c in now.interventions):
         return None
-    interventions = tuple(c for c in now.interventions if not c.watches)
+    interventions = tuple(c for c in now.interventions if not c.read_only)
     roles = Conversations(now.roles.layouts)
     return Pass(roles, interventions, wanted=KEYS, reader=_note, places=now.places, beside=now.beside, undisturbed=True)
 

@@ -64,7 +64,7 @@ def _tap_middle(module: nn.Module, tap: Tap) -> RemovableHandle:
         if tap.looked_at():
             value = args[0]
             now = running.get()
-            edited = now is not None and any(c.takes("decoder", "resid_mid", tap.layer) for c in now.interventions)
+            edited = now is not None and any(c.acts_at("decoder", "resid_mid", tap.layer) for c in now.interventions)
             flat = value.ndim == 2 and now is not None and now.gradient
             changed = _by_token(tap, value.clone() if edited or flat else value)
             if changed is not value:

@@ -252,7 +252,7 @@ class Pass:
         """Return what acts at a site of a layer, and whether the verb reads it; found once."""
         place = (part, site, layer)
         if place not in self._acting:
-            acting = [f for f in self.audit if f.intervention.takes(part, site, layer)]
+            acting = [f for f in self.audit if f.intervention.acts_at(part, site, layer)]
             self._acting[place] = acting, self.reads(part, site, layer)
         return self._acting[place]
 
@@ -369,7 +369,7 @@ class Pass:
         """Settle the audit, and warn of every intervention that changed nothing."""
         for fired in self.audit:
             fired.settle()
-            if fired.largest == 0 and not fired.intervention.watches:
+            if fired.largest == 0 and not fired.intervention.read_only:
                 why = (
                     "it was never reached" if not fired.calls else f"its {fired.calls} calls left every value as it was"
                 )

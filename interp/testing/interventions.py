@@ -48,6 +48,6 @@ def check_method(
     """
     given = prompts or [p.marked(sink=(0,)) for p in sample_prompts(model)]
     settled = resolve(model, given, [method])
-    edits = tuple(c for c in settled.interventions if not c.watches)
+    edits = tuple(c for c in settled.interventions if not c.read_only)
     idle = () if neutral is None or not edits else resolve(model, given, [neutral]).interventions
     return check_trial(Trial(model, tuple(settled.prompts), method, neutral, edits, idle, first))
