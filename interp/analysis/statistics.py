@@ -240,7 +240,8 @@ def welch(
     if one.shape[-1] < 2 or other.shape[-1] < 2:
         raise ValueError(f"Welch's test needs two numbers in each group, got {one.shape[-1]} and {other.shape[-1]}")
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # scipy warns of groups that do not vary; they are settled below
+        # scipy warns about groups that do not vary; equal means are handled below, different ones give t = inf, p = 0
+        warnings.simplefilter("ignore", RuntimeWarning)
         found = stats.ttest_ind(one.double().numpy(), other.double().numpy(), axis=-1, equal_var=False)
     t, p = (torch.from_numpy(np.asarray(v)) for v in (found.statistic, found.pvalue))
     equal = one.double().mean(-1) == other.double().mean(-1)

@@ -136,4 +136,3 @@ def wilcoxon(method: Float[np.ndarray, " sample"], baseline: Float[np.ndarray, "
     difference = (method - baseline)[both]
     p = float(stats.wilcoxon(difference).pvalue) if np.any(difference) else 1.0
     return PairedTest("wilcoxon", int(both.sum()), int((difference > 0).sum()), int((difference < 0).sum()), p)
-
