@@ -161,7 +161,7 @@ class VisualDrift(Result):
 
 @final
 @dataclass(frozen=True)
-class VisualAnchors(Analysis):
+class VisualAnchors(Analysis[VisualDrift]):
     """Find the heads that look at the image, and follow their maps through the layers.
 
     Args:

@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Generic, Literal, TypeVar, final
 
 from torch import Tensor
 
@@ -12,6 +12,9 @@ from interp.data.layout import Layout
 from interp.data.prompt import Capture
 from interp.data.result import Result
 from interp.data.tokens import EVERY, Selector, tokens
+
+R_co = TypeVar("R_co", bound=Result, covariant=True)
+"""The result of an analysis."""
 
 ATTENTION = frozenset({"attn_scores", "pattern", "attn_scores_grad", "pattern_grad"})
 """The arrays that have an axis of query rows."""
@@ -65,8 +68,10 @@ class View:
         return some, replace(self, queries=positions)
 
 
-class Analysis(abc.ABC):
+class Analysis(abc.ABC, Generic[R_co]):
     """The base of all analyses. The same object reduces a running pass layer by layer and a saved capture.
+
+    A subclass names its result, `class Sinks(Analysis[SinkTable])`, so that an editor knows what `measure` returns.
 
     `want` and `grad` name the sites whose values and gradients it needs; `rows` the query rows of scores and pattern.
     """
@@ -102,11 +107,11 @@ class Analysis(abc.ABC):
         return partials
 
     @abc.abstractmethod
-    def finish(self, partials: Mapping[int, Any], view: View) -> Result:
+    def finish(self, partials: Mapping[int, Any], view: View) -> R_co:
         """Return the result from the partials, by layer."""
 
 
-def on_capture(analysis: Analysis, capture: Capture, *, view: View | None = None) -> Result:
+def on_capture(analysis: Analysis[R_co], capture: Capture, *, view: View | None = None) -> R_co:
     """Return what an analysis finds in a capture: the same numbers as while the pass runs.
 
     Args:

@@ -60,7 +60,7 @@ class SegmentShares(Result):
 
 @final
 @dataclass(frozen=True)
-class Budget(Analysis):
+class Budget(Analysis[SegmentShares]):
     """The share of attention of every segment.
 
     Args:
@@ -106,7 +106,7 @@ class SinkShares(Result):
 
 @final
 @dataclass(frozen=True)
-class SinkBudget(Analysis):
+class SinkBudget(Analysis[SinkShares]):
     """The share of attention of image, text and sinks, the sinks apart.
 
     IMAGE is the image without sinks, TEXT all other tokens (system, question and reply) without sinks, SINK the sinks wherever they lie.

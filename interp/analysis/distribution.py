@@ -95,7 +95,7 @@ class AttentionDistribution(Result):
 
 @final
 @dataclass(frozen=True)
-class Distribution(Analysis):
+class Distribution(Analysis[AttentionDistribution]):
     """How evenly every head spreads its attention.
 
     Args:

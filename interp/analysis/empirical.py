@@ -54,7 +54,7 @@ class ObservedPropagation(Result):
 
 @final
 @dataclass(frozen=True)
-class EmpiricalPropagation(Analysis):
+class EmpiricalPropagation(Analysis[ObservedPropagation]):
     """Which tokens of a conversation are in the linear part of the softmax, from the actual scores.
 
     Every row is judged over the tokens up to itself. Needs no weights, so it works on packed models and saved captures too.

@@ -67,7 +67,7 @@ class ModalityImbalances(Result):
 
 @final
 @dataclass(frozen=True)
-class ModalityImbalance(Analysis):
+class ModalityImbalance(Analysis[ModalityImbalances]):
     """The modality-wise attention imbalance (MAI) of every head at every step.
 
     Args:
@@ -197,7 +197,7 @@ class TokenImbalances(Result):
 
 @final
 @dataclass(frozen=True)
-class TokenImbalance(Analysis):
+class TokenImbalance(Analysis[TokenImbalances]):
     """The token-wise attention imbalance of every token of a conversation.
 
     The numerator is the attention a token receives from later rows, averaged over them and over heads. The denominator, averaged

@@ -66,7 +66,7 @@ class MassiveTable(Result):
 
 @final
 @dataclass(frozen=True)
-class Massive(Analysis):
+class Massive(Analysis[MassiveTable]):
     """List the largest entries of the residual stream after every layer.
 
     An entry is massive when its absolute value exceeds `above` and `times_median` times the median of the layer's.

@@ -138,7 +138,7 @@ class PropagationCurves(Result):
 
 @final
 @dataclass(frozen=True)
-class Propagation(Analysis):
+class Propagation(Analysis[PropagationCurves]):
     """The token propagation probability of every head, from its weights and the covariance of the conversation.
 
     Args:

@@ -48,7 +48,7 @@ class LensTable(Result):
 
 @final
 @dataclass(frozen=True)
-class LogitLens(Analysis):
+class LogitLens(Analysis[LensTable]):
     """Read the stream after every layer through the final norm and the output head.
 
     After the last layer this is what the model says.
@@ -135,7 +135,7 @@ class LogitParts(Result):
 
 @final
 @dataclass(frozen=True)
-class LogitAttribution(Analysis):
+class LogitAttribution(Analysis[LogitParts]):
     """Split the logit of a token into what every head and every MLP writes towards it.
 
     A part that writes c at a row whose last stream is x adds (c · g ⊙ W_U[token]) / scale(x): the norm's gain g and scale are those

@@ -172,7 +172,7 @@ class Roots(Result):
 
 @final
 @dataclass(frozen=True)
-class AttentionRollout(Analysis):
+class AttentionRollout(Analysis[Roots]):
     """Follow attention through the layers, the residual stream counted as attention of a token to itself.
 
     Keeps the product of the layers so far, not the layers.
@@ -219,7 +219,7 @@ class AttentionRollout(Analysis):
 
 @final
 @dataclass(frozen=True)
-class GradientRelevance(Analysis):
+class GradientRelevance(Analysis[Roots]):
     """Find the tokens that speak for a target, following attention through the layers where it raises the target's probability.
 
     `measure(..., GradientRelevance(), target=0)`; `on_image()` of the result is the picture.

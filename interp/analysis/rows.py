@@ -43,7 +43,7 @@ class AttentionTable(Result):
 
 @final
 @dataclass(frozen=True)
-class AttentionRows(Analysis):
+class AttentionRows(Analysis[AttentionTable]):
     """Keep rows of attention as they are: by default those that predict a reply, one a token.
 
     Args:

@@ -96,7 +96,7 @@ class SaliencyMaps(Result):
 
 @final
 @dataclass(frozen=True)
-class Saliency(Analysis):
+class Saliency(Analysis[SaliencyMaps]):
     """The saliency of every pair of tokens for one target, from its whole gradient: `measure(..., Saliency(), target=0)`.
 
     Rows below the target's own are non-zero except in the last layer; the row of the target token itself is zero in every layer,
@@ -201,7 +201,7 @@ class TokenSaliency(Result):
 
 @final
 @dataclass(frozen=True)
-class ResponseSaliency(Analysis):
+class ResponseSaliency(Analysis[TokenSaliency]):
     """The saliency of every token of a reply in the row that predicts it, from one forward and one backward pass.
 
     The row that predicts a token sees the other positions only through keys and values that its own stream does not change, so

@@ -88,7 +88,7 @@ class FirstOrder(Result):
 
 @final
 @dataclass(frozen=True)
-class HeadAttribution(Analysis):
+class HeadAttribution(Analysis[FirstOrder]):
     """Estimate what erasing each head would do to every token of a reply, from one forward and one backward pass.
 
     ln p(z) - ln p(0) ≈ z · ∂ ln p / ∂z, where z is what the head gathered in the row that predicts the token. It is the linear

@@ -164,7 +164,7 @@ def spans(layers: Sequence[int]) -> str:
 
 @final
 @dataclass(frozen=True)
-class Sinks(Analysis):
+class Sinks(Analysis[SinkTable]):
     """Find attention sinks and massive activations.
 
     A token is a sink of a layer when its α_k, averaged over heads, exceeds `epsilon`, or at least half of the heads' do; and a

@@ -234,7 +234,7 @@ def spectrum(weights: Callable[[int], HeadWeights], layers: Iterable[int], *, of
 
 @final
 @dataclass(frozen=True)
-class Spectrum(Analysis):
+class Spectrum(Analysis[HeadSpectra]):
     """The eigenspectrum of every head, with the covariance of the conversation it is measured on.
 
     Args:

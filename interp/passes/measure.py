@@ -4,7 +4,7 @@ import functools
 import operator
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
 
 from tqdm import tqdm
 
@@ -22,6 +22,76 @@ from interp.passes.checkpointing import RepetitionError
 from interp.passes.memory import afford
 from interp.passes.plan import Plan, Wanted, plan
 from interp.passes.target import Target
+
+if TYPE_CHECKING:
+    # One overload for each number of analyses, so that a type checker knows what `measure` returns. For type checkers alone:
+    # the run-time checks of the tests do not understand a tuple that is unpacked in a signature.
+    _A = TypeVar("_A", bound=Result)
+    _B = TypeVar("_B", bound=Result)
+    _C = TypeVar("_C", bound=Result)
+    _D = TypeVar("_D", bound=Result)
+    _E = TypeVar("_E", bound=Result)
+    _Two = tuple[Analysis[_A], Analysis[_B]]
+    _Three = tuple[Analysis[_A], Analysis[_B], Analysis[_C]]
+    _Four = tuple[Analysis[_A], Analysis[_B], Analysis[_C], Analysis[_D]]
+    _Five = tuple[Analysis[_A], Analysis[_B], Analysis[_C], Analysis[_D], Analysis[_E]]
+
+    class MeasureOptions(TypedDict, total=False):
+        """The keywords of `measure`, for its overloads."""
+
+        interventions: Sequence[Intervention | Method]
+        target: Target | None
+        recompute: bool | None
+        progress: bool
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def measure(model: Model, prompts: Prompt, analysis: Analysis[_A], /, **options: Unpack[MeasureOptions]) -> _A: ...
+    @overload
+    def measure(
+        model: Model, prompts: Prompt, *analyses: *_Two[_A, _B], **options: Unpack[MeasureOptions]
+    ) -> tuple[_A, _B]: ...
+    @overload
+    def measure(
+        model: Model, prompts: Prompt, *analyses: *_Three[_A, _B, _C], **options: Unpack[MeasureOptions]
+    ) -> tuple[_A, _B, _C]: ...
+    @overload
+    def measure(
+        model: Model, prompts: Prompt, *analyses: *_Four[_A, _B, _C, _D], **options: Unpack[MeasureOptions]
+    ) -> tuple[_A, _B, _C, _D]: ...
+    @overload
+    def measure(
+        model: Model, prompts: Prompt, *analyses: *_Five[_A, _B, _C, _D, _E], **options: Unpack[MeasureOptions]
+    ) -> tuple[_A, _B, _C, _D, _E]: ...
+    @overload
+    def measure(
+        model: Model, prompts: Sequence[Prompt], analysis: Analysis[_A], /, **options: Unpack[MeasureOptions]
+    ) -> Samples[_A]: ...
+    @overload
+    def measure(
+        model: Model, prompts: Sequence[Prompt], *analyses: *_Two[_A, _B], **options: Unpack[MeasureOptions]
+    ) -> tuple[Samples[_A], Samples[_B]]: ...
+    @overload
+    def measure(
+        model: Model, prompts: Sequence[Prompt], *analyses: *_Three[_A, _B, _C], **options: Unpack[MeasureOptions]
+    ) -> tuple[Samples[_A], Samples[_B], Samples[_C]]: ...
+    @overload
+    def measure(
+        model: Model, prompts: Sequence[Prompt], *analyses: *_Four[_A, _B, _C, _D], **options: Unpack[MeasureOptions]
+    ) -> tuple[Samples[_A], Samples[_B], Samples[_C], Samples[_D]]: ...
+    @overload
+    def measure(
+        model: Model,
+        prompts: Sequence[Prompt],
+        *analyses: *_Five[_A, _B, _C, _D, _E],
+        **options: Unpack[MeasureOptions],
+    ) -> tuple[Samples[_A], Samples[_B], Samples[_C], Samples[_D], Samples[_E]]: ...
+    @overload
+    def measure(
+        model: Model, prompts: Prompt | Sequence[Prompt], *analyses: Analysis, **options: Unpack[MeasureOptions]
+    ) -> Any: ...
 
 
 @renamed_keyword("changes", "interventions")
