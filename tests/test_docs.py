@@ -1,0 +1,52 @@
+"""The documentation names only what exists."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+import interp
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(p for p in (ROOT / "docs").rglob("*.md") if "_build" not in p.parts)])
+CONCEPTS = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def exists(dotted: str) -> bool:
+    """Say whether a dotted name can be reached: modules first, then attributes."""
+    found, *rest = dotted.split(".")
+    thing = importlib.import_module(found)
+    for part in rest:
+        path = f"{getattr(thing, '__name__', '')}.{part}"
+        try:
+            thing = getattr(thing, part)
+        except AttributeError:
+            try:
+                thing = importlib.import_module(path)
+            except ModuleNotFoundError:
+                return False
+    return True
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.name != "CHANGELOG.md"], ids=name)
+def test_every_name_of_the_package_in_a_page_exists(page: Path) -> None:
+    named = set(re.findall(r"(?<![\w./-])interp(?:\.[A-Za-z]\w*)+", page.read_text(encoding="utf-8")))
+    assert not sorted(n for n in named if not exists(n))
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.name != "extending.md"], ids=name)  # it names files to write
+def test_every_file_of_the_package_in_a_page_exists(page: Path) -> None:
+    named = set(re.findall(r"(?<![\w./-])interp/[\w/]+\.py\b", page.read_text(encoding="utf-8")))
+    assert not sorted(n for n in named if not (ROOT / n).exists())
+
+
+def test_every_verb_of_the_concepts_is_public() -> None:
+    section = CONCEPTS.split("\n## Verbs")[1].split("\n## ")[0]
+    verbs = set(re.findall(r"^\| `([\w.]+)`", section, re.MULTILINE))
+    assert verbs - {"model.prepare"} <= set(interp.__all__)
+    assert hasattr(interp.Model, "prepare")
