@@ -1,8 +1,12 @@
 """What every test shares: checked shapes, fixed seeds, no network, no screen."""
 
 import functools
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import beartype  # noqa: F401 (before nnsight, which cannot be imported otherwise)
@@ -58,8 +62,6 @@ def seeds() -> None:
 @pytest.fixture(autouse=True)
 def no_open_figures() -> Iterator[None]:
     """Close the figures a test leaves behind."""
-    import sys
-
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
@@ -97,3 +99,52 @@ def unchecked() -> Iterator[None]:
     config.update("jaxtyping_disable", True)
     yield
     config.update("jaxtyping_disable", False)
+
+
+WARM = """
+import json, os, runpy, sys, traceback
+import matplotlib.pyplot, nnsight, pandas, scipy.stats, torch, transformer_lens, interp
+interp.generate, interp.measure
+interp.load("scenes")
+
+for line in sys.stdin:
+    script, folder = json.loads(line)
+    child = os.fork()
+    if not child:
+        for stream, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(script + "." + name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+        os.chdir(folder)
+        code = 0
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=sys.__stdout__, flush=True)
+"""
+"""Runs scripts in children of one process that has imported the package: importing it takes longer than most scripts."""
+
+
+@pytest.fixture(scope="session")
+def run_script() -> Iterator[Callable[[Path], subprocess.CompletedProcess[str]]]:
+    """Return the function that runs a Python file in its own folder and process, as a user would, without checks of types."""
+    server = subprocess.Popen(
+        [sys.executable, "-c", WARM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+
+    def run(script: Path) -> subprocess.CompletedProcess[str]:
+        server.stdin.write(json.dumps([str(script), str(script.parent)]) + "\n")
+        server.stdin.flush()
+        code = int(server.stdout.readline())
+        out, err = (Path(f"{script}.{name}").read_text(encoding="utf-8") for name in ("out", "err"))
+        return subprocess.CompletedProcess([str(script)], code, out, err)
+
+    yield run
+    server.stdin.close()
+    server.wait()
+    server.stdout.close()

@@ -6,8 +6,9 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -169,12 +170,12 @@ ANALYSES = [name(p) for p in PAGES if p.parent.name == "analyses" and "```python
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/tour.md", "docs/extending.md", *ANALYSES])
-def test_the_python_of_a_page_runs(page: str, tmp_path: Path) -> None:
+def test_the_python_of_a_page_runs(page: str, tmp_path: Path, run_script: Callable[[Path], Any]) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     assert blocks
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks), encoding="utf-8")
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path, check=False)
+    done = run_script(script)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
