@@ -1,7 +1,7 @@
 # One virtual environment, .venv, filled once per set of extras. `make help` lists what there is to do.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test browser lint docs results figures notebooks bench clean
+.PHONY: help demo test test-all browser lint docs results figures notebooks bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,12 +16,15 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	"$$p" -c '$(RECENT)' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## draw the report of the embedded model into report/
 	$(BIN)/interp demo --out report
 
-test: $(VENV)/.test ## run the tests; ARGS="-k sinks" is handed to pytest
+test: $(VENV)/.test ## run the tests but the slow ones; ARGS="-k sinks" is passed to pytest
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.test ## run every test, the slow grids included
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 
 browser: ## install a headless browser for the tests of pages, where that can be done (Debian, as root); they are skipped without

@@ -17,7 +17,9 @@ from interp.taps import running
 from interp.testing.models import check_family, check_model, conformance_page, sample_prompts
 
 
-@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "dtype", [None, pytest.param(torch.bfloat16, marks=pytest.mark.slow)], ids=["float32", "bfloat16"]
+)
 @pytest.mark.parametrize("kind", known())
 def test_every_family_passes_every_check(kind, dtype):
     done = check_family(kind, dtype)

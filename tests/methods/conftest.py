@@ -16,7 +16,9 @@ from interp.interventions.method import resolve
 from interp.taps.running import run
 from interp.testing.interventions import check_method
 
-SEEING = ["llava", "qwen2_5_vl", "internvl", "instructblip"]
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("internvl", "instructblip")]
+SEEING = ["llava", "qwen2_5_vl", *SLOW]
+"""A plain and a grouped-query model always; a tiled one and one with a Q-Former in `make test-all`."""
 
 
 @pytest.fixture(params=[*SEEING, "qwen2"])

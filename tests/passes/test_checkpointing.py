@@ -240,6 +240,7 @@ def test_a_layer_s_state_is_its_own():
 # --------------------------------------------------------------------------------------------------------------------- memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gradient", "analysis"), [("full", Saliency()), ("position", ResponseSaliency())])
 def test_no_two_layers_patterns_are_alive_at_once(model_of, picture, monkeypatch, gradient, analysis):
     """Counts living patterns whenever one is made; the whole graph, counted in the same way, holds those of all layers."""

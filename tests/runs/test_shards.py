@@ -403,6 +403,7 @@ def rows(folder: Path) -> dict[str, bytes]:
     return {p.parent.name: p.read_bytes() for p in folder.glob("*/rows.jsonl")}
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_loses_nothing_and_duplicates_nothing(
     scenes, cluster, tmp_path, monkeypatch
 ) -> None:
@@ -429,6 +430,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_duplicates_nothing(
     assert {threads for *_, threads in looked} == {"1"}
 
 
+@pytest.mark.slow
 def test_a_driver_killed_in_the_middle_goes_on_to_the_same_bytes(scenes, cluster, tmp_path) -> None:
     call = [
         "compare",
@@ -460,6 +462,7 @@ def test_a_driver_killed_in_the_middle_goes_on_to_the_same_bytes(scenes, cluster
     assert rows(tmp_path / "shared") == whole
 
 
+@pytest.mark.slow
 def test_heads_are_erased_by_the_cluster_as_here(scenes, cluster, tmp_path) -> None:
     picture = interp.world.scenes("test", 1, 0)[0].image
     asked = [scenes.prepare(picture, "What do you see?").with_response(ids) for ids in ([5, 6], [7, 8])]

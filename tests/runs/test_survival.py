@@ -41,6 +41,7 @@ def whole(asked, tmp_path) -> tuple[Run, float]:
     return ask(asked(), None, tmp_path / "whole"), time.perf_counter() - before
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_twenty_times_ends_with_the_same_bytes(whole, asked, forked, tmp_path) -> None:
     (reference, seconds), what, folder = whole, asked(), tmp_path / "killed"
     moments = np.random.default_rng(0)

@@ -20,6 +20,7 @@ def test_training_scenes_come_by_index():
     assert [train_scene(index, seed=2) for index in range(5)] == scenes("train", 5, seed=2)
 
 
+@pytest.mark.slow
 def test_splits_share_no_scene():
     contents = {
         split: {(s.place, tuple((o.name, o.colour, o.centre, o.size) for o in s.objects)) for s in scenes(split, 90)}

@@ -72,6 +72,7 @@ def uninterrupted(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ORDER)
 def test_a_killed_run_goes_on_to_the_same_weights(stage, uninterrupted, tmp_path, monkeypatch):
     for before in ORDER[: ORDER.index(stage)]:
