@@ -50,3 +50,11 @@ def test_every_verb_of_the_concepts_is_public() -> None:
     verbs = set(re.findall(r"^\| `([\w.]+)`", section, re.MULTILINE))
     assert verbs - {"model.prepare"} <= set(interp.__all__)
     assert hasattr(interp.Model, "prepare")
+
+
+def test_every_new_name_of_the_changelog_exists() -> None:
+    section = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split("### Old and new names")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.+) \| (`.+) \|$", section, re.MULTILINE)
+    new = [n for _, right in rows for n in re.findall(r"`([a-z][\w.]+)`", re.sub(r"\([^)]*\)", "", right))]
+    assert len(new) > 50
+    assert not [n for n in new if not exists(f"interp.{n}")]
