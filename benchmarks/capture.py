@@ -24,9 +24,9 @@ CLAIMS = {
         PASS, "the released saliency code's way: eager, retained gradients, gradients of all weights", 0.65
     ),
     "bridge": Claim(PASS, "TransformerLens `TransformerBridge`, `run_with_cache(incl_bwd=True)`", 0.8),
-    "forward": Claim("a forward pass with taps nobody looks at", "the untouched model on sdpa", 1.02),
-    "decode": Claim("decoding with taps nobody looks at", "the untouched model on sdpa", 1.02),
-    "generate": Claim("decoding with `interp.generate`, without changes", "the untouched model on sdpa", 1.02),
+    "forward": Claim("a forward pass with idle taps", "the plain model on sdpa", 1.02),
+    "decode": Claim("decoding with idle taps", "the plain model on sdpa", 1.02),
+    "generate": Claim("decoding with `interp.generate`, without interventions", "the plain model on sdpa", 1.02),
 }
 
 

@@ -49,7 +49,7 @@ def tried(model: interp.Model, names: Sequence[str]) -> dict[str, Method]:
 
 
 def works(plain: nn.Module, model: interp.Model, prompt: interp.Prompt, each: Sequence[Method], new: int) -> list[Work]:
-    """Return decoding `new` tokens with the untouched model, with taps nobody looks at, and under each method."""
+    """Return decoding `new` tokens with the plain model, with idle taps, and under each method."""
     inputs: dict[str, Any] = model.inputs([prompt])
     length = {"max_new_tokens": new, "min_new_tokens": new}
 
@@ -78,7 +78,7 @@ def main() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NothingChanged)  # with random weights, hardly any head looks at text enough
         base, *rest = rounds_of(works(plain, model, prompt, list(each.values()), given.new), given.rounds, given.device)
-    aims = {"taps nobody looks at": 1.02, **{n: AIMS.get(m.passes, 1.05 * m.passes) for n, m in each.items()}}
+    aims = {"idle taps": 1.02, **{n: AIMS.get(m.passes, 1.05 * m.passes) for n, m in each.items()}}
     for (name, aim), times in zip(aims.items(), rest, strict=True):
         claim = Claim(f"decoding under {name}", "plain sdpa greedy decoding", aim)
         note = f"{statistics.median(times) / given.new * 1e3:.3g} ms a token"

@@ -11,17 +11,17 @@ HERE = Path(__file__).parent
 UNMEASURED = {"llava7b": "LLaVA-1.5-7B", "qwen7b": "Qwen2.5-VL-7B"}
 HEADER = """# Performance
 
-Every figure is a ratio of two ways to do the same, which take turns in one process; what counts is the median of the ratios of the
-pairs, with its quartiles in brackets. On a CPU the times are processor seconds of one thread, so that what else the machine does weighs
-less; where arrays are large, freed memory is kept for the next round. `make bench` measures all of it again and writes this page. The
+Every figure is the ratio of two ways to compute the same thing, which take turns in one process: the median of the ratios of all pairs,
+with the quartiles in brackets. On a CPU, times are processor seconds of one thread, so that other load on the machine matters
+less; where arrays are large, freed memory is kept for the next round. `make bench` measures everything again and writes this page. The
 sizes: `embedded` is the model that ships with the package; `mid` is a LLaVA with a Llama decoder of 16 layers, 16 heads and width 1024,
-640 tokens of which 576 are image, random weights.
+with random weights and 640 tokens, of which 576 are image tokens.
 """
 COLUMNS = ("claim", "against", "size", "aim", "measured", "met")
 
 
 def entries(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return what every script has found, by its name."""
+    """Return the measurements of every script, by its name."""
     files = sorted(p for p in folder.glob("*.json") if p.stem != "growth")
     return {p.stem: json.loads(p.read_text()) for p in files}
 
@@ -32,7 +32,7 @@ def number(value: float) -> str:
 
 
 def row(one: dict[str, Any]) -> str:
-    """Return one line of the table."""
+    """Return one row of the table."""
     met = one["ratio"] <= one["aim"] if one["sense"] == "at most" else one["ratio"] >= one["aim"]
     low, high = (number(x) for x in one["spread"])
     sign, times = ("≤", "") if one["sense"] == "at most" else ("≥", " ×")
@@ -49,17 +49,17 @@ def row(one: dict[str, Any]) -> str:
 
 
 def section(name: str, found: list[dict[str, Any]]) -> str:
-    """Return the table of one script, with the commands that made it."""
+    """Return the table of one script, with the commands that produced it."""
     lines = [f"## {name}", "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", *map(row, found), ""]
     machines = sorted({f"{one['machine']}, {one['rounds']} rounds" for one in found})
     commands = list(dict.fromkeys(one["command"] for one in found))
     notes = list(dict.fromkeys(f"{one['what']} ({one['size']}): {one['note']}" for one in found if one["note"]))
-    said = "; ".join(f"`{c}`" for c in commands)
-    return "\n".join([*lines, f"{said}. {'; '.join(machines)}.", "", *(f"- {n}." for n in notes)]).rstrip() + "\n"
+    sources = "; ".join(f"`{c}`" for c in commands)
+    return "\n".join([*lines, f"{sources}. {'; '.join(machines)}.", "", *(f"- {n}." for n in notes)]).rstrip() + "\n"
 
 
 def growth(path: Path) -> str:
-    """Return the exponents, with the picture."""
+    """Return the table of exponents and the figure."""
     if not path.exists():
         return ""
     held = json.loads(path.read_text())
@@ -68,15 +68,15 @@ def growth(path: Path) -> str:
     slopes = {(f["verb"], f["along"]): f["exponent"] for f in held["found"]}
     lines = [f"| {verb} | {' | '.join(f'{slopes[verb, a]:.2f}' for a in axes)} |" for verb in verbs]
     sizes = "; ".join(f"{f['along']} {', '.join(map(str, f['sizes']))}" for f in held["found"] if f["verb"] == verbs[0])
-    said = (
-        f"`python benchmarks/growth.py`: a Llama of 4 layers, 4 heads of 32, 256 tokens, one of them made larger at a time ({sizes}). "
+    source = (
+        f"`python benchmarks/growth.py`: a Llama of 4 layers, 4 heads of 32, 256 tokens; one of these grows at a time ({sizes}). "
         f"{held['machine']}, medians of {held['rounds']} rounds."
     )
     return "\n".join(
         [
             "## How cost grows",
             "",
-            "The exponent n of seconds ∝ size^n, over the larger sizes. With the heads the width of the model grows.",
+            "The exponent n in seconds ∝ size^n, over the larger sizes. The width of the model grows with the number of heads.",
             "",
             f"| | {' | '.join(axes)} |",
             "|---" * (len(axes) + 1) + "|",
@@ -84,7 +84,7 @@ def growth(path: Path) -> str:
             "",
             "![Seconds against size on logarithmic axes, one panel each for tokens, layers, heads and samples](performance-growth.png)",
             "",
-            said,
+            source,
             "",
         ]
     )
@@ -97,7 +97,7 @@ def page(results: Path, account: Path) -> str:
     accelerated = {one["size"] for one in flat if "--device cuda" in one["command"]}
     missing = [name for size, name in UNMEASURED.items() if size not in accelerated]
     lacking = (
-        f"Not measured, for want of an accelerator: the shapes of {' and '.join(missing)} in bfloat16.\n"
+        f"Not measured, because no accelerator was available: the shapes of {' and '.join(missing)} in bfloat16.\n"
         if missing
         else ""
     )

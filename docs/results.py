@@ -1,4 +1,4 @@
-"""Measure what the papers claim on the embedded model, and write docs/results.md. Run: python docs/results.py [--n 60] [--seed 0].
+"""Measure the papers' claims on the embedded model, and write docs/results.md. Run: python docs/results.py [--n 60] [--seed 0].
 
 The tables of methods come from tables/ (`python tables/make.py`), the sensitive heads from figures/air_sensitivity.py.
 """
@@ -41,37 +41,37 @@ from make import every_method  # noqa: E402
 HEADER = """# Results on the embedded model
 
 Measured by `{command}` on {model!r}, absolute weights summing to {checksum}; methods by `python tables/make.py`.
-The model is small and was trained on a drawn world (see [the world](world.md)); what it shows is reported as it came
-out, also where a paper's claim does not show on it.
+The model is small and was trained on a drawn world (see [the world](world.md)). All measurements are reported, including
+those that do not support a paper's claim.
 
-## What the papers claim, and what shows here
+## The papers' claims
 
-A claim is *shown* when the 95 % interval lies on its side of zero (of ½ for an AUROC), *contradicted* when it lies on the other,
-and *not shown* otherwise. Absolute figures of the papers belong to models thousands of times larger.
+A claim is *shown* when the whole 95 % interval is on its side of zero (of ½ for an AUROC), *contradicted* when it is on the other
+side, and *not shown* otherwise. The absolute figures in the papers are for models thousands of times larger.
 
 """
 METHODS = {
-    "pope": "Existence questions (POPE's form; the parts are the three ways to choose what is absent; the reader is `strict`).",
-    "chair": "Detailed captions (CHAIR's counts, exact here, because everything in a scene is known).",
-    "mme": "Pairs of yes/no questions (MME's form). The model learned that form for existence alone, and says yes to the others.",
-    "steps": "Questions in several steps.",
+    "pope": "Existence questions (POPE's format; the parts are the three ways to choose absent objects; the parser is `strict`).",
+    "chair": "Detailed captions (CHAIR's counts, which are exact here because every object in a scene is known).",
+    "mme": "Pairs of yes/no questions (MME's format). It learned this format for existence questions only, and says yes to the others.",
+    "steps": "Questions that take several steps.",
 }
-TABLES = """Half of the scenes of the first two tables invite an invention: something that one of their objects makes one expect was
-taken out; the others are the same scenes without that object. Δ is the paired difference from greedy decoding, with 95 % bootstrap
-intervals over scenes; p and q are of the paired test, q over all methods. AIR and AD-HH erase or turn the six most sensitive heads,
-found on other scenes.
+TABLES = """Half of the scenes of the first two tables are counter-prior: an object that usually accompanies another object of the scene is
+absent. The other half are the same scenes without that other object. Δ is the paired difference from greedy decoding, with 95 % bootstrap
+intervals over scenes; p and q belong to the paired test, with q over all methods. AIR and AD-HH act on the six most sensitive
+heads, which were selected on other scenes.
 
 """
-COST = """Tokens per second relative to greedy decoding: replies of 32 tokens to one prompt, one thread, processor time, the methods
-taking turns; median and quartiles of {rounds} rounds. SPEAR finds its sinks within them. On so small a model a step's bookkeeping weighs
-more than on a large one: see [performance](performance.md).
+COST = """Tokens per second relative to greedy decoding: replies of 32 tokens to one prompt, one thread, processor time, with the methods
+taking turns; median and quartiles of {rounds} rounds. SPEAR's detection of sinks is included. The overhead per step weighs more on
+so small a model than on a large one: see [performance](performance.md).
 
 """
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Something a paper says, and what was measured of it: a value that would be positive, with its interval."""
+    """A claim of a paper and its measurement: a value that is positive if the claim holds, with its interval."""
 
     paper: str
     says: str
@@ -81,14 +81,14 @@ class Claim:
     unit: str
 
     def row(self) -> dict[str, str]:
-        """Return the line of the table."""
+        """Return the row of the table."""
         shown = "shown" if self.low > 0 else "contradicted" if self.high < 0 else "not shown"
         value = f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
         return {"paper": self.paper, "claim": self.says, "measured": f"{value} {self.unit}", "here": shown}
 
 
 def claim(paper: str, says: str, values: Sequence[float], unit: str) -> Claim:
-    """Return a claim from one value a sample: the mean with its bootstrap interval."""
+    """Return a claim from one value per sample: the mean with its bootstrap interval."""
     array = np.asarray(values, dtype=float)
     drawn = np.random.default_rng(0).choice(array, (2000, len(array))).mean(1)
     low, high = np.quantile(drawn, [0.025, 0.975])
@@ -96,7 +96,7 @@ def claim(paper: str, says: str, values: Sequence[float], unit: str) -> Claim:
 
 
 def of_auroc(paper: str, says: str, result: Comparison) -> Claim:
-    """Return a claim that correct ones score above hallucinated ones."""
+    """Return the claim that correct mentions score above hallucinated ones."""
     low, high = result.auroc_interval or (0.0, 1.0)
     return Claim(paper, says, (result.auroc or 0.5) - 0.5, low - 0.5, high - 0.5, "AUROC above ½")
 
@@ -115,9 +115,7 @@ def sinks_section(model: Model, said: Sequence[Captioned]) -> tuple[str, list[Cl
     text = f"Over {len(tables)} captioned test scenes (ε = 0.3, in at least a third of the layers):\n\n"
     if lines.empty:
         best = torch.stack([t.received.mean(1).amax(0)[:10] for t in tables]).mean(0)
-        text += (
-            f"No token is a sink; the most attended of the first ten gets {float(best.max()):.3f} in its best layer.\n"
-        )
+        text += f"No token is a sink; the most attended of the first ten receives {float(best.max()):.3f} in its highest layer.\n"
         return text, []
     grouped = lines.groupby(["position", "token"])
     found = grouped.agg(
@@ -128,15 +126,17 @@ def sinks_section(model: Model, said: Sequence[Captioned]) -> tuple[str, list[Cl
     table = pd.DataFrame(
         budgets.mean("share").mean(1).numpy(), columns=["SYSTEM (with the sink)", "IMAGE", "USER", "RESPONSE"]
     )
-    text += markdown(found.reset_index()) + "\n\nShare of attention from the rows that emit the caption, by layer:\n\n"
+    text += (
+        markdown(found.reset_index()) + "\n\nShare of attention from the emitting rows of the caption, by layer:\n\n"
+    )
     split = interp.measure(model, [with_sinks(model, c.prompt) for c in said], SinkBudget())
     middle = slice(model.layers // 3, 2 * model.layers // 3 + 1)
     image, words, sink = split.stack("share").mean(2)[:, middle].mean(1).unbind(-1)
     claims = [
-        claim("SPEAR", "in the middle layers most attention rests on the sink", (sink - 0.5).tolist(), "share above ½"),
+        claim("SPEAR", "in the middle layers, most attention goes to the sink", (sink - 0.5).tolist(), "share above ½"),
         claim(
             "SPEAR",
-            "without the sink, image and text get about the same (difference below .1)",
+            "without the sink, image and text receive about the same (difference below .1)",
             (0.1 - (image - words).abs()).tolist(),
             "share",
         ),
@@ -173,10 +173,10 @@ def drift_section(model: Model, said: Sequence[Captioned]) -> tuple[str, list[Cl
     drift = [float((r.r_positive[middle] - r.r_positive[-1]).nanmean()) for r in found]
     noise = [float((r.r_negative[-1] - r.r_negative[middle]).nanmean()) for r in found]
     claims = [
-        claim("CLVA", "maps drift away from the positive anchor towards the last layer", drift, "r lost"),
-        claim("CLVA", "the noise of the first layer comes back in the last", noise, "r gained"),
+        claim("CLVA", "maps drift away from the positive visual anchor towards the last layer", drift, "r lost"),
+        claim("CLVA", "the noise of the first layer returns in the last", noise, "r gained"),
     ]
-    first = f"Positive anchor: layer {middle}; negative anchor: layer {found[0].first}. Means over caption tokens:\n\n"
+    first = f"Positive visual anchor: layer {middle}; negative: layer {found[0].first}. Means over caption tokens:\n\n"
     return first + markdown(table), claims
 
 
@@ -204,11 +204,11 @@ def saliency_section(model: Model, said: Sequence[Captioned]) -> tuple[str, list
             }
         )
         claims.append(of_auroc("LVLMs-Saliency", f"hallucinated mentions are less salient (score `{key}`)", result))
-    return "On scenes that invite an invention:\n\n" + markdown(pd.DataFrame(lines)), claims
+    return "On counter-prior scenes:\n\n" + markdown(pd.DataFrame(lines)), claims
 
 
 def heads_section() -> tuple[str, list[Claim]]:
-    """Which heads help hallucinated tokens more than correct ones (AIR supplement A.1), as the figures' data have it."""
+    """Which heads help hallucinated tokens more than correct ones (AIR supplement A.1), from the data of the figures."""
     data = ROOT / "figures" / "data"
     result = Sensitivity.load(data / "air_sensitivity.sensitivity.safetensors")
     similarity = HeadSimilarity.load(data / "air_similarity.similarity.safetensors")
@@ -218,7 +218,7 @@ def heads_section() -> tuple[str, list[Claim]]:
     alike = [[float(similarity.similarity[p]) for p in which] for which in (result.top(6), least)]
     found = int((result.q_value < 0.05).sum())
     text = (
-        f"Erased at the step: {result.n_hallucinated} hallucinated and {result.n_correct} correct mentions; {found} of "
+        f"Ablated at the step: {result.n_hallucinated} hallucinated and {result.n_correct} correct mentions; {found} of "
         f"{result.score.numel()} heads at q < 0.05 (`python figures/air_sensitivity.py --recompute`).\n\n"
     )
     (first, second), *_ = ranked
@@ -240,7 +240,7 @@ def heads_section() -> tuple[str, list[Claim]]:
 
 
 def methods_section() -> tuple[str, list[Claim]]:
-    """Return the tables of methods, and what each paper claims of its own method."""
+    """Return the tables of methods, and each paper's claim about its own method."""
     text, claims = TABLES, []
     for name, about in METHODS.items():
         path = ROOT / "tables" / f"{name}.md"
@@ -259,14 +259,14 @@ def methods_section() -> tuple[str, list[Claim]]:
     }
     for method, paper in ours.items():
         value, high, low = (-float(chair.loc[method, f"chair_s_difference{b}"]) for b in ("", "_low", "_high"))
-        claims.append(Claim(paper, f"{method} makes captions invent less", value, low, high, "CHAIR_s lost"))
+        claims.append(Claim(paper, f"{method} reduces hallucination in captions", value, low, high, "CHAIR_s lost"))
     tame = Comparison.load(ROOT / "figures" / "data" / "tame_fig2.captions.safetensors")
     claims.append(of_auroc("TAME", "captions without a hallucination have the higher propagation probability", tame))
     return text.rstrip(), claims
 
 
 def cost_section(model: Model, prompt: Prompt, rounds: int = 5, new: int = 32) -> tuple[str, list[Claim]]:
-    """Return how fast every method decodes, and what the papers say of it."""
+    """Return the decoding speed of every method."""
     interventions = {
         "greedy": (),
         **{type(m).__name__.lower(): (m,) for m in every_method(slow=True) if not m.refusal(model)},
@@ -289,7 +289,7 @@ def cost_section(model: Model, prompt: Prompt, rounds: int = 5, new: int = 32) -
 
 
 def note_methods() -> None:
-    """Write what the tables say of each method at the end of its own page."""
+    """Write the scores of each method at the end of its own page."""
     tables = {n: pd.read_csv(ROOT / "tables" / f"{n}.csv") for n in METHODS}
     scores = {"chair": ("chair_s", "recall"), "pope": ("accuracy",), "steps": ("steps",)}
     said = {
