@@ -73,11 +73,13 @@ class Analysis(abc.ABC, Generic[R_co]):
 
     A subclass names its result, `class Sinks(Analysis[SinkTable])`, so that an editor knows what `measure` returns.
 
-    `want` and `grad` name the sites whose values and gradients it needs; `rows` the query rows of scores and pattern.
+    `want` and `grad` name the sites whose values and gradients it needs; `rows` the query rows of scores and pattern; `undefined` the
+    arrays of its result that hold NaN where a quantity is not defined (all others are finite).
     """
 
     want: ClassVar[frozenset[str]] = frozenset()
     grad: ClassVar[frozenset[str]] = frozenset()
+    undefined: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def rows(self) -> Selector:

@@ -107,6 +107,7 @@ class Distribution(Analysis[AttentionDistribution]):
 
     queries: Selector = EMITTING
     want: ClassVar[frozenset[str]] = frozenset({"pattern"})
+    undefined: ClassVar[frozenset[str]] = frozenset({"correlation", "across"})
 
     @property
     def rows(self) -> Selector:

@@ -222,6 +222,7 @@ class TokenImbalance(Analysis[TokenImbalances]):
     denominator: Denominator = "output_norm"
     queries: Selector = EVERY
     least_rows: int = 4
+    undefined: ClassVar[frozenset[str]] = frozenset({"tai", "attention", "information", "overall"})
 
     def __post_init__(self) -> None:
         """Refuse an unknown denominator.

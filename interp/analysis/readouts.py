@@ -66,6 +66,7 @@ class LogitLens(Analysis[LensTable]):
     top: int = 5
     positions: Selector = EVERY
     want: ClassVar[frozenset[str]] = frozenset({"resid_post"})
+    undefined: ClassVar[frozenset[str]] = frozenset({"following"})
 
     def __post_init__(self) -> None:
         """Refuse to keep nothing."""
@@ -107,12 +108,12 @@ class LogitLens(Analysis[LensTable]):
 class LogitParts(Result):
     """What every part of the model adds to the logit of a token, with the final norm's scale held fixed.
 
-    `embedding + head + mlp + rest`, summed over layers and heads, and `bias` is `logit`. `rest` is what a layer adds beside its heads
+    `embedding + heads + mlp + rest`, summed over layers and heads, and `bias` is `logit`. `rest` is what a layer adds beside its heads
     and its MLP: biases of the attention output, features put in between layers, and in models with a norm behind the
     attention (Gemma) the difference that norm makes to the heads' output.
     """
 
-    head: Float[Tensor, "layer head token"]
+    heads: Float[Tensor, "layer head token"]
     mlp: Float[Tensor, "layer token"]
     rest: Float[Tensor, "layer token"]
     embedding: Float[Tensor, " token"]
@@ -124,8 +125,8 @@ class LogitParts(Result):
 
     @classmethod
     def summary_field(cls) -> str:
-        """Return `head`."""
-        return "head"
+        """Return `heads`."""
+        return "heads"
 
     @property
     def labels(self) -> dict[str, list]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from interp.checks.model import Check
+from interp.checks.base import Check, run_checks
 from interp.data.prompt import Prompt, Reply
 from interp.decoding.generate import generate
 from interp.interventions.base import Intervention
@@ -67,16 +67,10 @@ class Trial:
 
 def check_trial(trial: Trial) -> list[Check]:
     """Run every check; one that fails says why."""
-    done = []
-    for name, checker in {**EDITS, **DECODING}.items() if trial.strong else DECODING.items():
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NothingChanged)
-                checker(trial)
-            done.append(Check(name, True))
-        except Exception as error:  # noqa: BLE001  # whatever goes wrong is the check's result
-            done.append(Check(name, False, f"{type(error).__name__}: {error}".strip()))
-    return done
+    checkers = {**EDITS, **DECODING} if trial.strong else DECODING
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NothingChanged)
+        return run_checks(checkers, trial)
 
 
 def neutral_is_bit_equal(trial: Trial) -> None:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from interp.checks.base import Check, run_checks
 from interp.data.prompt import Prompt
 from interp.data.tokens import EMITTING
 from interp.decoding.generate import generate
@@ -22,16 +22,6 @@ from interp.taps.install import IMPLEMENTATION, OTHER_PARTS
 from interp.taps.running import run, running
 
 ATTENTION = ("attn_scores", "pattern")
-
-
-@final
-@dataclass(frozen=True)
-class Check:
-    """One line of the conformance table."""
-
-    name: str
-    passed: bool
-    detail: str = ""
 
 
 @contextmanager
@@ -246,14 +236,7 @@ CHECKS: dict[str, Callable[[Model, Sequence[Prompt]], None]] = {
 
 def check(model: Model, prompts: Sequence[Prompt]) -> list[Check]:
     """Run every check; a check that fails or cannot run says why."""
-    done = []
-    for name, checker in CHECKS.items():
-        try:
-            checker(model, prompts)
-            done.append(Check(name, True))
-        except Exception as error:  # noqa: BLE001  # whatever goes wrong is the check's result
-            done.append(Check(name, False, f"{type(error).__name__}: {error}".strip()))
-    return done
+    return run_checks(CHECKS, model, prompts)
 
 
 def check_discovered(model: Model) -> tuple[str, ...]:

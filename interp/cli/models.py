@@ -9,7 +9,7 @@ from interp.cli import inputs
 from interp.cli.screen import as_json, progress, say, table
 
 if TYPE_CHECKING:
-    from interp.checks.model import Check
+    from interp.checks.base import Check
 
 EXAMPLES = """[bold]Examples[/bold]
 

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar, final
 
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Inexact
 from torch import Tensor
 
 from interp.data.result import Result
@@ -50,28 +50,30 @@ class Samples(Generic[R]):
         """Return one result."""
         return self.results[index]
 
-    def stack(self, name: str | None = None) -> Float[Tensor, "sample ..."]:
+    def stack(self, name: str | None = None) -> Inexact[Tensor, "sample ..."]:
         """Return one array of all results on a `sample` axis; shorter ones (other token counts) are filled up with NaN.
 
         Raises:
             KeyError: the results have no such array.
             ValueError: there is no result at all.
         """
-        arrays = [getattr(r, self._name(name)).float() for r in self.results]
+        arrays = [getattr(r, self._name(name)) for r in self.results]
+        arrays = [a if a.is_complex() else a.float() for a in arrays]
         if not arrays:
             raise ValueError(
                 f"none of {len(self.failed)} samples could be measured; "
                 f"the first said: {self.failed[0].reason if self.failed else 'no prompt'}"
             )
         size = [max(sizes) for sizes in zip(*(a.shape for a in arrays), strict=True)]
-        whole = torch.full((len(arrays), *size), torch.nan)
+        whole = torch.full((len(arrays), *size), torch.nan, dtype=arrays[0].dtype)
         for row, array in zip(whole, arrays, strict=True):
             row[tuple(slice(n) for n in array.shape)] = array
         return whole
 
-    def mean(self, name: str | None = None) -> Float[Tensor, "..."]:
+    def mean(self, name: str | None = None) -> Inexact[Tensor, "..."]:
         """Return the mean over samples; NaN where no sample has a value."""
-        return self.stack(name).nanmean(0)
+        whole = self.stack(name)
+        return torch.complex(whole.real.nanmean(0), whole.imag.nanmean(0)) if whole.is_complex() else whole.nanmean(0)
 
     def interval(
         self, name: str | None = None, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
@@ -79,11 +81,13 @@ class Samples(Generic[R]):
         """Return the bounds of the bootstrap percentile interval of the mean.
 
         Raises:
-            ValueError: a level outside (0, 1).
+            ValueError: a level outside (0, 1), or a complex array.
         """
         if not 0 < level < 1:
             raise ValueError(f"level is a probability between 0 and 1, got {level}")
         whole = self.stack(name)
+        if whole.is_complex():
+            raise ValueError(f"{self._name(name)} is complex, and complex numbers have no percentiles")
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randint(len(whole), (resamples, len(whole)), generator=generator)
         means = torch.stack([whole[d].nanmean(0) for d in drawn])

@@ -30,12 +30,12 @@ def lens(result: LensTable, most: int = 24, ax: Axes | None = None) -> Axes:
 
 def head_parts(result: LogitParts, ax: Axes | None = None) -> Axes:
     """Draw what every head adds to the logits, averaged over the tokens."""
-    return signed(result.head.mean(-1), "direct effect on the logit", layers=result.layers, ax=ax)
+    return signed(result.heads.mean(-1), "direct effect on the logit", layers=result.layers, ax=ax)
 
 
 def layer_parts(result: LogitParts, ax: Axes | None = None) -> Axes:
     """Draw what the heads, the MLP and the rest of every layer add to the logits, averaged over the tokens."""
-    parts = {"heads": result.head.sum(1), "MLP": result.mlp, "rest": result.rest}
+    parts = {"heads": result.heads.sum(1), "MLP": result.mlp, "rest": result.rest}
     with style():
         ax = axes_or_new(ax)
         for (name, values), colour, line in zip(parts.items(), CYCLE, ("-", "--", ":"), strict=False):

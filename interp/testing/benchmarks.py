@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from interp.bench.base import Benchmark, Counts, sum_counts
-from interp.checks.model import Check
+from interp.checks.base import Check, run_checks
 
 
 def check_benchmark(
@@ -19,14 +19,7 @@ def check_benchmark(
         benchmark: the benchmark, small.
         replies: what every question is answered with.
     """
-    done = []
-    for name, checker in BENCHMARK.items():
-        try:
-            checker(benchmark, replies)
-            done.append(Check(name, True))
-        except Exception as error:  # noqa: BLE001  # whatever goes wrong is the check's result
-            done.append(Check(name, False, f"{type(error).__name__}: {error}".strip()))
-    return done
+    return run_checks(BENCHMARK, benchmark, replies)
 
 
 def _samples_stay(benchmark: Benchmark, replies: Sequence[str]) -> None:

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from interp.checks.base import Check
 from interp.checks.change import Trial, check_trial
-from interp.checks.model import Check
 from interp.data.prompt import Prompt
 from interp.interventions.base import Intervention
 from interp.interventions.method import Method, resolve

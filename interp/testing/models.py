@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from interp.checks.model import CHECKS, Check, check
+from interp.checks.base import Check
+from interp.checks.model import CHECKS, check
 from interp.data.prompt import Prompt
 from interp.models.model import Model
 

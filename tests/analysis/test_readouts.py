@@ -56,11 +56,11 @@ def test_the_parts_sum_to_the_logit(kind, model_of, picture):
     assert found.ids == prompt.response_ids
     wanted = logits[rows].gather(-1, T(prompt.response_ids)[:, None])[:, 0]
     torch.testing.assert_close(found.logit, wanted, rtol=1e-4, atol=1e-4)
-    parts = found.head.sum((0, 1)) + found.mlp.sum(0) + found.rest.sum(0) + found.embedding + found.bias
+    parts = found.heads.sum((0, 1)) + found.mlp.sum(0) + found.rest.sum(0) + found.embedding + found.bias
     torch.testing.assert_close(parts, wanted, rtol=1e-4, atol=1e-4)
     if kind in {"llama", "llava"}:
         torch.testing.assert_close(found.rest, torch.zeros_like(found.rest), rtol=0, atol=1e-5)
-    assert bool((found.head.abs().sum((0, 2)) > 0).all())
+    assert bool((found.heads.abs().sum((0, 2)) > 0).all())
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
@@ -87,7 +87,7 @@ def test_each_head_is_what_its_output_adds(kind, model_of, picture):
         with torch.no_grad():  # undo the norm's scale for the changed stream, apply that of the whole
             frozen = (norm(without) - shift) * size(without) / size(stream) + shift
             difference = head(norm(stream)) - head(frozen)
-        torch.testing.assert_close(found.head[1, index, 1], difference[token] - difference[7], rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(found.heads[1, index, 1], difference[token] - difference[7], rtol=1e-3, atol=1e-5)
 
 
 def test_heads_are_what_transformer_lens_makes_of_them(model_of, picture):
@@ -99,7 +99,7 @@ def test_heads_are_what_transformer_lens_makes_of_them(model_of, picture):
     along = model.directions(prompt.response_ids)
     scale = along.scale(kept.resid_post[-1, list(found.positions)])
     wanted = (results * along.vectors).sum(-1).unflatten(0, (model.layers, model.heads)) / scale
-    torch.testing.assert_close(found.head, wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.heads, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_a_token_of_ones_own_is_read_at_every_emitting_row(model_of, picture):
@@ -137,13 +137,12 @@ def test_parts_by_hand():
     )
     view = View(layout, ("a", "b"), (0, 1), layer=0, weights=lambda _: weights, directions=lambda _: along)
     values = {"z": T([[[3.0]], [[0.0]]]), "mlp_out": T([[4.0, 1.0], [0, 0]]), "resid_pre": T([[1.0, 0], [0, 0]])}
-    values["resid_post"] = T(
-        [[12.0, 5.0], [0.0, 0.0]]
-    )  # 1 from the embedding, 6 from the head, 4 from the MLP, 1 from elsewhere
+    # 12 = 1 from the embedding, 6 from the head, 4 from the MLP, 1 from elsewhere
+    values["resid_post"] = T([[12.0, 5.0], [0.0, 0.0]])
     analysis = LogitAttribution()
     found = analysis.finish({0: analysis.reduce(values, view)}, view)
     scale = (169 / 2) ** 0.5
-    for name, wanted in {"head": 6.0, "mlp": 4.0, "rest": 1.0, "embedding": 1.0}.items():
+    for name, wanted in {"heads": 6.0, "mlp": 4.0, "rest": 1.0, "embedding": 1.0}.items():
         assert float(getattr(found, name).flatten()) == pytest.approx(wanted / scale)
     assert float(found.logit) == pytest.approx(12 / scale + 0.5)
     with pytest.raises(ValueError, match=r"needs every layer from 0 on, got \[1\]"):
@@ -158,4 +157,4 @@ def test_what_cannot_be_read_is_refused(model_of, picture):
     bare = model.prepare(picture(), "What is it?")
     with pytest.raises(ValueError, match="take no token of this conversation; does it need a reply"):
         interp.measure(model, bare, LogitAttribution())
-    assert (LensTable.summary_field(), LogitParts.summary_field()) == ("following", "head")
+    assert (LensTable.summary_field(), LogitParts.summary_field()) == ("following", "heads")

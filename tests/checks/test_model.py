@@ -9,7 +9,8 @@ from transformers import AttentionMaskInterface
 
 import interp
 from interp.checks import model as conformance
-from interp.checks.model import CHECKS, Check, check, check_discovered, parts_of
+from interp.checks.base import Check
+from interp.checks.model import CHECKS, check, check_discovered, parts_of
 from interp.families.base import Family, family, known
 from interp.models.model import Model
 from interp.taps import attention as attending

@@ -2,7 +2,7 @@
 
 import json
 
-from interp.checks.model import Check
+from interp.checks.base import Check
 from interp.cli import models
 from interp.families.base import known
 
