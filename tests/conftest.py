@@ -132,7 +132,11 @@ for line in sys.stdin:
 def run_script() -> Iterator[Callable[[Path], subprocess.CompletedProcess[str]]]:
     """Return the function that runs a Python file in its own folder and process, as a user would, without checks of types."""
     server = subprocess.Popen(
-        [sys.executable, "-c", WARM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", WARM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     assert server.stdin is not None
     assert server.stdout is not None

@@ -48,9 +48,14 @@ class AnalysisTrial:
     target: Target | None = None
 
     @cached_property
+    def results(self) -> tuple[Result, ...]:
+        """The result for every prompt, each measured alone while its pass runs."""
+        return tuple(self.measured(prompt) for prompt in self.prompts)
+
+    @property
     def result(self) -> Result:
-        """The result for the first prompt, reduced while the pass runs."""
-        return self.measured(self.prompts[0])
+        """The result for the first prompt."""
+        return self.results[0]
 
     @cached_property
     def saved(self) -> Capture:
@@ -75,7 +80,7 @@ class AnalysisTrial:
         partials: Mapping[int, Any] = {}
         for layer in order(kept.layers):
             here, index = replace(view, layer=layer), kept.layers.index(layer)
-            values = _Recorded(restricted({n: a[index] for n, a in kept.arrays.items()}, rows))
+            values = _Recorded(restricted({n: a[index].clone() for n, a in kept.arrays.items()}, rows))
             partials = self.analysis.joined({**partials, layer: self.analysis.reduce(values, here)}, here)
             read.append(values)
         return self.analysis.finish(dict(sorted(partials.items())), view), read
@@ -123,27 +128,31 @@ def sites_are_declared(trial: AnalysisTrial) -> None:
     unknown = (trial.analysis.want | trial.analysis.grad) - known
     if unknown or not declared:
         raise AssertionError(f"want and grad name sites of a layer ({', '.join(sorted(known))}), got {sorted(unknown)}")
-    values = _declared_layer(trial)
-    if values.read - declared:
-        raise AssertionError(f"it reads {sorted(values.read - declared)}, which want and grad do not declare")
-    if declared - values.read:
+    read = [_read_of_first_layer(trial, backwards) for backwards in (False, True)]
+    undeclared, unused = (read[0] | read[1]) - declared, declared - (read[0] & read[1])
+    if undeclared:
+        raise AssertionError(f"it reads {sorted(undeclared)}, which want and grad do not declare")
+    if unused:
         raise AssertionError(
-            f"it declares {sorted(declared - values.read)} and never reads them: every pass would compute them in vain"
+            f"it declares {sorted(unused)} and never reads them: every pass would compute them in vain"
         )
 
 
-def _declared_layer(trial: AnalysisTrial) -> _Recorded:
-    """Return what the analysis reads of the first layer, whatever it makes of it."""
+def _read_of_first_layer(trial: AnalysisTrial, backwards: bool) -> frozenset[str]:
+    """Return the names of the arrays that are asked for in the first layer.
+
+    A run-time type checker looks at the first array of a mapping too; to tell it from the analysis, the arrays come in either order.
+    """
     kept = trial.saved
     view = replace(trial.model.view(trial.prompts[0]), queries=kept.queries)
     rows, view = view.restricted_to(trial.analysis.rows)
-    values = _Recorded(restricted({n: a[0] for n, a in kept.arrays.items()}, rows))
+    values = _Recorded(restricted({n: kept[n][0] for n in sorted(kept.arrays, reverse=backwards)}, rows))
     try:
         trial.analysis.reduce(values, replace(view, layer=kept.layers[0]))
     except KeyError:
         if values.read <= set(values):
             raise
-    return values
+    return frozenset(values.read)
 
 
 def result_has_named_axes(trial: AnalysisTrial) -> None:
@@ -215,9 +224,8 @@ def inputs_are_kept(trial: AnalysisTrial) -> None:
 
 def repeated_is_equal(trial: AnalysisTrial) -> None:
     """The same conversation gives the same numbers again, also after another one: nothing is remembered."""
-    before = trial.measured(trial.prompts[0])
-    trial.measured(trial.prompts[1])
-    _same(trial.measured(trial.prompts[0]), before, exact=True)
+    first = trial.results[0]  # measured before the others
+    _same(trial.measured(trial.prompts[0]), first, exact=True)
 
 
 def several_prompts(trial: AnalysisTrial) -> None:
@@ -225,8 +233,8 @@ def several_prompts(trial: AnalysisTrial) -> None:
     results = measure(trial.model, trial.prompts, trial.analysis, target=trial.target, progress=False)
     if results.failed:
         raise AssertionError(f"prompt {results.failed[0].sample} cannot be measured: {results.failed[0].reason}")
-    for result, prompt in zip(results, trial.prompts, strict=True):
-        _same(result, trial.measured(prompt), exact=True)
+    for together, alone in zip(results, trial.results, strict=True):
+        _same(together, alone, exact=True)
     for name in trial.result.axes():
         results.stack(name)
     if "sample" not in results.frame() or not results._repr_html_():

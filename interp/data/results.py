@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar, final
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Inexact
+from jaxtyping import Inexact
 from torch import Tensor
 
 from interp.data.result import Result
