@@ -53,7 +53,7 @@ side, and *not shown* otherwise. The absolute figures in the papers are for mode
 METHODS = {
     "pope": "Existence questions (POPE's format; the parts are the three ways to choose absent objects; the parser is `strict`).",
     "chair": "Detailed captions (CHAIR's counts, which are exact here because every object in a scene is known).",
-    "mme": "Pairs of yes/no questions (MME's format). It learned this format for existence questions only, and says yes to the others.",
+    "mme": "Pairs of yes/no questions (MME's format), which the model learned for existence only: it answers yes to the others.",
     "steps": "Questions that take several steps.",
 }
 TABLES = """Half of the scenes of the first two tables are counter-prior: an object that usually accompanies another object of the scene is
