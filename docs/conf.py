@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+from pathlib import Path
 from typing import Any
 
 project = "interp"
@@ -65,7 +66,15 @@ def colon_kept(app: Any, what: str, name: str, obj: Any, options: Any, lines: li
     lines[:] = _variables.pop(name, lines)
 
 
+def gallery(app: Any, docname: str, source: list[str]) -> None:
+    """Append to the gallery the figures that bring their text in a file of their own, figures/<name>.md."""
+    if docname == "figures":
+        own = [p.read_text(encoding="utf-8") for p in sorted((Path(app.srcdir).parent / "figures").glob("*.md"))]
+        source[0] += "".join(f"\n\n{text.replace('](', '](../figures/')}" for text in own)
+
+
 def setup(app: Any) -> None:
-    """Run before and after the sections of a docstring are parsed."""
+    """Connect the functions above: two to the docstrings, before and after their sections are parsed, one to the pages."""
+    app.connect("source-read", gallery)
     app.connect("autodoc-process-docstring", as_written, priority=100)
     app.connect("autodoc-process-docstring", colon_kept, priority=900)

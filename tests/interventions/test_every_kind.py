@@ -1,4 +1,10 @@
-"""What every intervention must do, on tiny models of five families: see `interp.testing.interventions.check_intervention`."""
+"""What every intervention must do, on tiny models of five families: see `interp.testing.interventions.check_intervention`.
+
+A new kind of intervention brings its settings in its own test file, tests/interventions/test_<noun>.py, as `EXAMPLES`.
+"""
+
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -59,7 +65,10 @@ KINDS = {
     "vector": lambda m: (AddVector(_vectors(m), 2.0, AFTER), AddVector(_vectors(m), 0.0, AFTER)),
     "project": lambda m: (ProjectOut(_vectors(m)[None], queries=AFTER), None),
 }
-"""A strong and a neutral setting of every kind."""
+"""A strong and a neutral setting of every kind, each from a model."""
+for _path in sorted(Path(__file__).parent.glob("test_*.py")):
+    if "\nEXAMPLES" in _path.read_text(encoding="utf-8"):
+        KINDS |= runpy.run_path(str(_path))["EXAMPLES"]
 
 
 @pytest.mark.parametrize("kind", ["llava", "qwen2_5_vl", "internvl", "instructblip", "qwen2"])

@@ -1,10 +1,15 @@
-"""What every picture looks like, against the pictures in baseline/; CONTRIBUTING.md says how to draw those anew."""
+"""What every plot looks like, against the images in baseline/; CONTRIBUTING.md says how to regenerate those.
+
+A new plot brings its arguments in its own test file, tests/plot/test_<noun>.py, as `EXAMPLES`.
+"""
 
 import importlib
 import inspect
 import math
 import pkgutil
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -154,7 +159,10 @@ DRAWN = {
     "towers.towers": (8 * waves(10, 16) ** 6, WORDS),
     "words.coloured_words": (WORDS, NAMES),
 }
-"""What each public function is given."""
+"""The arguments of every public function."""
+for _path in sorted(Path(__file__).parent.glob("test_*.py")):
+    if "\nEXAMPLES" in _path.read_text(encoding="utf-8"):
+        DRAWN |= runpy.run_path(str(_path))["EXAMPLES"]
 
 
 @pytest.mark.parametrize("name", DRAWN)
