@@ -166,6 +166,11 @@ def test_the_page_of_concepts_lists_every_site_in_forward_order_with_its_axes() 
     assert rows == {site: AXES[site].removeprefix("layer ") for site in SITES}
 
 
+CALL_TESTS = """
+for _name in [n for n in globals() if n.startswith("test_")]:
+    globals().pop(_name)()
+"""
+"""Calls the tests that a block of a page shows."""
 ANALYSES = [name(p) for p in PAGES if p.parent.name == "analyses" and "```python" in p.read_text(encoding="utf-8")]
 
 
@@ -174,7 +179,7 @@ def test_the_python_of_a_page_runs(page: str, tmp_path: Path, run_script: Callab
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     assert blocks
     script = tmp_path / "page.py"
-    script.write_text("\n".join(blocks), encoding="utf-8")
+    script.write_text("\n".join(block + CALL_TESTS for block in blocks), encoding="utf-8")
     done = run_script(script)
     assert done.returncode == 0, done.stderr[-3000:]
 
