@@ -154,6 +154,12 @@ LAST = Tokens("last")
 """The last token."""
 PREDICTING = EMITTING - LAST
 """The rows whose logits are a token of a teacher-forced reply: each of its tokens is predicted one row earlier."""
+AFTER_IMAGE = Segment.USER | Segment.RESPONSE
+"""The text after the image, of prompt and reply; without an image, all text but the system prompt."""
+PROMPT = EVERY - Segment.RESPONSE
+"""The tokens of the prompt."""
+QUESTION = (Segment.USER | EMITTING) - Segment.RESPONSE
+"""The prompt's tokens after the image, and its last token in any case."""
 
 
 def _segments(layout: Conversation, *names: str) -> Tensor:

@@ -1,10 +1,18 @@
-"""What a published mitigation is: interventions for a prompt and, where it needs one, a rule on the next token or a decoding loop."""
+"""The base class of published methods.
+
+A method is a set of interventions, with a rule on the next token (a logits processor) or a decoding loop where the publication has one.
+
+Method: the base class. Together: several methods at once, written `Spear() + Locore()`.
+resolve: sorts a mixture of interventions, methods and logits processors for a model and some prompts.
+methods, build_method, parse_method: look methods up by name.
+scaled_layers: transfers a published layer range to a model of another depth.
+"""
 
 import abc
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from interp.data.prompt import Prompt, Reply
 from interp.data.tokens import Segment
@@ -15,20 +23,43 @@ from interp.registry import build, discover, parse
 class Method(abc.ABC):
     """The base of all methods. Final subclasses are frozen dataclasses whose settings have the published defaults.
 
-    A method goes wherever an intervention goes: `generate(model, prompt, Spear())`, `measure(..., interventions=[Vaf()])`. Methods
-    compose with `+`.
+    Pass a method wherever an intervention is accepted: `generate(model, prompt, Spear())`, `measure(..., interventions=[Vaf()])`.
+    Methods compose with `+`.
+
+    A subclass states facts about itself as class variables (`on_image`, `passes`, `decodes`; a property where the fact depends on a
+    setting) and defines `interventions`. The other methods have defaults.
     """
+
+    on_image: ClassVar[str | None] = None
+    """What the method does to the image, as a clause ("it puts noise on an image"). Language models and prompts without an image are
+    then refused. None for a method that needs no image."""
+
+    @property
+    def passes(self) -> int:
+        """The largest number of passes through the model, forward or backward, for one token."""
+        return 1
+
+    @property
+    def decodes(self) -> bool:
+        """Whether this has a decoding loop of its own (see `interp.decoding.loop`)."""
+        return False
 
     def refusal(self, model: Any) -> str | None:
         """Return why this cannot act on a model; None when it can."""
+        if self.on_image and not model.family.image_token:
+            return f"{self.on_image}, and this is a language model"
+        return self.obstacle(model)
+
+    def obstacle(self, model: Any) -> str | None:
+        """Return what a model lacks for this, apart from an image: a layer, a head, a class token; None by default."""
         return None
 
     def misfit(self, options: Mapping[str, Any]) -> str | None:
-        """Return why this cannot act under some options of `generate`; None when it can."""
+        """Return why this cannot act under some options of `generate`; None by default."""
         return None
 
-    def marked(self, model: Any, prompt: Prompt) -> Prompt:
-        """Return the prompt with what this finds out about it beforehand, such as its sinks."""
+    def mark(self, model: Any, prompt: Prompt) -> Prompt:
+        """Return the prompt with the tokens marked that this selects by name, such as its sinks; the prompt itself by default."""
         return prompt
 
     @abc.abstractmethod
@@ -38,21 +69,6 @@ class Method(abc.ABC):
     def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
         """Return Hugging Face logits processors for one batch; none by default."""
         return ()
-
-    @property
-    def needs_image(self) -> bool:
-        """Whether this acts on an image, so that a prompt without one is refused."""
-        return False
-
-    @property
-    def passes(self) -> int:
-        """How many passes through the model a token takes at most, forward or backward."""
-        return 1
-
-    @property
-    def decodes(self) -> bool:
-        """Whether this brings a decoding loop of its own (`decode`)."""
-        return False
 
     def decode(
         self, model: Any, prompt: Prompt, interventions: Sequence[Intervention], rules: Sequence[Any], **options: Any
@@ -79,7 +95,7 @@ class Together(Method):
     """Several methods at once, in this order at each site.
 
     Raises:
-        ValueError: more than one of them brings a decoding loop.
+        ValueError: more than one of them has a decoding loop.
     """
 
     of: tuple[Method, ...]
@@ -88,44 +104,50 @@ class Together(Method):
         """Refuse two decoding loops."""
         loops = [m for m in self.of if m.decodes]
         if len(loops) > 1:
-            raise ValueError(f"{' and '.join(map(str, loops))} each decode in their own way; only one of them can")
-
-    def refusal(self, model: Any) -> str | None:
-        """Return the first reason."""
-        return next((r for r in (m.refusal(model) for m in self.of) if r), None)
-
-    def marked(self, model: Any, prompt: Prompt) -> Prompt:
-        """Let every method mark the prompt."""
-        for method in self.of:
-            prompt = method.marked(model, prompt)
-        return prompt
-
-    def interventions(self, model: Any) -> tuple[Intervention, ...]:
-        """Return the interventions of all."""
-        return tuple(c for m in self.of for c in m.interventions(model))
-
-    def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
-        """Return the rules of all."""
-        return tuple(r for m in self.of for r in m.rules(model, prompts))
+            raise ValueError(
+                f"{' and '.join(map(str, loops))} each have a decoding loop of their own; use only one of them"
+            )
 
     @property
     def passes(self) -> int:
-        """The one pass that they share, and what each adds to it."""
+        """The one pass that all methods share, plus what each adds to it."""
         return 1 + sum(m.passes - 1 for m in self.of)
 
     @property
     def decodes(self) -> bool:
-        """Whether one of them brings a decoding loop."""
+        """Whether one of the methods has a decoding loop."""
         return any(m.decodes for m in self.of)
+
+    def obstacle(self, model: Any) -> str | None:
+        """Return the first reason to refuse a model."""
+        return next((r for r in (m.refusal(model) for m in self.of) if r), None)
+
+    def misfit(self, options: Mapping[str, Any]) -> str | None:
+        """Return the first reason to refuse the options."""
+        return next((r for r in (m.misfit(options) for m in self.of) if r), None)
+
+    def mark(self, model: Any, prompt: Prompt) -> Prompt:
+        """Return the prompt with the marks of all methods."""
+        for method in self.of:
+            prompt = method.mark(model, prompt)
+        return prompt
+
+    def interventions(self, model: Any) -> tuple[Intervention, ...]:
+        """Return the interventions of all methods."""
+        return tuple(c for m in self.of for c in m.interventions(model))
+
+    def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
+        """Return the logits processors of all methods."""
+        return tuple(r for m in self.of for r in m.rules(model, prompts))
 
     def decode(
         self, model: Any, prompt: Prompt, interventions: Sequence[Intervention], rules: Sequence[Any], **options: Any
     ) -> Reply:
-        """Return the reply of the one that decodes."""
+        """Return the reply of the one method that has a decoding loop."""
         return next(m for m in self.of if m.decodes).decode(model, prompt, interventions, rules, **options)
 
     def __str__(self) -> str:
-        """Return the methods the way they are written."""
+        """Return the methods joined by `+`, as they are written on the command line."""
         return " + ".join(map(str, self.of))
 
 
@@ -137,7 +159,14 @@ def parts(method: Method) -> tuple[Method, ...]:
 @final
 @dataclass(frozen=True)
 class Resolved:
-    """What a mixture of interventions, methods and logits processors comes to for some prompts."""
+    """A mixture of interventions, methods and logits processors, sorted by kind for some prompts.
+
+    Args:
+        prompts: the prompts with the marks of all methods.
+        interventions: the interventions, in order.
+        rules: the logits processors, in order.
+        loop: the method whose decoding loop is used; None for Hugging Face's own.
+    """
 
     prompts: list[Prompt]
     interventions: tuple[Intervention, ...]
@@ -146,65 +175,62 @@ class Resolved:
 
 
 def resolve(model: Any, prompts: Sequence[Prompt], interventions: Sequence[Any]) -> Resolved:
-    """Return the prompts as the methods mark them, and every change as an intervention, a rule, or the one decoding loop.
+    """Return the prompts with the marks of all methods, and the interventions, logits processors and decoding loop of a mixture.
 
     Raises:
         ValueError: a method that does not fit the model, with the reason, or two decoding loops.
     """
-    methods = [m for c in interventions if isinstance(c, Method) for m in parts(c)]
-    for method in methods:
+    methods = Together(tuple(m for c in interventions if isinstance(c, Method) for m in parts(c)))
+    for method in methods.of:
         reason = method.refusal(model)
         if reason:
             raise ValueError(f"{method} does not fit {model.name}: {reason}")
-        blind = [i for i, p in enumerate(prompts) if not p.layout.positions(Segment.IMAGE)]
-        if method.needs_image and blind:
+        without = [i for i, p in enumerate(prompts) if not p.layout.positions(Segment.IMAGE)]
+        if method.on_image and without:
             raise ValueError(
-                f"{method} acts on an image, but prompts {blind} have none: give one, prepare(image, text)"
+                f"{method} acts on an image, but prompts {without} have none: give one, prepare(image, text)"
             )
-    ready = list(prompts)
-    for method in methods:
-        ready = [method.marked(model, p) for p in ready]
+    ready = [methods.mark(model, p) for p in prompts]
     edits: list[Intervention] = []
     rules: list[Any] = []
-    for change in interventions:
-        if isinstance(change, Method):
-            edits += change.interventions(model)
-            rules += change.rules(model, ready)
-        elif isinstance(change, Intervention) or not callable(change):
-            edits.append(change)
+    for given in interventions:
+        if isinstance(given, Method):
+            edits += given.interventions(model)
+            rules += given.rules(model, ready)
+        elif isinstance(given, Intervention) or not callable(given):
+            edits.append(given)  # what is neither is refused where the interventions are checked, with its type
         else:
-            rules.append(change)
-    loops = [m for m in Together(tuple(methods)).of if m.decodes]
-    return Resolved(ready, tuple(edits), tuple(rules), loops[0] if loops else None)
+            rules.append(given)
+    return Resolved(ready, tuple(edits), tuple(rules), next((m for m in methods.of if m.decodes), None))
 
 
 def resolve_for_pass(model: Any, prompt: Prompt, interventions: Sequence[Any]) -> Resolved:
-    """Return what some changes come to in one pass over a prompt.
+    """Return a mixture resolved for a single pass over a prompt.
 
     Raises:
-        ValueError: a change that only chooses tokens: a pass chooses none.
+        ValueError: a method or logits processor that chooses tokens: a pass chooses none.
     """
-    settled = resolve(model, [prompt], interventions)
-    if settled.rules or settled.loop is not None:
-        chooser = settled.loop or settled.rules[0]
+    resolved = resolve(model, [prompt], interventions)
+    if resolved.rules or resolved.loop is not None:
+        chooser = resolved.loop or resolved.rules[0]
         raise ValueError(f"{chooser} acts where a token is chosen, and one pass chooses none: use it in generate")
-    return settled
+    return resolved
 
 
 def refuse_unfit(interventions: Sequence[Any], options: Mapping[str, Any]) -> None:
     """Refuse methods that cannot act under the options of a call of `generate`.
 
     Raises:
-        ValueError: a method says why it cannot.
+        ValueError: a method that gives a reason not to.
     """
     for method in [m for c in interventions if isinstance(c, Method) for m in parts(c)]:
         reason = method.misfit(options)
         if reason:
-            raise ValueError(f"{method} cannot decode this way: {reason}")
+            raise ValueError(f"{method} cannot decode under these options: {reason}")
 
 
 def methods() -> dict[str, type[Method]]:
-    """Return every method of `interp.methods` by the name of its file, which is the lower-case name of its class."""
+    """Return every method of `interp.methods`, by the name of its file (the class name in lower case)."""
     return discover("interp.methods", Method)  # type: ignore[type-abstract]
 
 
@@ -212,25 +238,28 @@ def build_method(name: str, **settings: Any) -> Method:
     """Return the method of a name, with some of its settings; letter case and hyphens do not matter (`AD-HH` is `adhh`).
 
     Raises:
-        ValueError: no such method or setting, or one that is missing; says which there are and what comes nearest.
+        ValueError: an unknown method or setting, with the nearest name, or a missing setting.
     """
     return build("method", methods(), name, settings)
 
 
 def parse_method(text: str) -> Method:
-    """Return the method that is written `vaf`, `vaf:enhance=1.3,mode=abs`, or `spear+locore:gain=0.2` for two at once.
+    """Return the method written as `vaf`, as `vaf:enhance=1.3,mode=abs`, or as `spear+locore:gain=0.2` for two at once.
 
     Raises:
-        ValueError: an unknown method or setting, with the nearest, or a setting that is not written NAME=VALUE.
+        ValueError: an unknown method or setting, with the nearest name, or a setting not written as NAME=VALUE.
     """
+    # A plus before a letter joins two methods; one before a digit belongs to a number such as 1e+3.
     each = [parse(one) for one in re.split(r"\+(?=\s*[A-Za-z])", text)]
-    made_up = [build_method(name, **settings) for name, settings in each]
-    return made_up[0] if len(made_up) == 1 else Together(tuple(made_up))
+    built = tuple(build_method(name, **settings) for name, settings in each)
+    return built[0] if len(built) == 1 else Together(built)
 
 
 def scaled_layers(first: int, last: int, layers: int, of: int = 32) -> tuple[int, ...]:
     """Return a published layer range for a model of another depth: round(first · layers / of) .. round(last · layers / of).
 
-    References: methods, decision 3. At the published depth it is the published range.
+    At the published depth, this is the published range.
+
+    References: methods, decision 3.
     """
     return tuple(range(round(first * layers / of), min(round(last * layers / of), layers - 1) + 1))

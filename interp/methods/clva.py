@@ -1,4 +1,4 @@
-"""CLVA: deep layers are held to the image regions that a middle layer found, and off those the first layer is drawn to."""
+"""CLVA: directs deep layers to the image regions that a middle layer attends to, and away from those of the first layer."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
@@ -6,15 +6,13 @@ from typing import Any, ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from interp.data.tokens import EMITTING, Segment, Tokens, tokens
+from interp.data.tokens import EMITTING, QUESTION, Segment, Tokens, tokens
 from interp.interventions.attention import Scores, share
 from interp.interventions.base import Here, Intervention
 from interp.interventions.method import Method
 from interp.taps.points import AttentionTaps
 
-READING = (Segment.USER | EMITTING) - Segment.RESPONSE
-"""The prompt's rows after the image, which tell heads that look at it from those that do not."""
-IMAGE = tokens(Segment.IMAGE)
+_IMAGE = tokens(Segment.IMAGE)
 
 
 @final
@@ -22,28 +20,28 @@ IMAGE = tokens(Segment.IMAGE)
 class Clva(Method):
     """Cross-layer visual anchors.
 
-    In a middle layer, the heads that look at the image most (over the prompt's rows after the image: mean share above μ + spread · σ
-    of the layer's heads) make a map of it in every row; in the first layer, those that look least (below μ - spread · σ). Image tokens
-    whose z-score on a row's map exceeds `tau` are its positive and negative anchors. In every layer behind the middle one that row's
-    attention to an image token is multiplied by 1 + positive · (a positive anchor) - negative · (a negative one), and the row
-    divided by its sum. It all happens in the same forward pass. With no head beyond the bound, the single most or least
-    sensitive one is taken.
+    In a middle layer, the heads that attend to the image most (mean share over the prompt's rows after the image above μ + spread · σ
+    of the layer's heads) give a map of the image in every row; in the first layer, those that attend to it least (below
+    μ - spread · σ) do. Image tokens whose z-score on a row's map exceeds `tau` are the row's positive and negative visual anchors.
+    In every layer after the middle one, the row's attention to an image token is multiplied by 1 + positive · (a positive visual
+    anchor) - negative · (a negative one), and the row is divided by its sum. All of this happens in the same forward pass. If no head
+    exceeds the bound, the single most or least sensitive head is used.
 
     Args:
         positive: α; 0 is neutral together with `negative=0`.
         negative: β, at most 1.
-        tau: the z-score of an anchor.
-        spread: how many standard deviations set a head apart.
-        rows: `emitting` rows use their own anchors; `text` also re-anchors the prompt's rows after the image, with those of its
-            last row.
-        middle: the layer of the positive anchors, L//2 - 2 by default.
+        tau: the z-score above which an image token is a visual anchor.
+        spread: how many standard deviations a head must differ from the mean.
+        rows: `emitting` rows use their own visual anchors; `text` also acts on the prompt's rows after the image, with the visual
+            anchors of its last row.
+        middle: the layer of the positive visual anchors, L//2 - 2 by default.
         part: `decoder`, or `cross` for a Q-Former's cross-attention to the patches, where every row is a query of the Q-Former
-            and a head looks at the image when it looks at patches rather than at the class token; by default the Q-Former
-            where there is one, as the paper does.
+            and a head attends to the image when it attends to patches rather than to the class token; by default the Q-Former
+            where there is one, as in the paper.
 
-    References: CLVA (2026), Eq. 1-3, 8-11 and B.1. Differs: anchors are row-local and head groups fixed by the prompt, so that cached
-    decoding and one pass agree (methods, decision 8); affected layers, index base and the Q-Former's head groups are this
-    project's reading, as no code is public.
+    References: CLVA (2026), Eq. 1-3, 8-11 and B.1. Differs: visual anchors are row-local and head groups are fixed by the prompt, so
+    that cached decoding and one pass agree (methods, decision 8); affected layers, index base and the Q-Former's head groups are
+    this project's interpretation, as no code is public.
     """
 
     positive: float = 14.0
@@ -53,12 +51,13 @@ class Clva(Method):
     rows: Literal["emitting", "text"] = "emitting"
     middle: int | None = None
     part: Literal["decoder", "cross"] | None = None
+    on_image: ClassVar[str] = "it anchors attention to an image"
 
     def __post_init__(self) -> None:
-        """Refuse settings without a meaning.
+        """Check the settings.
 
         Raises:
-            ValueError: factors that make a probability negative, unknown rows or part, or rows of a Q-Former.
+            ValueError: factors that make a probability negative, unknown rows or part, or rows='text' with a Q-Former.
         """
         if self.positive < 0 or not 0 <= self.negative <= 1:
             raise ValueError(f"positive is at least 0 and negative in [0, 1], got {self.positive} and {self.negative}")
@@ -67,27 +66,20 @@ class Clva(Method):
                 f"rows is 'emitting' or 'text' and part 'decoder' or 'cross', got {self.rows!r} and {self.part!r}"
             )
         if self.part == "cross" and self.rows == "text":
-            raise ValueError("rows='text' is of the decoder: every row of a Q-Former is one of its queries")
+            raise ValueError("rows='text' applies to the decoder only: every row of a Q-Former is one of its queries")
 
-    @property
-    def needs_image(self) -> bool:
-        """Whether this acts on an image: yes."""
-        return True
-
-    def refusal(self, model: Any) -> str | None:
-        """Say that there is no image or no Q-Former, or that the layers do not suffice."""
-        if not model.family.image_token:
-            return "it anchors attention to an image, and this is a language model"
+    def obstacle(self, model: Any) -> str | None:
+        """Return that there is no Q-Former, or no layer after the middle one."""
         part, layers = self._part(model), self._layers(model)
         if not layers:
-            return "it has no Q-Former, whose cross-attention part='cross' edits; leave part out for the decoder"
+            return "it has no Q-Former, whose cross-attention part='cross' acts on; leave part out for the decoder"
         if not 0 <= self._middle(layers) < layers - 1:
             name = "decoder" if part == "decoder" else "Q-Former's cross-attention"
-            return f"middle={self._middle(layers)} leaves no layer behind it: the {name} has layers 0..{layers - 1}"
+            return f"middle={self._middle(layers)} leaves no layer after it: the {name} has layers 0..{layers - 1}"
         return None
 
     def interventions(self, model: Any) -> tuple[Intervention, ...]:
-        """Return the one intervention that reads the anchors and applies them."""
+        """Return the one intervention that reads the visual anchors and applies them."""
         layers, part = self._layers(model), self._part(model)
         factors = (self.positive, self.negative, self.tau, self.spread)
         middle = self._middle(layers)
@@ -111,7 +103,7 @@ def cross_layers(model: Any) -> int:
 @final
 @dataclass(frozen=True)
 class Reanchor(Intervention):
-    """CLVA's one intervention: reads anchors in the first and the middle layer, and applies them behind it. See `Clva`.
+    """The intervention of CLVA: reads visual anchors in the first and the middle layer, and applies them in later layers. See `Clva`.
 
     Neutral at `positive=0` and `negative=0`.
     """
@@ -125,11 +117,11 @@ class Reanchor(Intervention):
     part: str = "decoder"  # type: ignore[misc]
     text: bool = False
     queries: Any = Segment.USER | EMITTING
-    keys: Tokens = IMAGE
+    keys: Tokens = _IMAGE
     site: ClassVar[str] = "pattern"
 
     def __call__(self, value: Scores, here: Here) -> Scores:
-        """Return the pattern as it is where anchors are read, re-anchored behind."""
+        """Return the pattern: unchanged where visual anchors are read, re-weighted in later layers."""
         known = here.state.setdefault((self, "anchors"), {})
         image = self._image(value, here)
         if here.layer == 0:
@@ -144,12 +136,12 @@ class Reanchor(Intervention):
         return torch.where(touched, (changed / total).to(value.dtype), value)
 
     def _gain(self, known: dict[str, Any], here: Here) -> tuple[Tensor, Tensor]:
-        """Return what the attention of every row to every key is multiplied by, and in which rows that is not always 1."""
+        """Return the factor of every row and key, and the rows in which it is not 1 everywhere."""
         gain = 1 + self.positive * self._of(known["positive"], here) - self.negative * self._of(known["negative"], here)
         return gain, (gain != 1).any(-1, keepdim=True) & self._rows(here, here.queries if here.roles else None)
 
     def _image(self, value: Tensor, here: Here) -> Tensor:
-        """Return which keys are image tokens; a Q-Former sees patches behind one class token."""
+        """Return which keys are image tokens; a Q-Former's keys are one class token, then the patches."""
         if here.roles is not None:
             return here.keys(self.keys)
         return (torch.arange(value.shape[-1], device=value.device) > 0).view(1, 1, 1, -1)
@@ -160,7 +152,7 @@ class Reanchor(Intervention):
     def _anchors(
         self, value: Tensor, here: Here, image: Tensor, fixed: dict[str, Tensor], *, most: bool
     ) -> dict[str, Tensor]:
-        """Return which keys are anchors of every row, and the rows' positions."""
+        """Return the visual anchors (batch, 1, query, key) of the rows, and the rows' positions."""
         if "heads" not in fixed or here.roles is None:
             fixed["heads"] = self._group(share(value, image), here, most)
             weights = fixed["heads"].float()[:, :, None, None]
@@ -171,10 +163,10 @@ class Reanchor(Intervention):
         deviation = torch.linalg.vector_norm(away, dim=-1, keepdim=True) / count.sqrt()
         return {"mask": (away > self.tau * (deviation + 1e-9)) & image, "rows": here.rows}
 
-    def _group(self, looks: Tensor, here: Here, most: bool) -> Tensor:
-        """Return (batch, head): the heads that look at the image most, or least, over the prompt's rows behind it."""
-        rows = torch.ones_like(looks[:, :1]) if here.roles is None else here.queries(READING).float()
-        mean = (looks * rows).sum((2, 3)) / rows.sum((2, 3)).clamp_min(1)
+    def _group(self, shares: Tensor, here: Here, most: bool) -> Tensor:
+        """Return (batch, head): the heads that attend to the image most, or least, over the prompt's rows after it."""
+        rows = torch.ones_like(shares[:, :1]) if here.roles is None else here.queries(QUESTION).float()
+        mean = (shares * rows).sum((2, 3)) / rows.sum((2, 3)).clamp_min(1)
         sign = 1 if most else -1
         centre, spread = mean.mean(-1, keepdim=True), mean.std(-1, keepdim=True, correction=0)
         chosen = sign * (mean - centre) > self.spread * spread
@@ -182,14 +174,14 @@ class Reanchor(Intervention):
         return torch.where(chosen.any(-1, keepdim=True), chosen, best)
 
     def _of(self, anchors: dict[str, Tensor], here: Here) -> Tensor:
-        """Return the anchors (batch, 1, query, key) of the rows that are here now."""
+        """Return the visual anchors (batch, 1, query, key) of the rows of the current layer."""
         mask, rows = anchors["mask"], anchors["rows"].to(here.rows.device)
         if rows is here.rows and not self.text:
             return mask.float()
         index = torch.searchsorted(rows, here.rows).clamp_max(len(rows) - 1).to(mask.device)
         index = index.expand(mask.shape[0], -1)
         if self.text and here.roles is not None and here.step == 0:
-            reading = here.queries(READING)[:, 0, :, 0]
-            last = (reading * torch.arange(1, reading.shape[1] + 1, device=mask.device)).argmax(-1, keepdim=True)
-            index = torch.where(reading, index.gather(1, last), index)
+            question = here.queries(QUESTION)[:, 0, :, 0]
+            last = (question * torch.arange(1, question.shape[1] + 1, device=mask.device)).argmax(-1, keepdim=True)
+            index = torch.where(question, index.gather(1, last), index)
         return mask.gather(2, index[:, None, :, None].expand(-1, -1, -1, mask.shape[-1])).float()

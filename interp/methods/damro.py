@@ -1,4 +1,4 @@
-"""DAMRO: what the model says is set against what it says of the few patches that draw the vision tower's attention."""
+"""DAMRO: contrasts the logits with those computed from the outlier patches, which draw most of the vision tower's attention."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,47 +11,49 @@ from torch import Tensor
 
 from interp.data.prompt import Prompt
 from interp.data.tokens import Segment
+from interp.decoding.second_stream import SecondStream, check_strength
+from interp.decoding.stream import Continuation
 from interp.interventions.attention import Scores, forbidden
 from interp.interventions.base import Here, Intervention
 from interp.interventions.function import Apply
-from interp.methods.contrast import Contrast, SecondStream, check_images, check_strength
 from interp.taps.points import AttentionTaps
 from interp.taps.running import resumed
 
-PUBLISHED, PUBLISHED_QFORMER = (10, 576), (4, 256)
-"""How many patches are outliers, of how many: of LLaVA-1.5's image, and of what InstructBLIP's Q-Former looks at."""
+OUTLIERS, OUTLIERS_QFORMER = (10, 576), (4, 256)
+"""The published number of outliers and the number of patches: in LLaVA-1.5's image, and in the input of InstructBLIP's Q-Former."""
 
 
 @final
 @dataclass(frozen=True)
 class Damro(SecondStream):
-    """`Contrast` with a stream that is shown only the outliers among the image's patches.
+    """`Contrast` with a stream that sees only the outliers among the image's patches.
 
     Outliers are the `top` patches of an image that the vision tower's class token attends to most, in the layer whose output the
-    language model gets. In the second stream they are the image: the other image tokens are hidden from every row and take no
-    position, so that it is the shorter sequence without them. Where tokens merge patches, a token has the attention of all of its own.
-    A Q-Former is shown the outliers alone and makes as many image tokens of them as ever.
+    language model receives. In the second stream, the other image tokens are hidden from every row and take no position, which equals
+    the shorter sequence without them. Where a token merges several patches, their attention is summed. A Q-Former sees only the
+    outliers and computes its usual number of image tokens from them.
 
     Args:
-        alpha: how far the two streams are set apart; 0 is neutral together with `beta=0`.
-        beta: the least share of the likeliest token's probability that makes a token plausible.
-        top: how many outliers an image (or tile) has; by default 10 of 576 tokens, or with a Q-Former 4 of 256 patches, of as many as
-            there are.
-        layer: the vision tower's layer that is asked; by default the one the language model is fed from, with a Q-Former the last
-            but one.
+        alpha: strength of the contrast; 0 is neutral together with `beta=0`.
+        beta: plausibility bound: the smallest probability of an admissible token, as a share of the largest one.
+        top: how many outliers an image (or tile) has; by default the published share: 10 of 576 tokens, or with a Q-Former 4 of 256
+            patches.
+        layer: the layer of the vision tower whose attention is read; by default the one that feeds the language model, with a
+            Q-Former the last but one.
 
-    References: Gong et al., DAMRO (EMNLP 2024), and its released code: alpha 2 for LLaVA, 0.5 to 1.5 for InstructBLIP. Attention is
-    read as there: of queries and keys over their full width, with a Q-Former as the mean over heads of each head's softmax.
-    Differs: greedy decoding too; the hidden tokens cost what they did; published numbers become shares of the image.
+    References: Gong et al., DAMRO (EMNLP 2024), and its released code: alpha 2 for LLaVA, 0.5 to 1.5 for InstructBLIP. As in that
+    code, attention is computed from queries and keys over their full width; with a Q-Former, it is the mean over heads of each head's
+    softmax. Differs: greedy decoding too; the hidden tokens still cost compute; published numbers become shares of the image.
     """
 
     alpha: float = 2.0
     beta: float = 0.1
     top: int | None = None
     layer: int | None = None
+    on_image: ClassVar[str] = "it selects outliers among the patches of an image"
 
     def __post_init__(self) -> None:
-        """Refuse settings without a meaning.
+        """Check the settings.
 
         Raises:
             ValueError: a negative alpha, beta outside [0, 1], or fewer than one outlier.
@@ -60,54 +62,49 @@ class Damro(SecondStream):
         if self.top is not None and self.top < 1:
             raise ValueError(f"an image has at least one outlier, got top={self.top}")
 
-    def refusal(self, model: Any) -> str | None:
-        """Say that there is no image, no class token, no such layer, or no token that belongs to a patch."""
-        if not model.family.image_token:
-            return "it looks for outliers in an image, and this is a language model"
+    def obstacle(self, model: Any) -> str | None:
+        """Return that there is no class token, no such layer, or no token that belongs to a patch."""
         tower = model.module.get_submodule(model.family.vision) if model.family.vision else torch.nn.Module()
         if not any(n.endswith(("class_embedding", "cls_token")) for n, _ in tower.named_parameters()):
-            return "its vision tower has no class token, whose attention tells the outliers"
+            return "its vision tower has no class token, whose attention identifies the outliers"
         layers = vision_layers(model)
         if not -layers <= self._layer(model) < layers:
-            return f"layer={self.layer} is not there: its vision tower has layers 0..{layers - 1}"
+            return f"layer={self.layer} does not exist: its vision tower has layers 0..{layers - 1}"
         if getattr(model.config, "image_grid_pinpoints", None):
-            return "it joins the tiles of an image and cuts them to its shape, so that its tokens are not the tower's patches"
+            return "it joins the tiles of an image and crops them to its shape, so that its tokens are not the tower's patches"
         return None
 
-    def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
-        """Return the rule that follows the stream that is shown the outliers.
+    def stream(self, model: Any, prompts: Sequence[Prompt]) -> Continuation:
+        """Return the stream that sees only the outliers.
 
         Raises:
-            ValueError: a prompt without an image, or one with no more image tokens than outliers.
+            ValueError: a prompt with no more image tokens than outliers.
         """
-        check_images(self, prompts)
+        each = [self.outliers(model, p) for p in prompts]
         if model.family.qformer is None:
-            second = Contrast(lambda p: thinned(p, self.outliers(model, p).flatten()), self.alpha, self.beta)
-        else:
-            shown = ShowPatches(torch.cat([self.outliers(model, p) for p in prompts]))
-            second = Contrast(lambda p: p, self.alpha, self.beta, (shown,))
-        return second.rules(model, prompts)
+            return Continuation(model, [keep_image_tokens(p, o.flatten()) for p, o in zip(prompts, each, strict=True)])
+        return Continuation(model, prompts, (ShowPatches(torch.cat(each)),))
 
     def outliers(self, model: Any, prompt: Prompt) -> Bool[Tensor, "image key"]:
-        """Return which of a prompt's image tokens, by tile, are outliers; with a Q-Former which of the patches it looks at.
+        """Return which of a prompt's image tokens, by tile, are outliers; with a Q-Former, which patches are.
 
         Raises:
-            ValueError: there are no more of them than outliers are asked for.
+            ValueError: no more of them than the number of outliers.
         """
         if model.family.qformer is None:
             scores = class_attention(model, prompt, self._layer(model), "attn_scores")
             whole = (scores.sum(1) / scores.shape[1] ** 0.5).softmax(-1)  # queries and keys over their full width
-            looks = merged(whole[:, 1:], len(prompt.layout.positions(Segment.IMAGE)))
+            attended = merge_patches(whole[:, 1:], len(prompt.layout.positions(Segment.IMAGE)))
         else:
-            looks = class_attention(model, prompt, self._layer(model), "pattern").mean(1)[:, 1:]
-        count = looks.shape[1]
-        few, many = PUBLISHED if model.family.qformer is None else PUBLISHED_QFORMER
+            attended = class_attention(model, prompt, self._layer(model), "pattern").mean(1)[:, 1:]
+        count = attended.shape[1]
+        few, many = OUTLIERS if model.family.qformer is None else OUTLIERS_QFORMER
         top = max(1, round(few * count / many)) if self.top is None else self.top
         if top >= count:
             raise ValueError(
-                f"{self} shows {top} outliers of {count}, so nothing would be left out; give a smaller top"
+                f"{self} keeps {top} outliers of {count}, so nothing would be left out; give a smaller top"
             )
-        return torch.zeros_like(looks, dtype=torch.bool).scatter(1, looks.topk(top).indices, True)
+        return torch.zeros_like(attended, dtype=torch.bool).scatter(1, attended.topk(top).indices, True)
 
     def _layer(self, model: Any) -> int:
         if self.layer is not None:
@@ -118,15 +115,15 @@ class Damro(SecondStream):
 
 
 def class_attention(model: Any, prompt: Prompt, layer: int, site: str) -> Float[Tensor, "tile head key"]:
-    """Return the class token's row of the vision tower's scores or pattern in a layer, for every image or tile of a prompt."""
+    """Return the class token's row of the scores or pattern in a layer of the vision tower, for every image or tile of a prompt."""
     rows: list[Tensor] = []
 
-    def look(value: Tensor, here: Here) -> Tensor:
+    def record(value: Tensor, here: Here) -> Tensor:
         rows.append(value[:, :, 0].float())
         return value
 
-    looking = Apply(site, look, (layer,), part="vision")
-    with torch.no_grad(), resumed(model.running([prompt], (looking,))):
+    recorder = Apply(site, record, (layer,), part="vision")
+    with torch.no_grad(), resumed(model.running([prompt], (recorder,))):
         model.module(**model.inputs([prompt]), use_cache=False)
     return torch.cat(rows).cpu()
 
@@ -136,25 +133,25 @@ def vision_layers(model: Any) -> int:
     return sum(isinstance(m, AttentionTaps) and m.part == "vision" for m in model.module.modules())
 
 
-def merged(looks: Float[Tensor, "tile key"], count: int) -> Float[Tensor, "tile token"]:
-    """Return the attention on a prompt's image tokens: each square of patches that one token merges has the sum of its own.
+def merge_patches(attended: Float[Tensor, "tile key"], count: int) -> Float[Tensor, "tile token"]:
+    """Return the attention on a prompt's image tokens: the sum over the square of patches that each token merges.
 
     Raises:
-        ValueError: `count` tokens are no whole number of such squares.
+        ValueError: the patches do not divide into `count` such squares.
     """
-    tiles, patches = looks.shape
+    tiles, patches = attended.shape
     times = isqrt(patches * tiles // count) if count <= patches * tiles else 0
     side = isqrt(patches)
     if not times or side % times or tiles * (side // times) ** 2 != count:
         raise ValueError(
-            f"the vision tower sees {tiles} × {patches} patches and the prompt has {count} image tokens: "
-            "they are not its patches, nor squares of them"
+            f"the vision tower has {tiles} × {patches} patches and the prompt {count} image tokens: "
+            "the tokens are neither single patches nor squares of them"
         )
-    return looks.unflatten(1, (side // times, times, side // times, times)).sum((2, 4)).flatten(1)
+    return attended.unflatten(1, (side // times, times, side // times, times)).sum((2, 4)).flatten(1)
 
 
-def thinned(prompt: Prompt, kept: Bool[Tensor, " token"]) -> Prompt:
-    """Return a prompt some of whose image tokens no row sees; positions are counted without the others, as if these were not there."""
+def keep_image_tokens(prompt: Prompt, kept: Bool[Tensor, " token"]) -> Prompt:
+    """Return a prompt in which every row sees only some of the image tokens; positions are counted as if the others did not exist."""
     mask = prompt.inputs["attention_mask"].clone()
     hidden = torch.tensor(prompt.layout.positions(Segment.IMAGE))[~kept]
     mask[0, hidden.to(mask.device)] = 0
@@ -165,13 +162,13 @@ def thinned(prompt: Prompt, kept: Bool[Tensor, " token"]) -> Prompt:
 @final
 @dataclass(frozen=True, eq=False)
 class ShowPatches(Intervention):
-    """Let a Q-Former look at some patches alone, a choice for each image of the batch; the class token in front of them is hidden."""
+    """Let a Q-Former attend to some patches only, chosen for each image of the batch; the class token in front of them is hidden."""
 
     shown: Bool[Tensor, "image key"]
     part: ClassVar[str] = "cross"
     site: ClassVar[str] = "attn_scores"
 
     def __call__(self, value: Scores, here: Here) -> Scores:
-        """Return the scores without those of the other patches."""
+        """Return the scores with those of the other patches masked."""
         hidden = torch.nn.functional.pad(~self.shown, (1, 0), value=True)
         return forbidden(value, hidden.to(value.device)[:, None, None])

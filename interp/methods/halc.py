@@ -1,56 +1,51 @@
-"""HALC: a noun of the reply is said again from several crops around what a detector finds under it."""
+"""HALC: decodes each noun of the reply again from several crops around the object that a detector finds for it."""
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import LogitsProcessorList, MinNewTokensLengthLogitsProcessor
 
 from interp.data.layout import Box
-from interp.data.prompt import Prompt, Reply
-from interp.decoding.generate import end_tokens, reply_of
+from interp.data.prompt import Prompt
+from interp.decoding.loop import Decoding, DecodingLoop, Search
 from interp.decoding.stream import Continuation
-from interp.interventions.base import Intervention
-from interp.interventions.method import Method
 
-OPTIONS = ("max_new_tokens", "min_new_tokens", "seed", "on_token")
-"""The options of `generate` that this decoding loop knows."""
-LONGEST = 8
-"""After how many tokens a word is taken as complete."""
+LONGEST_WORD = 8
+"""The largest number of tokens of a word."""
 
 
 @final
 @dataclass(frozen=True)
-class Halc(Method):
-    """Adaptive focal-contrast decoding: an adapter for detectors, scorers and taggers that this package does not bring.
+class Halc(DecodingLoop):
+    """Adaptive focal-contrast decoding: an adapter for a detector, a scorer and a tagger, which this package does not include.
 
-    It has been tested with stand-ins for the three, never with real ones: take no figure from it before you have checked yours.
+    It has been tested with stand-ins for the three, never with real ones: check your own before you report any result.
 
     A decoding loop. The model decodes greedily. When a word of the reply is complete and a noun, and the detector finds it in the
-    image, the image is cropped to `views` boxes around the one found, each 1 + expand times as wide and high as the one before.
-    The first token of the noun is read from each crop. Of the buffer / 2 pairs of crops whose distributions p, q differ most
+    image, the image is cropped to `views` boxes around the detected one, each 1 + expand times as wide and high as the one before.
+    The first token of the noun is predicted from each crop. Of the buffer / 2 pairs of crops whose distributions p, q differ most
     (Jensen-Shannon divergence), each gives two tokens, the likeliest by log p - alpha · log q and by log q - alpha · log p,
-    among those with at least beta of the largest probability. Each is continued to the end of its word; of these words and the
-    model's own, the one is kept with which the text so far has the best score against the image.
+    among those with at least beta of the largest probability. Each is continued to the end of its word. Of these words and the
+    model's own, the one with the best score of the text so far against the image is kept.
 
     Args:
-        detect: from an image (PIL) and a noun to the box of pixels (x0, y0, x1, y1) it is in, or None; its threshold is its own
-            (published: 0.4).
+        detect: from an image (PIL) and a noun to the pixel box (x0, y0, x1, y1) of its object, or None; it applies a threshold of its
+            own (published: 0.4).
         score: from an image and a text to how well they match.
-        is_noun: from the text so far and its last word to whether that is a noun.
-        views: how many crops.
-        expand: how much larger each is than the one before.
-        buffer: how many candidate tokens.
-        alpha: how far two crops are set apart.
-        beta: the least share of the likeliest token's probability.
+        is_noun: from the text so far and its last word to whether that word is a noun.
+        views: number of crops.
+        expand: relative growth from one crop to the next.
+        buffer: number of candidate tokens.
+        alpha: strength of the contrast between two crops.
+        beta: plausibility bound: the smallest probability of an admissible token, as a share of the largest one.
 
-    References: Chen et al., HALC (ICML 2024), and its released code. Differs: one beam; the first crop is the box itself; no
-    list of words that are left alone and no nouns skipped at random, both of which the release has.
+    References: Chen et al., HALC (ICML 2024), and its released code. Differs: one beam; the first crop is the box itself; neither
+    the list of exempt words nor the random skipping of nouns of the release.
     """
 
     detect: Callable[[Any, str], Box | None] | None = field(default=None)
@@ -61,9 +56,11 @@ class Halc(Method):
     buffer: int = 6
     alpha: float = 0.05
     beta: float = 0.1
+    procedure: ClassVar[str] = "greedy decoding with corrected nouns"
+    on_image: ClassVar[str] = "it searches an image for nouns"
 
     def __post_init__(self) -> None:
-        """Refuse settings without a meaning.
+        """Check the settings.
 
         Raises:
             ValueError: fewer than two crops or candidates, crops that do not grow, a negative alpha, or beta outside (0, 1].
@@ -77,121 +74,79 @@ class Halc(Method):
             raise ValueError(f"alpha is at least 0 and beta a share in (0, 1], got {self.alpha} and {self.beta}")
 
     @property
-    def needs_image(self) -> bool:
-        """Whether this acts on an image: yes."""
-        return True
-
-    @property
     def passes(self) -> int:
-        """How many passes a token takes at most: those of a noun, its crops, and the words that they give."""
-        return 1 + self.views + self.buffer * LONGEST
+        """Those of a noun: its own, those of its crops, and those of the words that they give."""
+        return 1 + self.views + self.buffer * LONGEST_WORD
 
-    def refusal(self, model: Any) -> str | None:
-        """Say what is missing, and what to install for it."""
-        if not model.family.image_token:
-            return "it looks for nouns in an image, and this is a language model"
+    def obstacle(self, model: Any) -> str | None:
+        """Return which functions are missing, and what to install for them."""
         missing = [n for n in ("detect", "score", "is_noun") if getattr(self, n) is None]
         if not missing:
             return None
         return (
-            f"it needs {', '.join(missing)}, which interp does not bring: give functions as Halc says. Published are GroundingDINO "
+            f"it needs {', '.join(missing)}, which interp does not include: see the docstring of Halc. The paper uses GroundingDINO "
             "or OWLv2 as the detector and BLIP as the scorer (pip install transformers torchvision), and spaCy as the tagger "
             "(pip install spacy && python -m spacy download en_core_web_sm)"
         )
 
-    def misfit(self, options: Mapping[str, Any]) -> str | None:
-        """Say which options this loop does not know."""
-        unknown = sorted(set(options) - set(OPTIONS))
-        if not unknown:
-            return None
-        return f"it decodes in its own way and does not know {', '.join(unknown)}; it knows {', '.join(OPTIONS)}"
+    def search(self, decoding: Decoding) -> Search:
+        """Return the greedy decoding with corrected nouns."""
+        return _Correction(self, decoding)
 
-    def interventions(self, model: Any) -> tuple[Intervention, ...]:
-        """Return none: it acts on the choice of tokens."""
-        return ()
-
-    @property
-    def decodes(self) -> bool:
-        """Whether this brings a decoding loop: yes."""
-        return True
-
-    def decode(
-        self, model: Any, prompt: Prompt, interventions: Sequence[Intervention], rules: Sequence[Any], **options: Any
-    ) -> Reply:
-        """Return a reply whose nouns were looked at again, under some interventions and logits processors."""
-        ends, limit = end_tokens(model), options.get("max_new_tokens", 128)
-        least = MinNewTokensLengthLogitsProcessor(
-            len(prompt), options.get("min_new_tokens") or 0, list(ends) or [0], model.device
-        )
-        line = _Line(self, model, prompt, interventions, LogitsProcessorList([*rules, least]))
-        line.write(limit, ends)
-        ids, logprobs = line.ids[:limit], line.logprobs[:limit]
-        say: Callable[[str], None] | None = options.get("on_token")
-        if say is not None:
-            for token in ids:
-                say(model.tokenizer.decode([token]))  # only now is it settled
-        line.text.now.close()
-        return reply_of(model, prompt, ids, logprobs, ends, tuple(line.text.now.audit), limit)
-
-    def boxes(self, found: Box, size: tuple[int, int]) -> list[Box]:
-        """Return the boxes of the crops around one, inside an image of (width, height)."""
-        x, y = (found[0] + found[2]) / 2, (found[1] + found[3]) / 2
+    def boxes(self, box: Box, size: tuple[int, int]) -> list[Box]:
+        """Return the boxes of the crops around a detected box, inside an image of (width, height)."""
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         halves = [
-            ((found[2] - found[0]) / 2 * g, (found[3] - found[1]) / 2 * g)
+            ((box[2] - box[0]) / 2 * g, (box[3] - box[1]) / 2 * g)
             for g in ((1 + self.expand) ** i for i in range(self.views))
         ]
         wide, high = map(float, size)
         return [(max(x - w, 0.0), max(y - h, 0.0), min(x + w, wide), min(y + h, high)) for w, h in halves]
 
     def first_tokens(self, seen: Float[Tensor, "candidate vocab"]) -> list[int]:
-        """Return the tokens that pairs of crops give, from the log-probabilities of each crop."""
-        pairs = sorted(itertools.combinations(range(len(seen)), 2), key=lambda p: -divergence(seen[p[0]], seen[p[1]]))
+        """Return the candidate tokens of the most different pairs of crops, from the log-probabilities for each crop."""
+        pairs = sorted(
+            itertools.combinations(range(len(seen)), 2), key=lambda p: -jensen_shannon(seen[p[0]], seen[p[1]])
+        )
         ways = [way for a, b in pairs[: self.buffer // 2] for way in ((a, b), (b, a))]
         plausible = [s >= s.max() + math.log(self.beta) for s in seen]
         chosen = [(seen[a] - self.alpha * seen[b]).masked_fill(~plausible[a], -torch.inf) for a, b in ways]
         return list(dict.fromkeys(int(c.argmax()) for c in chosen))
 
 
-def divergence(p: Float[Tensor, " vocab"], q: Float[Tensor, " vocab"]) -> float:
+def jensen_shannon(p: Float[Tensor, " vocab"], q: Float[Tensor, " vocab"]) -> float:
     """Return the Jensen-Shannon divergence of two distributions given as log-probabilities, in nats: 0 to ln 2."""
     m = torch.logaddexp(p, q) - math.log(2)
     return float(((p.exp() * (p - m)).sum() + (q.exp() * (q - m)).sum()) / 2)
 
 
 @final
-class _Line:
-    """One reply on its way: the model's continuation, and where its last word began."""
+class _Correction(Search):
+    """One reply: the model's continuation, and where its last word began."""
 
-    def __init__(
-        self,
-        method: Halc,
-        model: Any,
-        prompt: Prompt,
-        interventions: Sequence[Intervention],
-        rules: LogitsProcessorList,
-    ) -> None:
-        self.method, self.model, self.prompt, self.interventions, self.rules = (
-            method,
-            model,
-            prompt,
-            interventions,
-            rules,
-        )
-        self.text = Continuation(model, [prompt], interventions)
-        self.start = model.inputs([prompt])["input_ids"]
+    def __init__(self, method: Halc, decoding: Decoding) -> None:
+        self.method, self.decoding = method, decoding
+        self.model, self.prompt = decoding.model, decoding.prompt
+        self.text = decoding.continuation()
         self.ids: list[int] = []
         self.logprobs: list[float] = []
         self.before: list[Tensor] = []
         self.begin = 0
 
+    def tokens(self) -> Iterator[tuple[int, float]]:
+        """Yield the reply's tokens and their log-probabilities, once the reply has ended."""
+        self._write()
+        limit = self.decoding.max_new_tokens
+        yield from zip(self.ids[:limit], self.logprobs[:limit], strict=True)
+
     @torch.no_grad()
-    def write(self, limit: int, ends: set[int]) -> None:
-        """Write until the reply ends or is long enough."""
-        logits = self.text.read()
-        while len(self.ids) < limit:
+    def _write(self) -> None:
+        """Decode until the reply ends or is long enough."""
+        logits, ends = self.text.read(), self.decoding.ends
+        while len(self.ids) < self.decoding.max_new_tokens:
             token = self._likeliest(logits, self.ids)
             if self.begin < len(self.ids) and (token in ends or self._begins(token)):
-                logits = self._looked_again(logits, limit)
+                logits = self._correct(logits)
                 self.begin = len(self.ids)
                 token = self._likeliest(logits, self.ids)
             logits = self._append(token, logits)
@@ -199,35 +154,35 @@ class _Line:
                 return
 
     def _append(self, token: int, logits: Tensor) -> Tensor:
-        """Write a token and return the logits of the next."""
+        """Append a token and return the logits of the next."""
         self.before.append(logits)
         self.logprobs.append(float(logits[0].log_softmax(-1)[token]))
         self.ids.append(token)
-        return self.text.step(self.start.new_tensor([token]))
+        return self.text.step(self.decoding.prompt_ids.new_tensor([token]))
 
     def _likeliest(self, logits: Tensor, ids: Sequence[int]) -> int:
-        whole = torch.cat([self.start, self.start.new_tensor([list(ids)], dtype=torch.long)], 1)
-        return int(self.rules(whole, logits.clone()).argmax())
+        reply = self.decoding.prompt_ids.new_tensor([list(ids)], dtype=torch.long)  # the type of an empty list is float
+        return int(self.decoding.process(reply, logits).argmax())
 
     def _begins(self, token: int) -> bool:
-        """Say whether a token begins a new word, or is none."""
+        """Return whether a token begins a new word, or is not part of one."""
         piece = self.model.tokenizer.convert_ids_to_tokens(token)
         return not piece[0].isalnum() or piece[0] in "▁Ġ"
 
-    def _looked_again(self, logits: Tensor, limit: int) -> Tensor:
-        """Write the last word again where it is a noun that was found, and return the logits behind it."""
+    def _correct(self, logits: Tensor) -> Tensor:
+        """Decode the last word again where it is a noun that the detector finds, and return the logits after it."""
         own = self.ids[self.begin :]
         so_far, word = self._text(self.ids), self._text(own)
-        if not self.method.is_noun(so_far, word):  # type: ignore[misc]  # refused where it is missing
+        if not self.method.is_noun(so_far, word):  # type: ignore[misc]  # `obstacle` refuses None
             return logits
         image = self.prompt.images[0]
-        found = self.method.detect(image, word)  # type: ignore[misc]
-        if found is None:
+        box = self.method.detect(image, word)  # type: ignore[misc]
+        if box is None:
             return logits
-        crops = [image.crop(tuple(map(round, box))) for box in self.method.boxes(found, image.size)]
+        crops = [image.crop(tuple(map(round, b))) for b in self.method.boxes(box, image.size)]
         kept = self.ids[: self.begin]
-        seen = torch.stack([self._read(self.prompt.with_image(c), kept)[0].log_softmax(-1) for c in crops])
-        words = [own, *(self._word(kept, t, limit) for t in self.method.first_tokens(seen))]
+        predicted = torch.stack([self._read(self.prompt.with_image(c), kept)[0].log_softmax(-1) for c in crops])
+        words = [own, *(self._word(kept, t) for t in self.method.first_tokens(predicted))]
         best = max(words, key=lambda w: self.method.score(image, self._text([*kept, *w])))  # type: ignore[misc]
         if best == own:
             return logits
@@ -239,15 +194,17 @@ class _Line:
         return logits
 
     def _read(self, prompt: Prompt, ids: Sequence[int]) -> Tensor:
-        """Return the logits behind a reply to a prompt."""
-        return Continuation(self.model, [prompt.with_response(ids) if ids else prompt], self.interventions).read()
+        """Return the logits after a reply to a prompt."""
+        return Continuation(
+            self.model, [prompt.with_response(ids) if ids else prompt], self.decoding.interventions
+        ).read()
 
-    def _word(self, kept: Sequence[int], first: int, limit: int) -> list[int]:
-        """Return the word that a token begins behind some others, as the model goes on."""
-        word, ends = [first], end_tokens(self.model)
-        while len(word) < min(LONGEST, limit - len(kept)):
+    def _word(self, kept: Sequence[int], first: int) -> list[int]:
+        """Return the word that the model decodes from a first token after some others."""
+        word = [first]
+        while len(word) < min(LONGEST_WORD, self.decoding.max_new_tokens - len(kept)):
             token = self._likeliest(self._read(self.prompt, [*kept, *word]), [*kept, *word])
-            if token in ends or self._begins(token):
+            if token in self.decoding.ends or self._begins(token):
                 break
             word.append(token)
         return word

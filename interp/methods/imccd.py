@@ -1,7 +1,7 @@
-"""IMCCD: what the model says is set against what it says when the image tokens it scores high carry only their average."""
+"""IMCCD: contrasts the logits with those of a stream in which highly scored image tokens carry only the mean image value."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
@@ -9,46 +9,37 @@ import torch
 from torch import Tensor
 
 from interp.data.prompt import Prompt
-from interp.data.tokens import EMITTING, EVERY, Segment, Selector
+from interp.data.tokens import AFTER_IMAGE, EMITTING, EVERY, Segment, Selector
+from interp.decoding.second_stream import Combine, SecondStream, check_strength, constant_strength, contrast_logits
+from interp.decoding.stream import Continuation
 from interp.interventions.attention import Scores, share
 from interp.interventions.base import Here, Intervention
 from interp.interventions.function import Apply
-from interp.interventions.method import Method
-from interp.methods.contrast import (
-    Contrast,
-    Contrasted,
-    check_images,
-    check_strength,
-    combined,
-    constant,
-    several_replies,
-)
-from interp.methods.vaf import AFTER_IMAGE
 from interp.taps.running import running
 
 
 @final
 @dataclass(frozen=True)
-class Imccd(Method):
-    """Inter-modality correlation calibration: `Contrast` with a stream whose attention to the image carries less.
+class Imccd(SecondStream):
+    """Inter-modality correlation calibration: `Contrast` with a stream in which attention to the image carries less information.
 
-    In the second stream, in every layer and every row after the image, an image token whose score lies above the row's mean over
-    heads and image tokens is attended to as before, but what is carried from it is the mean value of the image tokens. A token of the
-    reply is contrasted only when the first stream's emitting row looks at the image (the mean share over layers and heads) as much
-    as the rows of the reply's first `window` tokens up to now do on average.
+    In the second stream, in every layer and every row after the image, an image token whose score exceeds the row's mean over heads and
+    image tokens keeps its attention, but contributes the mean value vector of the image tokens instead of its own. A token of the
+    reply is contrasted only when the first stream's emitting row attends to the image (mean share over layers and heads) at least as
+    much as the rows of the reply's first `window` tokens do on average.
 
     Args:
-        alpha: how far the two streams are set apart; 0 is neutral together with `beta=0`.
-        beta: the least share of the likeliest token's probability that makes a token plausible.
-        window: the first so many tokens make the average that decides; 0 contrasts every token.
-        mode: `ved` is this; `imccd`, which besides mixes in scores at other rotary positions, is refused.
-        variant: `paper` carries the mean value vector, `release` one number a head, the mean over the image tokens and the
+        alpha: strength of the contrast; 0 is neutral together with `beta=0`.
+        beta: plausibility bound: the smallest probability of an admissible token, as a share of the largest one.
+        window: how many of the first tokens enter the average that decides; 0 contrasts every token.
+        mode: `ved` as described; `imccd`, which also mixes in scores at other rotary positions, is refused.
+        variant: `paper` uses the mean value vector; `release` uses one number per head, the mean over the image tokens and the
             dimensions of the head.
 
-    References: Li et al., IMCCD (2025, arXiv 2501.01926), and its released code: alpha 3, beta 0.2. Differs: that the paper's
-    masked values become the mean vector is this project's reading; the mean score is a row's own, where the code takes one over
-    all rows that run at once, so that cached decoding and one pass agree; the prefix up to the image is read again instead of
-    shared; greedy decoding too.
+    References: Li et al., IMCCD (2025, arXiv 2501.01926), and its released code: alpha 3, beta 0.2. Differs: this project
+    reads the paper's masked values as the mean vector; the mean score is computed per row, where the code computes one over all rows
+    that run at once, so that cached decoding and one pass agree; the prefix up to the image is processed again instead of shared;
+    greedy decoding too.
     """
 
     alpha: float = 3.0
@@ -56,58 +47,47 @@ class Imccd(Method):
     window: int = 30
     mode: Literal["ved", "imccd"] = "ved"
     variant: Literal["paper", "release"] = "paper"
+    on_image: ClassVar[str] = "it changes what an image carries"
 
     def __post_init__(self) -> None:
-        """Refuse settings without a meaning.
+        """Check the settings.
 
         Raises:
-            ValueError: a negative alpha or window, beta outside [0, 1], an unknown mode or variant, or the mode that is not here.
+            ValueError: a negative alpha or window, beta outside [0, 1], an unknown mode or variant, or the mode that is not implemented.
         """
         check_strength(self.alpha, self.beta)
         if self.window < 0:
             raise ValueError(f"window is a number of tokens, 0 to contrast all of them, got {self.window}")
         if self.mode == "imccd":
             raise ValueError(
-                "mode='imccd' scores the image again at other rotary positions, but queries and keys are seen after rotation only, "
-                "and the published versions of the code disagree on the positions; mode='ved' is the rest of it"
+                "mode='imccd' scores the image again at other rotary positions, but queries and keys are available after rotation only, "
+                "and the published versions of the code disagree on the positions; mode='ved' is the rest of the method"
             )
         if self.mode != "ved" or self.variant not in ("paper", "release"):
             raise ValueError(f"mode is 'ved' and variant 'paper' or 'release', got {self.mode!r} and {self.variant!r}")
 
-    @property
-    def passes(self) -> int:
-        """Two: one for each stream."""
-        return 2
-
-    def refusal(self, model: Any) -> str | None:
-        """Say that a language model has no image."""
-        return None if model.family.image_token else "it changes what an image carries, and this is a language model"
-
-    def misfit(self, options: Mapping[str, Any]) -> str | None:
-        """Say that beams are not followed."""
-        return several_replies(options)
-
     def interventions(self, model: Any) -> tuple[Intervention, ...]:
-        """Return what watches how much the first stream looks at the image; it changes nothing."""
+        """Return the recording of the first stream's attention to the image; it changes nothing."""
         return (WatchImage(),) if self._gated else ()
 
-    def rules(self, model: Any, prompts: Sequence[Prompt]) -> tuple[Any, ...]:
-        """Return the rule that follows the stream with averaged values."""
-        check_images(self, prompts)
-        stream = Contrast(other_interventions=averaged(self.variant == "release")).stream(model, prompts)
-        plain = functools.partial(constant, self.alpha, self.beta)
-        return (Contrasted(stream, _Gate(self.alpha, self.beta, self.window) if self._gated else plain),)
+    def stream(self, model: Any, prompts: Sequence[Prompt]) -> Continuation:
+        """Return the stream with averaged values."""
+        return Continuation(model, prompts, average_values(self.variant == "release"))
+
+    def combine(self) -> Combine:
+        """Return the contrast, which acts only at some tokens unless `window` is 0."""
+        return _Gate(self.alpha, self.beta, self.window) if self._gated else constant_strength(self.alpha, self.beta)
 
     @property
     def _gated(self) -> bool:
         return self.window > 0 and self.alpha > 0
 
 
-def averaged(over_dimensions: bool = False) -> tuple[Intervention, ...]:
-    """Return the edits that let image tokens with high scores carry the mean value of the image tokens.
+def average_values(over_dimensions: bool = False) -> tuple[Intervention, ...]:
+    """Return the interventions by which highly scored image tokens contribute the mean value vector of the image tokens.
 
     Args:
-        over_dimensions: take the mean over the dimensions of a head too.
+        over_dimensions: average over the dimensions of a head too.
     """
 
     def edit(site: str, function: Callable[[Tensor, Here], Tensor], queries: Selector = EVERY) -> Apply:
@@ -122,7 +102,7 @@ def averaged(over_dimensions: bool = False) -> tuple[Intervention, ...]:
 
 
 def _average(over_dimensions: bool, value: Tensor, here: Here) -> Tensor:
-    """Remember the mean value of the image tokens (batch, kv_head, head_dim)."""
+    """Record the mean value vector of the image tokens (batch, kv_head, head_dim)."""
     image = here.keys(Segment.IMAGE)
     mean = (value.float() * image).sum(1) / image.sum(1).clamp_min(1)
     _kept(here)["mean"] = mean.mean(-1, keepdim=True).expand_as(mean) if over_dimensions else mean
@@ -130,7 +110,7 @@ def _average(over_dimensions: bool, value: Tensor, here: Here) -> Tensor:
 
 
 def _find(scores: Tensor, here: Here) -> Tensor:
-    """Remember the image tokens whose score is above their row's mean."""
+    """Record the image tokens whose score exceeds the mean of their row."""
     image = here.keys(Segment.IMAGE) & here.visible & here.queries(AFTER_IMAGE)
     total = (scores.float() * image).sum((1, 3), keepdim=True)
     mean = total / (image.sum((1, 3), keepdim=True) * scores.shape[1]).clamp_min(1)
@@ -139,14 +119,14 @@ def _find(scores: Tensor, here: Here) -> Tensor:
 
 
 def _take(pattern: Tensor, here: Here) -> Tensor:
-    """Return the pattern without those tokens, and remember the share (batch, head, query) they had."""
+    """Return the pattern without those tokens, and record their share (batch, head, query)."""
     high = _kept(here)["high"]
     _kept(here)["share"], _kept(here)["rows"] = (pattern.float() * high).sum(-1), here.rows
     return pattern.masked_fill(high, 0)
 
 
 def _give(z: Tensor, here: Here) -> Tensor:
-    """Return z with that share of the mean value in it."""
+    """Return z with that share of the mean value vector added."""
     mean = _kept(here)["mean"]
     mean = mean.repeat_interleave(z.shape[2] // mean.shape[1], 1)
     carried = _kept(here)["share"].transpose(1, 2)[..., None] * mean[:, None]
@@ -155,42 +135,42 @@ def _give(z: Tensor, here: Here) -> Tensor:
 
 
 def _kept(here: Here) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = here.state.setdefault((averaged, here.layer), {})
+    found: dict[str, Tensor] = here.state.setdefault((average_values, here.layer), {})
     return found
 
 
 @final
 @dataclass(frozen=True)
 class WatchImage(Intervention):
-    """Looks how much of its attention the newest row gives to the image, in every layer, and changes nothing."""
+    """Record the share of its attention that the newest row gives to the image, in every layer; changes nothing."""
 
     queries: Selector = EMITTING
     site: ClassVar[str] = "pattern"
     read_only: ClassVar[bool] = True
 
     def __call__(self, value: Scores, here: Here) -> Scores:
-        """Remember the head mean of the share (batch) by layer."""
-        looks = here.state.setdefault(WatchImage, {})
-        looks[here.layer] = share(value[:, :, -1:], here.keys(Segment.IMAGE))[:, :, 0, 0].mean(1)
+        """Record the share (batch) by layer, averaged over heads."""
+        shares = here.state.setdefault(WatchImage, {})
+        shares[here.layer] = share(value[:, :, -1:], here.keys(Segment.IMAGE))[:, :, 0, 0].mean(1)
         return value
 
 
 @final
 class _Gate:
-    """Contrasts the tokens at which the first stream looks at the image as much as it did on average."""
+    """Contrasts the tokens at which the first stream attends to the image at least as much as on average."""
 
     def __init__(self, alpha: float, beta: float, window: int) -> None:
         self.alpha, self.beta, self.window = alpha, beta, window
-        self.looks: list[Tensor] = []
+        self.shares: list[Tensor] = []
 
     def __call__(self, logits: Tensor, others: Tensor, step: int) -> Tensor:
         now = running.get()
         if now is None or WatchImage not in now.state:
             raise ValueError(
-                "IMCCD asks how much the decoded stream looks at the image, which only generate's own loop shows; "
+                "IMCCD reads how much the decoded stream attends to the image, which is available only in generate's own loop; "
                 "give window=0 beside a method with a decoding loop of its own"
             )
-        looks = torch.stack(list(now.state[WatchImage].values())).mean(0)
-        self.looks = [*self.looks, looks][: self.window]
-        off = looks < torch.stack(self.looks).mean(0)
-        return combined(logits, others, torch.where(off, 0.0, self.alpha)[:, None].to(logits), self.beta)
+        attended = torch.stack(list(now.state[WatchImage].values())).mean(0)
+        self.shares = [*self.shares, attended][: self.window]
+        off = attended < torch.stack(self.shares).mean(0)
+        return contrast_logits(logits, others, torch.where(off, 0.0, self.alpha)[:, None].to(logits), self.beta)

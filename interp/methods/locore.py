@@ -1,9 +1,9 @@
-"""LocoRE: more attention to the reply's most recent tokens."""
+"""LocoRE: increases attention to the most recent tokens of the reply."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
-from interp.data.tokens import EMITTING, Segment
+from interp.data.tokens import AFTER_IMAGE, EMITTING, Segment
 from interp.interventions.attention import ScalePattern, ScaleScores
 from interp.interventions.base import Intervention
 from interp.interventions.method import Method
@@ -15,18 +15,18 @@ class Locore(Method):
     """Local coherence reinforcement.
 
     In every layer and head, in the rows that emit a response token, A_ij becomes (1 + gain) A_ij for the reply's tokens j that
-    stand 1 to `window` tokens before row i. Rows are not renormalised. The first two tokens of a reply have nothing to
-    reinforce: the row's own token is not among its predecessors.
+    are 1 to `window` tokens before row i. Rows are not renormalised. The first two tokens of a reply have nothing to
+    reinforce, because a row's own token is not among its predecessors.
 
     Args:
         gain: β; 0 is neutral. Published: 0.15 for LLaVA-1.5, 0.20 for Qwen2-VL.
         window: w_s, how many tokens back.
         tier: `post` scales the pattern, `pre` the scores before the softmax (the paper's text after its Eq. 10 says so).
-        prompt_too: count the prompt's text after the image among the reply, as the papers' fixed positions do.
-        layers: in which layers; all by default.
+        prompt_too: count the prompt's text after the image as part of the reply, as the papers' fixed positions do.
+        layers: the layers; all by default.
 
-    References: LVLMs-Saliency (2026), Eq. 8-10 and Algorithm 2; its released code does not contain it. Differs: w_s is published
-    nowhere, 5 is this project's (methods, decision 7); reply tokens by role.
+    References: LVLMs-Saliency (2026), Eq. 8-10 and Algorithm 2; its released code does not contain it. Differs: w_s is not
+    published, and 5 is this project's choice (methods, decision 7); reply tokens by role.
     """
 
     gain: float = 0.15
@@ -36,7 +36,7 @@ class Locore(Method):
     layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse settings without a meaning.
+        """Check the settings.
 
         Raises:
             ValueError: a negative gain, a window below 1, or an unknown tier.
@@ -48,8 +48,8 @@ class Locore(Method):
             )
 
     def interventions(self, model: Any) -> tuple[Intervention, ...]:
-        """Return the scaling."""
-        keys = Segment.USER | Segment.RESPONSE if self.prompt_too else Segment.RESPONSE
+        """Return the one intervention that scales attention."""
+        keys = AFTER_IMAGE if self.prompt_too else Segment.RESPONSE
         rows = EMITTING if self.prompt_too else Segment.RESPONSE
         scale = ScalePattern if self.tier == "post" else ScaleScores
         return (scale(keys, 1 + self.gain, rows, self.layers, near=self.window),)

@@ -1,15 +1,14 @@
-"""VAF: more attention to the image, less to the system prompt, in the middle layers."""
+"""VAF: increases attention to the image and decreases it to the system prompt, in the middle layers."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, ClassVar, Literal, final
 
-from interp.data.tokens import Segment
+from interp.data.prompt import Prompt
+from interp.data.tokens import AFTER_IMAGE, SINKS, Segment
 from interp.interventions.attention import ScaleScores
 from interp.interventions.base import Intervention
 from interp.interventions.method import Method, scaled_layers
-
-AFTER_IMAGE = Segment.USER | Segment.RESPONSE
-"""The rows after the image, which the method acts in."""
+from interp.methods.spear import with_sinks
 
 
 @final
@@ -17,15 +16,15 @@ AFTER_IMAGE = Segment.USER | Segment.RESPONSE
 class Vaf(Method):
     """Visual amplification fusion (ClearSight).
 
-    In the middle layers and every head, the scores from the rows after the image to image tokens are multiplied by `enhance`,
+    In the middle layers and every head, the scores from the rows after the image to image tokens are multiplied by `enhance`, and
     those to the system prompt by `suppress`, before the softmax.
 
     Args:
         enhance: the factor for image tokens; 1 is neutral.
         suppress: the factor for the system prompt; 1 is neutral.
         mode: `signed` as published, which lowers the probability of a negative score when the factor is above 1; `abs` raises it.
-        spare_sinks: leave the prompt's attention sinks out of the suppression (SPEAR's "VAF-Fixed").
-        layers: 9..14 of 32, scaled to the model's depth, by default.
+        spare_sinks: exclude the prompt's attention sinks from the suppression (SPEAR's "VAF-Fixed").
+        layers: by default 9..14 of 32, scaled to the model's depth.
 
     References: Yin et al., ClearSight (CVPR 2025); its released code. Differs: rows and segments by role instead of fixed positions.
     """
@@ -35,26 +34,14 @@ class Vaf(Method):
     mode: Literal["signed", "abs"] = "signed"
     spare_sinks: bool = False
     layers: tuple[int, ...] | None = None
+    on_image: ClassVar[str] = "it amplifies attention to an image"
 
-    @property
-    def needs_image(self) -> bool:
-        """Whether this acts on an image: yes."""
-        return True
-
-    def refusal(self, model: Any) -> str | None:
-        """Say that a language model has no image."""
-        return None if model.family.image_token else "it amplifies attention to an image, and this is a language model"
-
-    def marked(self, model: Any, prompt: Any) -> Any:
-        """Mark the prompt's sinks where they are spared."""
-        from interp.methods.spear import with_sinks
-
+    def mark(self, model: Any, prompt: Prompt) -> Prompt:
+        """Return the prompt with its sinks marked where they are spared."""
         return with_sinks(model, prompt) if self.spare_sinks else prompt
 
     def interventions(self, model: Any) -> tuple[Intervention, ...]:
-        """Return the two scalings."""
-        from interp.data.tokens import SINKS
-
+        """Return the two interventions that scale scores."""
         layers = scaled_layers(9, 14, model.layers) if self.layers is None else self.layers
         system = Segment.SYSTEM - SINKS if self.spare_sinks else Segment.SYSTEM
         image = ScaleScores(Segment.IMAGE, self.enhance, AFTER_IMAGE, layers, mode=self.mode)

@@ -1,4 +1,4 @@
-"""VAR: attention that rests on sinks is given to the image tokens that are none, in heads that look at the image."""
+"""VAR: moves attention from sinks to the other image tokens, in heads that attend to the image."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
@@ -6,13 +6,10 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
-from interp.data.tokens import EVERY, Segment, Selector
+from interp.data.tokens import AFTER_IMAGE, PROMPT, Segment, Selector
 from interp.interventions.attention import share
 from interp.interventions.base import Here, Intervention
 from interp.interventions.method import Method
-
-AFTER_IMAGE = Segment.USER | Segment.RESPONSE
-PROMPT = EVERY - Segment.RESPONSE
 
 
 @final
@@ -21,24 +18,24 @@ class Var(Method):
     """Visual attention redistribution.
 
     A token of the prompt is a sink of a layer when the stream h that enters it has |h_d| / rms(h) > tau in a sink dimension d.
-    Sink dimensions are those in which the prompt's text exceeds tau itself, found in the same pass, for each layer and prompt;
+    Sink dimensions are those in which a text token of the prompt exceeds tau, determined in the same pass for each layer and prompt;
     image tokens that are massive in the same dimensions are visual sinks. In the rows after the image, a head that gives the
-    image at least `least` of its attention, and visual sinks at most `most` of that, keeps `keep` of what it gives sinks; the
-    rest goes to the image tokens that are no sinks, in proportion to what they have. Row sums stay. Sinks are fixed once the
-    prompt is read.
+    image at least `least` of its attention, and visual sinks at most `most` of that, keeps the share `keep` of its attention to sinks;
+    the remainder goes to the image tokens that are not sinks, in proportion to their attention. Row sums do not change. The sinks are
+    fixed at prefill.
 
     Args:
         keep: p, the share that sinks keep; 1 is neutral.
         most: ρ, the largest share of visual attention on visual sinks that a head may have.
         least: the least share of attention on the image.
-        tau: how many times its root mean square an entry must be; 20 by default, and less below a width of 4096: 20 · √(width / 4096),
-            since no entry exceeds √width times.
-        dims: the sink dimensions, in place of those found.
-        layers: in which layers, all from the third on by default.
+        tau: the bound on an entry of the stream, as a multiple of its root mean square; by default 20, and for a width below 4096
+            20 · √(width / 4096), because no entry exceeds √width times the root mean square.
+        dims: the sink dimensions, instead of those determined from the prompt.
+        layers: the layers; by default all from the third on.
 
     References: Kang et al., See what you are told: visual attention sink (ICLR 2025), and its released code (seilk/VisAttnSink).
-    Differs: the release lists dimensions for each language model, and for the 13B one uses those of 7B; here they are found. Its option to
-    leave the last layer out never takes effect, so there is none here.
+    Differs: the release lists dimensions for each language model, and for the 13B one uses those of 7B; here they are determined from
+    the prompt. The release's option to leave out the last layer has no effect, so it is omitted.
     """
 
     keep: float = 0.6
@@ -47,9 +44,10 @@ class Var(Method):
     tau: float | None = None
     dims: tuple[int, ...] | None = None
     layers: tuple[int, ...] | None = None
+    on_image: ClassVar[str] = "it gives attention to image tokens"
 
     def __post_init__(self) -> None:
-        """Refuse settings without a meaning.
+        """Check the settings.
 
         Raises:
             ValueError: a share outside [0, 1], a tau that is not positive, or no dimension.
@@ -61,24 +59,17 @@ class Var(Method):
         if self.tau is not None and self.tau <= 0:
             raise ValueError(f"tau is above 0, got {self.tau}")
         if self.dims is not None and not self.dims:
-            raise ValueError("dims=() leaves no sink dimension; leave it out to have them found")
+            raise ValueError("dims=() leaves no sink dimension; leave it out to determine them from the prompt")
 
-    @property
-    def needs_image(self) -> bool:
-        """Whether this acts on an image: yes."""
-        return True
-
-    def refusal(self, model: Any) -> str | None:
-        """Say that there is no image, no third layer or no such dimension."""
-        if not model.family.image_token:
-            return "it gives attention to image tokens, and this is a language model"
+    def obstacle(self, model: Any) -> str | None:
+        """Return that there is no third layer, or which of the dimensions do not exist."""
         if self.layers is None and model.layers < 3:
             return f"it acts from the third layer on, and the model has {model.layers}; name others with layers=..."
         outside = [d for d in self.dims or () if not 0 <= d < model.dim]
-        return f"dimensions {outside} are not there: its stream has 0..{model.dim - 1}" if outside else None
+        return f"dimensions {outside} do not exist: its stream has 0..{model.dim - 1}" if outside else None
 
     def interventions(self, model: Any) -> tuple[Intervention, ...]:
-        """Return the one intervention that finds the sinks and takes from them."""
+        """Return the one intervention that finds the sinks and moves their attention."""
         tau = min(20.0, 20 * (model.dim / 4096) ** 0.5) if self.tau is None else self.tau
         layers = tuple(range(2, model.layers)) if self.layers is None else tuple(self.layers)
         return (TakeFromSinks(self.keep, self.most, self.least, tau, self.dims, layers),)
@@ -87,7 +78,7 @@ class Var(Method):
 @final
 @dataclass(frozen=True)
 class TakeFromSinks(Intervention):
-    """VAR's one intervention: reads the stream for sinks, and redistributes the pattern. See `Var`. Neutral at `keep=1`."""
+    """The intervention of VAR: finds sinks in the residual stream, and redistributes the pattern. See `Var`. Neutral at `keep=1`."""
 
     keep: float
     most: float
@@ -99,17 +90,17 @@ class TakeFromSinks(Intervention):
     site: ClassVar[str] = "pattern"
 
     def acts_at(self, part: str, site: str, layer: int) -> bool:
-        """Say whether this acts at a site of a layer: it looks at the stream, and changes the pattern."""
+        """Return whether this acts at a site of a layer: it reads the stream and changes the pattern."""
         return part == self.part and site in (self.site, "resid_pre") and layer in self.layers
 
     def __call__(self, value: Tensor, here: Here) -> Tensor:
-        """Return the stream as it is, and the pattern with attention taken from sinks."""
+        """Return the stream unchanged, and the pattern with attention taken from sinks."""
         known = here.state.setdefault((self, "sinks"), {})
         if here.site == "resid_pre":
             if here.layer not in known:
                 known[here.layer] = self.sinks(value, here)
             return value
-        return self.redistributed(value, here, known[here.layer])
+        return self.redistribute(value, here, known[here.layer])
 
     def sinks(self, stream: Tensor, here: Here) -> Tensor:
         """Return which tokens of the prompt are sinks (batch, token)."""
@@ -121,13 +112,13 @@ class TakeFromSinks(Intervention):
             among = torch.zeros_like(massive[:1, :1]).index_fill(-1, torch.tensor(self.dims, device=stream.device), 1)
         return (massive & among & here.queries(PROMPT)).any(-1)
 
-    def redistributed(self, value: Tensor, here: Here, found: Tensor) -> Tensor:
-        """Return the pattern with what sinks lose given to other image tokens."""
+    def redistribute(self, value: Tensor, here: Here, found: Tensor) -> Tensor:
+        """Return the pattern with the sinks' lost attention given to other image tokens."""
         grown = torch.nn.functional.pad(found, (0, here.key_span[1] - found.shape[1]))
         sinks, image = grown[:, None, None, slice(*here.key_span)], here.keys(Segment.IMAGE)
-        seen, resting = share(value, image), share(value, image & sinks)
+        total, sunk = share(value, image), share(value, image & sinks)
         has = share(value, image & ~sinks)
-        rows = here.queries(self.queries) & (seen >= self.least) & (resting <= self.most * seen) & (has > 0)
+        rows = here.queries(self.queries) & (total >= self.least) & (sunk <= self.most * total) & (has > 0)
         gain = 1 + (1 - self.keep) * share(value, sinks) / has.clamp_min(torch.finfo(torch.float32).tiny)
         factor = torch.where(sinks, self.keep, torch.where(image, gain, 1.0))
         return torch.where(rows, (value.float() * factor).to(value.dtype), value)

@@ -27,7 +27,7 @@ def test_every_method_is_listed_with_what_it_edits_and_where_it_fits(interp_) ->
 def test_one_model_is_asked_which_fit(interp_) -> None:
     done = interp_("methods", "vcd", "sgrs", "--model", "scenes")
     assert (done.code, done.out.count("yes")) == (0, 2)
-    assert "VCD: what the model says" in done.out
+    assert "VCD: contrasts the logits" in done.out
 
 
 def test_a_cell_gives_each_reason_once() -> None:

@@ -119,10 +119,10 @@ def test_where_it_acts(model_of, deep):
 def test_what_it_does_not_fit(model_of):
     assert "this is a language model" in Clva().refusal(model_of("qwen2"))
     assert "it has no Q-Former" in Clva(part="cross").refusal(model_of("llava"))
-    assert "middle=0 leaves no layer behind it: the Q-Former's cross-attention has layers 0..0" in Clva().refusal(
+    assert "middle=0 leaves no layer after it: the Q-Former's cross-attention has layers 0..0" in Clva().refusal(
         model_of("instructblip")
     )
-    assert "middle=1 leaves no layer behind it" in Clva(middle=1).refusal(model_of("llava"))
+    assert "middle=1 leaves no layer after it" in Clva(middle=1).refusal(model_of("llava"))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_what_it_does_not_fit(model_of):
     [
         ({"negative": 1.5}, r"positive is at least 0 and negative in \[0, 1\]"),
         ({"rows": "all"}, "rows is 'emitting' or 'text'"),
-        ({"part": "cross", "rows": "text"}, "rows='text' is of the decoder"),
+        ({"part": "cross", "rows": "text"}, "rows='text' applies to the decoder only"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")

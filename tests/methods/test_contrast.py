@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 import interp
 from interp.data.tokens import Segment
 from interp.decoding.generate import end_tokens
+from interp.decoding.second_stream import contrast_logits
 from interp.interventions.attention import MaskAttention
-from interp.methods.contrast import Contrast, combined
+from interp.methods.contrast import Contrast
 from interp.taps.running import run
 
 OPTIONS = {"max_new_tokens": 6, "min_new_tokens": 6}
@@ -128,7 +129,7 @@ def test_sampling_and_other_methods_go_with_it(model_of, picture):
 @given(st.floats(0, 5), st.floats(0.01, 1))
 def test_only_plausible_tokens_are_left_and_the_likeliest_always_is(alpha, beta):
     logits, others = torch.randn(2, 3, 20, generator=torch.Generator().manual_seed(0))
-    got = combined(logits, others, alpha, beta)
+    got = contrast_logits(logits, others, alpha, beta)
     plausible = logits.softmax(-1) >= beta * logits.softmax(-1).amax(-1, keepdim=True) * (1 - 1e-5)
     assert (got.isfinite() <= plausible).all()
     assert got.gather(-1, logits.argmax(-1, keepdim=True)).isfinite().all()

@@ -5,7 +5,7 @@ from torch.testing import assert_close
 import interp
 from interp.data.tokens import Segment
 from interp.families.base import family
-from interp.methods.damro import Damro, class_attention, merged, thinned
+from interp.methods.damro import Damro, class_attention, keep_image_tokens, merge_patches
 
 STRONG = Damro(alpha=4.0, beta=0.0, top=2)
 NEUTRAL = Damro(alpha=0.0, beta=0.0, top=2)
@@ -100,12 +100,12 @@ def test_a_q_former_is_given_the_outliers_alone(model_of, picture, by_hand, unca
 
 def test_a_token_has_the_attention_of_the_patches_it_merges():
     looks = torch.arange(16.0).view(1, 16)
-    assert_close(merged(looks, 4), torch.tensor([[10.0, 18.0, 42.0, 50.0]]))
-    assert_close(merged(looks, 16), looks)
-    assert_close(merged(looks.repeat(2, 1), 8)[1], merged(looks, 4)[0])
+    assert_close(merge_patches(looks, 4), torch.tensor([[10.0, 18.0, 42.0, 50.0]]))
+    assert_close(merge_patches(looks, 16), looks)
+    assert_close(merge_patches(looks.repeat(2, 1), 8)[1], merge_patches(looks, 4)[0])
     for count in (17, 5, 9):
-        with pytest.raises(ValueError, match=f"sees 1 × 16 patches and the prompt has {count} image tokens"):
-            merged(looks, count)
+        with pytest.raises(ValueError, match=f"has 1 × 16 patches and the prompt {count} image tokens"):
+            merge_patches(looks, count)
 
 
 def test_hidden_tokens_take_no_position(model_of, picture):
@@ -113,7 +113,7 @@ def test_hidden_tokens_take_no_position(model_of, picture):
     image = prompt.layout.positions(Segment.IMAGE)
     kept = torch.zeros(len(image), dtype=torch.bool)
     kept[[2, 5]] = True
-    inputs = thinned(prompt, kept).inputs
+    inputs = keep_image_tokens(prompt, kept).inputs
     assert int(inputs["attention_mask"].sum()) == len(prompt) - len(image) + 2
     seen = inputs["attention_mask"][0].bool()
     assert inputs["position_ids"][0, seen].tolist() == list(range(int(seen.sum())))
@@ -154,6 +154,6 @@ def test_what_it_does_not_take(model_of, picture):
     prompt = model.prepare(picture(), "What is there?")
     with pytest.raises(ValueError, match="at least one outlier, got top=0"):
         Damro(top=0)
-    with pytest.raises(ValueError, match="shows 16 outliers of 16, so nothing would be left out"):
+    with pytest.raises(ValueError, match="keeps 16 outliers of 16, so nothing would be left out"):
         interp.generate(model, prompt, Damro(top=16))
-    assert "layer=3 is not there: its vision tower has layers 0..2" in Damro(layer=3).refusal(model)
+    assert "layer=3 does not exist: its vision tower has layers 0..2" in Damro(layer=3).refusal(model)

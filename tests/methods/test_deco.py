@@ -3,7 +3,7 @@ import torch
 
 from interp.data.tokens import EMITTING
 from interp.methods.deco import Deco
-from interp.methods.dola import IMPOSSIBLE
+from interp.methods.dola import EXCLUDED
 from interp.passes.capture import capture
 
 
@@ -30,7 +30,7 @@ def test_it_is_the_surest_earlier_layer_added_row_by_row(model_of, answered, und
         ids = likely.indices[:few]
         early = {d: norm(kept.resid_pre[d][row]) @ head.T for d in (0, 1)}
         best = max((float(says.softmax(-1)[ids].max()), d) for d, says in early.items())
-        expected[row] = IMPOSSIBLE
+        expected[row] = EXCLUDED
         expected[row, ids] = (kept.logits[row] + 0.6 * best[0] * early[best[1]])[ids]
     got = under(model, prompt, Deco(top_k=5, depths=(0, 1)))[0]
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
@@ -52,7 +52,9 @@ def test_published_depths_are_those_of_32():
 
 
 def test_what_it_does_not_fit(model_of):
-    assert "depths [9] hold no earlier stream: it has 0..1" in Deco(depths=(9,)).refusal(model_of("llava"))
+    assert "depths [9] are not earlier depths of the residual stream: it has 0..1" in Deco(depths=(9,)).refusal(
+        model_of("llava")
+    )
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_what_it_does_not_fit(model_of):
         ({"alpha": -1.0}, "an alpha of at least 0"),
         ({"top_p": 0.0}, "top_p above 0 and up to 1"),
         ({"top_k": 0}, "top_k of at least 1"),
-        ({"depths": ()}, "leaves no earlier stream"),
+        ({"depths": ()}, "leaves no earlier depth"),
     ],
 )
 def test_settings_without_a_meaning_are_refused(settings, message):

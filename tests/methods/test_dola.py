@@ -4,7 +4,7 @@ import torch
 import interp
 from interp.data.tokens import EMITTING
 from interp.interventions.lens import CorrectLogits
-from interp.methods.dola import IMPOSSIBLE, Dola
+from interp.methods.dola import EXCLUDED, Dola
 from interp.passes.capture import capture
 
 STRONG = Dola(depths=(0, 1))
@@ -46,7 +46,7 @@ def test_it_is_the_paper_s_equations_row_by_row(model_of, answered, under, kind,
             if js > far:
                 far, premature, best = js, q, depth
         chosen.add(best)
-        expected[row] = torch.where(p < 0.1 * p.max(), IMPOSSIBLE, kept.logits[row] - premature.log())
+        expected[row] = torch.where(p < 0.1 * p.max(), EXCLUDED, kept.logits[row] - premature.log())
     got = under(model, prompt, Dola(depths=(0, 1), variant=variant))[0]
     torch.testing.assert_close(got.log_softmax(-1), expected.log_softmax(-1), rtol=1e-5, atol=1e-5)
 
@@ -92,7 +92,9 @@ def test_it_has_no_data_form(model_of):
 
 
 def test_what_it_does_not_fit(model_of):
-    assert "depths [7] hold no earlier stream: it has 0..1" in Dola(depths=(1, 7)).refusal(model_of("llava"))
+    assert "depths [7] are not earlier depths of the residual stream: it has 0..1" in Dola(depths=(1, 7)).refusal(
+        model_of("llava")
+    )
     assert Dola().refusal(model_of("qwen2")) is None
 
 

@@ -71,7 +71,7 @@ def test_a_prompt_without_an_image_is_refused(model_of):
 
 def test_what_it_does_not_fit(model_of):
     assert "this is a language model" in Eah().refusal(model_of("qwen2"))
-    assert "layer 5 is not there: it has layers 0..1" in Eah(layer=5).refusal(model_of("llava"))
+    assert "layer 5 does not exist: it has layers 0..1" in Eah(layer=5).refusal(model_of("llava"))
 
 
 @pytest.mark.parametrize("settings", [{"layer": -1}, {"above": -1.0}, {"share": 1.5}])

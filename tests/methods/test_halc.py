@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import interp
-from interp.methods.halc import Halc, divergence
+from interp.methods.halc import Halc, jensen_shannon
 
 OPTIONS = {"max_new_tokens": 6, "min_new_tokens": 6}
 
@@ -62,8 +62,8 @@ def test_the_boxes_grow_around_what_was_found_and_stay_in_the_image():
 
 def test_the_most_different_crops_give_a_token_in_each_direction():
     seen = torch.tensor([[4.0, 0.0, 1.0, 0.0], [4.0, 0.5, 1.0, 0.0], [0.0, 4.0, 0.0, 0.0]]).log_softmax(-1)
-    assert divergence(seen[0], seen[2]) > divergence(seen[0], seen[1]) > 0
-    assert divergence(seen[0], seen[0]) == pytest.approx(0, abs=1e-6)
+    assert jensen_shannon(seen[0], seen[2]) > jensen_shannon(seen[0], seen[1]) > 0
+    assert jensen_shannon(seen[0], seen[0]) == pytest.approx(0, abs=1e-6)
     assert set(Halc(buffer=2).first_tokens(seen)) == {0, 1}
     close = torch.tensor([[2.0, 1.9, 0.0], [2.0, -9.0, 0.0]]).log_softmax(-1)
     assert Halc(buffer=2, alpha=0.05).first_tokens(close) == [1, 0]  # what the other crop does not say counts more
@@ -73,7 +73,7 @@ def test_the_most_different_crops_give_a_token_in_each_direction():
 def test_without_the_three_it_says_what_to_install(model_of, picture):
     model = model_of("llava")
     with pytest.raises(
-        ValueError, match=r"it needs detect, score, is_noun, which interp does not bring: .*pip install spacy"
+        ValueError, match=r"it needs detect, score, is_noun, which interp does not include: .*pip install spacy"
     ):
         interp.generate(model, asked(model, picture), Halc())
     assert "it needs score, which" in stand_in(score=None).refusal(model)
@@ -83,7 +83,10 @@ def test_without_the_three_it_says_what_to_install(model_of, picture):
 
 def test_what_it_does_not_fit(model_of, picture):
     model = model_of("llava")
-    with pytest.raises(ValueError, match="it decodes in its own way and does not know num_beams"):
+    with pytest.raises(
+        ValueError,
+        match="it decodes by greedy decoding with corrected nouns, without num_beams; its options are",
+    ):
         interp.generate(model, asked(model, picture), stand_in(), num_beams=2)
     with pytest.raises(ValueError, match=r"acts on an image, but prompts \[0\] have none"):
         interp.generate(model, model.prepare(text="What is there?"), stand_in())

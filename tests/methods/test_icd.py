@@ -43,7 +43,7 @@ def test_the_release_tells_a_q_former_alone(model_of, picture, uncached, two_pas
 
 
 def test_the_disturbance_stands_between_image_and_question(model_of, picture):
-    other = Icd().disturbed(model_of("llava").prepare(picture(), "What is there?"))
+    other = Icd().disturb(model_of("llava").prepare(picture(), "What is there?"))
     behind = other.layout.positions(Segment.IMAGE)[-1] + 1
     assert f"{CONFUSED} What is there?" in "".join(other.tokens[behind:])
 

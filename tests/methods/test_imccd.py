@@ -127,7 +127,7 @@ def test_the_first_stream_s_edits_are_not_the_second_s(model_of, picture, by_val
 def test_what_it_does_not_take(model_of, picture):
     for settings, message in (
         ({"window": -1}, "window is a number of tokens, 0 to contrast all of them, got -1"),
-        ({"mode": "imccd"}, "queries and keys are seen after rotation only"),
+        ({"mode": "imccd"}, "queries and keys are available after rotation only"),
         ({"mode": "mine"}, "mode is 'ved' and variant 'paper' or 'release', got 'mine' and 'paper'"),
         ({"variant": "mine"}, "mode is 'ved' and variant 'paper' or 'release', got 'ved' and 'mine'"),
     ):
@@ -141,11 +141,11 @@ def test_what_it_does_not_take(model_of, picture):
 def test_a_row_of_even_scores_carries_what_it_did():
     """No score is above the mean where all are equal."""
     from interp.data.layout import Grid, Layout
-    from interp.methods.imccd import averaged
+    from interp.methods.imccd import average_values
     from interp.taps.running import Conversations, Pass
 
     layout = Layout(torch.tensor([1, 2, 2, 3]), (Grid(0, 1, 2, None),))
-    now = Pass(Conversations((layout,)), averaged())
+    now = Pass(Conversations((layout,)), average_values())
     now.roles.advance(1, 0, 4, torch.device("cpu"))
     torch.manual_seed(0)
     v, z = torch.randn(1, 4, 2, 3), torch.randn(1, 4, 2, 3)

@@ -56,7 +56,7 @@ def test_a_model_that_needs_an_image_does_not_look_at_it(model_of, picture, by_h
 
 def test_the_image_s_part_grows_with_the_reply_and_certain_tokens_are_left_alone():
     logits, others = torch.tensor([[2.0, 1.0, 0.0], [9.0, 1.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
-    early, late = (M3id(rate=0.1, confident=0.9, beta=0.0).weighed(logits, others, t) for t in (0, 20))
+    early, late = (M3id(rate=0.1, confident=0.9, beta=0.0).combine()(logits, others, t) for t in (0, 20))
     gap = lambda x: x[:, 0] - x[:, 1]  # noqa: E731
     ratio = [math.exp(0.1 * t) - 1 for t in (1, 21)]
     assert_close(gap(early)[0], torch.tensor(1 + ratio[0] * 2), rtol=1e-5, atol=1e-5)

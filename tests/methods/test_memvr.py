@@ -7,7 +7,7 @@ import interp
 import interp.world
 from interp.data.tokens import EMITTING, Segment
 from interp.families.base import family
-from interp.methods.memvr import LookAgain, Memvr
+from interp.methods.memvr import Memvr, MixInImage
 from interp.passes.capture import capture
 
 SETTINGS = {"ratio": 0.6, "layers": (0,)}
@@ -120,8 +120,8 @@ def test_a_prompt_without_an_image_is_refused(model_of):
 
 def test_what_it_does_not_fit(model_of):
     assert "this is a language model" in Memvr().refusal(model_of("qwen2"))
-    assert "layers [1] have no layer behind them: it has layers 0..1" in Memvr(layers=(0, 1)).refusal(model_of("llava"))
-    assert LookAgain.site == "mlp_out"
+    assert "layers [1] have no layer after them: it has layers 0..1" in Memvr(layers=(0, 1)).refusal(model_of("llava"))
+    assert MixInImage.site == "mlp_out"
 
 
 @pytest.mark.parametrize(

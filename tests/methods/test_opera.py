@@ -103,10 +103,10 @@ def test_the_column_that_a_reply_rests_on():
 
 def test_it_goes_back_behind_a_column_that_every_beam_rests_on():
     method = Opera(beams=2, patience=2, warm_up=1)
-    assert method.place([(3, 3), (3, 3)]) is None  # not often enough
-    assert method.place([(3, 3), (3, 3), (3, 3)]) == 4
-    assert method.place([(3, 3), (3, 1), (3, 3)]) is None  # one beam does not
-    assert method.place([(0, 0), (0, 0), (0, 0)]) is None  # too early
+    assert method.rollback([(3, 3), (3, 3)]) is None  # not often enough
+    assert method.rollback([(3, 3), (3, 3), (3, 3)]) == 4
+    assert method.rollback([(3, 3), (3, 1), (3, 3)]) is None  # one beam does not
+    assert method.rollback([(0, 0), (0, 0), (0, 0)]) is None  # too early
 
 
 @pytest.mark.parametrize("kind", ["llava", "qwen2_5_vl", "instructblip"])
@@ -115,7 +115,7 @@ def test_what_was_chosen_at_a_place_is_not_chosen_again(model_of, picture, monke
     prompt = asked(model, picture)
     method = Opera(beams=1, candidates=3, penalty=0.0)
     free = interp.generate(model, prompt, NEUTRAL, **OPTIONS)
-    monkeypatch.setattr(Opera, "place", lambda self, rested: next(back))
+    monkeypatch.setattr(Opera, "rollback", lambda self, columns: next(back))
     reply = interp.generate(model, prompt, method, **OPTIONS)
     assert reply.ids[:2] == free.ids[:2]
     logits = whole_pass(model, prompt, list(free.ids[:2]))[0].clone()
@@ -131,11 +131,11 @@ def test_it_goes_back_no_more_often_than_it_may(model_of, picture, monkeypatch):
     model = model_of("llava")
     prompt, asked_for = asked(model, picture), []
 
-    def place(self, rested):
-        asked_for.append(len(rested))
-        return 1 if len(rested) > 3 else None
+    def rollback(self, columns):
+        asked_for.append(len(columns))
+        return 1 if len(columns) > 3 else None
 
-    monkeypatch.setattr(Opera, "place", place)
+    monkeypatch.setattr(Opera, "rollback", rollback)
     reply = interp.generate(model, prompt, Opera(beams=2, candidates=4, retries=2), **OPTIONS)
     assert len(reply.ids) == 6
     assert asked_for.count(2) == 3  # once, and after each of two returns
@@ -172,10 +172,10 @@ def test_it_goes_with_edits_and_tells_settled_tokens(model_of, picture):
 def test_options_that_it_does_not_know_are_refused(model_of, picture):
     model = model_of("llava")
     with pytest.raises(
-        ValueError, match="a beam search of its own, with 5 beams, and does not know do_sample, num_beams"
+        ValueError, match="it decodes by a beam search of its own, without do_sample, num_beams; its options are"
     ):
         interp.generate(model, asked(model, picture), Opera(), num_beams=2, do_sample=True)
-    with pytest.raises(ValueError, match="each decode in their own way"):
+    with pytest.raises(ValueError, match="each have a decoding loop of their own"):
         Opera() + Opera()
 
 

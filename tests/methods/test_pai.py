@@ -82,7 +82,7 @@ def test_what_it_does_not_fit(model_of, picture):
     model = model_of("llava")
     prompt = model.prepare(picture(), "What is there?")
     assert "this is a language model" in Pai().refusal(model_of("qwen2"))
-    assert "guidance=1 leaves it out" in Pai().refusal(model_of("instructblip"))
+    assert "guidance=1 omits it" in Pai().refusal(model_of("instructblip"))
     assert Pai(guidance=1.0).refusal(model_of("instructblip")) is None
     with pytest.raises(ValueError, match="its second stream follows one reply a prompt, so leave out num_beams"):
         interp.generate(model, prompt, Pai(), num_beams=2)

@@ -81,7 +81,7 @@ def test_what_no_second_stream_follows_is_refused(model_of, asked, method):
     for options in ({"num_beams": 2}, {"num_return_sequences": 2, "do_sample": True}):
         with pytest.raises(ValueError, match=f"follows one reply a prompt, so leave out {next(iter(options))}"):
             interp.generate(model, prompt, method, **options)
-    with pytest.raises(ValueError, match="changes how the image is seen, and a prompt has none"):
+    with pytest.raises(ValueError, match=r"acts on an image, but prompts \[1\] have none"):
         interp.generate(model, [prompt, model.prepare(text="Why?")], method)
     assert method.refusal(model_of("qwen2")).endswith("this is a language model")
     with pytest.raises(ValueError, match=r"alpha is at least 0 and beta a share in \[0, 1\], got"):

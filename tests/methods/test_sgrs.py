@@ -7,6 +7,7 @@ from transformers import SuppressTokensLogitsProcessor
 
 import interp
 from interp.data.tokens import Segment
+from interp.decoding.loop import Decoding
 from interp.methods import sgrs
 from interp.methods.locore import Locore
 from interp.methods.sgrs import Sgrs
@@ -50,8 +51,8 @@ def test_cached_steps_give_the_saliency_of_a_whole_pass_for_every_candidate(mode
             seen[-1] |= dict(zip(logprobs.detach().tolist(), found.tolist(), strict=True))
         return found
 
-    original = sgrs.saliency
-    monkeypatch.setattr(sgrs, "saliency", record)
+    original = sgrs.candidate_saliency
+    monkeypatch.setattr(sgrs, "candidate_saliency", record)
     image = answered(model).request.images
     prompt = model.prepare(list(image) or None, "What is there?")
     reply = interp.generate(model, prompt, Sgrs(candidates=4, alpha=1.2), max_new_tokens=5, min_new_tokens=5, seed=3)
@@ -127,7 +128,7 @@ def test_a_draw_is_kept_when_it_is_salient_enough():
 
 
 def choice(method, probabilities, saliency, past, generator):
-    return method.choice(probabilities, lambda some: [saliency[i] for i in some], past, generator)
+    return method.choose(probabilities, lambda some: [saliency[i] for i in some], past, generator)
 
 
 def test_only_what_is_needed_is_computed():
@@ -137,9 +138,9 @@ def test_only_what_is_needed_is_computed():
         asked.append(list(some))
         return [0.1 * i for i in some]
 
-    Sgrs(candidates=3, draws=2).choice([1.0, 0.0, 0.0], salient, [], None)
+    Sgrs(candidates=3, draws=2).choose([1.0, 0.0, 0.0], salient, [], None)
     assert asked == [[0]]
-    Sgrs(candidates=3, draws=2).choice([1.0, 1e-9, 1e-9], salient, [9.0], torch.Generator().manual_seed(0))
+    Sgrs(candidates=3, draws=2).choose([1.0, 1e-9, 1e-9], salient, [9.0], torch.Generator().manual_seed(0))
     assert asked == [[0], [0], [1, 2]]
 
 
@@ -164,21 +165,21 @@ def test_tokens_are_told_as_they_come_and_a_cache_is_cut_off_the_graph(model_of,
     prompt = model.prepare(picture(), "What is there?")
     reply = interp.generate(model, prompt, Sgrs(), max_new_tokens=4, min_new_tokens=4, on_token=told.append, seed=0)
     assert told == list(reply.tokens)
-    walk = sgrs._Walk(Sgrs(), model, prompt, (), lambda ids, scores: scores, 0)
-    assert len(list(itertools.islice(walk.tokens(9, set()), 4))) == 4
-    assert not any(layer.keys.requires_grad or layer.values.requires_grad for layer in walk.text._cache.layers)
+    search = Sgrs().search(Decoding(model, prompt, max_new_tokens=9, min_new_tokens=9, seed=0))
+    assert len(list(itertools.islice(search.tokens(), 4))) == 4
+    assert not any(layer.keys.requires_grad or layer.values.requires_grad for layer in search.text._cache.layers)
 
 
 def test_several_loops_and_unknown_options_are_refused(model_of, picture):
     model = model_of("llava")
     prompt = model.prepare(picture(), "What is there?")
-    with pytest.raises(ValueError, match="each decode in their own way; only one of them can"):
+    with pytest.raises(ValueError, match="each have a decoding loop of their own; use only one of them"):
         Sgrs() + Sgrs(alpha=0.1)
     with pytest.raises(
-        ValueError, match="it draws tokens in its own way and does not know num_beams; it knows max_new_tokens"
+        ValueError, match="it decodes by rejection sampling, without num_beams; its options are max_new_tokens"
     ):
         interp.generate(model, prompt, Sgrs(), num_beams=2)
-    with pytest.raises(ValueError, match=r"target layers \[7\] are not there: it has layers 0..1"):
+    with pytest.raises(ValueError, match=r"target layers \[7\] do not exist: it has layers 0..1"):
         interp.generate(model, prompt, Sgrs(layers=(1, 7)))
 
 

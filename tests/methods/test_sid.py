@@ -3,7 +3,7 @@ import torch
 
 import interp
 from interp.data.tokens import Segment
-from interp.methods.sid import Sid, left
+from interp.methods.sid import Sid, visible_count
 
 STRONG = Sid(alpha=4.0, beta=0.0, rank=2, layer=1)
 NEUTRAL = Sid(alpha=0.0, beta=0.0, rank=2, layer=1)
@@ -42,13 +42,14 @@ def test_it_is_two_whole_passes_a_token(seeing, picture, by_hand, uncached, two_
 
 
 def test_the_published_number_is_a_share_of_the_image():
-    assert (left(576, None), left(64, None), left(4, None), left(2, None), left(64, 5)) == (100, 11, 1, 1, 5)
+    assert [visible_count(n, None) for n in (576, 64, 4, 2)] == [100, 11, 1, 1]
+    assert visible_count(64, 5) == 5
 
 
 def test_the_default_leaves_a_sixth_of_the_image(model_of, picture):
     model = model_of("llava")
     prompt = model.prepare(picture(), "What is there?")
-    share = left(len(prompt.layout.positions(Segment.IMAGE)), None)
+    share = visible_count(len(prompt.layout.positions(Segment.IMAGE)), None)
     options = {"max_new_tokens": 8, "min_new_tokens": 8}
     by_share, by_rank = (
         interp.generate(model, prompt, Sid(4.0, 0.0, rank=r, layer=1), **options).ids for r in (None, share)
@@ -62,7 +63,7 @@ def test_nothing_to_hide_is_refused(model_of, picture):
     assert "layer=2 hides nothing: it has layers 0..1; give one of 1..1" in Sid(layer=2).refusal(model)
     assert Sid().refusal(model) is None
     with pytest.raises(
-        ValueError, match="leaves 16 image tokens, and a prompt has only 16, so nothing would be hidden"
+        ValueError, match="keeps 16 image tokens visible, and a prompt has only 16, so nothing is hidden"
     ):
         interp.generate(model, prompt, Sid(rank=16, layer=1))
     for settings in ({"rank": 0}, {"layer": 0}):

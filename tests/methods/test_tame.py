@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from interp.data.heads import Heads, HeadWeights
-from interp.methods.tame import ScaleByEnergy, Tame, energy
+from interp.methods.tame import ScaleByEnergy, Tame, head_energy
 from interp.taps.running import NothingChanged
 
 
@@ -32,20 +32,20 @@ def test_the_energy_is_that_of_the_symmetric_part():
     whole = torch.einsum("hdi,hdj->hij", weights.W_K, weights.W_Q)
     symmetric = (whole + whole.mT) / 2
     torch.testing.assert_close(
-        energy(weights), (symmetric @ symmetric).diagonal(dim1=1, dim2=2).sum(-1), rtol=1e-4, atol=1e-5
+        head_energy(weights), (symmetric @ symmetric).diagonal(dim1=1, dim2=2).sum(-1), rtol=1e-4, atol=1e-5
     )
 
 
 def test_scaled_weights_have_the_energy_that_the_paper_wants():
     weights = random_weights()
-    eta = energy(weights)
+    eta = head_energy(weights)
     factors, apart = Tame(gamma=2.0).factors(eta[None])
     assert apart == Heads(())
     scaled = HeadWeights(
         weights.W_Q * factors[0][:, None, None],
         *(getattr(weights, n) for n in ("W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "scale")),
     )
-    torch.testing.assert_close(energy(scaled), 4 * (eta + 1e-6).log().square(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(head_energy(scaled), 4 * (eta + 1e-6).log().square(), rtol=1e-4, atol=1e-5)
 
 
 def test_by_default_the_mean_factor_is_one_and_weak_heads_are_left_alone():
@@ -60,7 +60,7 @@ def test_by_default_the_mean_factor_is_one_and_weak_heads_are_left_alone():
 def test_the_heads_left_alone_are_named_in_the_audit(model_of):
     model = model_of("llava")
     change = Tame().interventions(model)[0]
-    expected = Tame().factors(torch.stack([energy(model.weights(i)) for i in range(model.layers)]))[1]
+    expected = Tame().factors(torch.stack([head_energy(model.weights(i)) for i in range(model.layers)]))[1]
     assert change.apart == expected
     assert "apart=Heads(of=" in str(change)
 
@@ -128,8 +128,8 @@ def test_the_release_s_sum_overflows_in_half_precision_and_ours_does_not(dtype):
     ("settings", "message"),
     [
         ({"variant": "other"}, "variant is one of paper, release, constant, got 'other'"),
-        ({"variant": "release", "gamma": 2.0}, "variant='release' reads only strength, but gamma was set"),
-        ({"variant": "paper", "expansion": 2.0}, "variant='paper' reads only gamma, xi, but expansion was set"),
+        ({"variant": "release", "gamma": 2.0}, "variant='release' uses only strength, but gamma was set"),
+        ({"variant": "paper", "expansion": 2.0}, "variant='paper' uses only gamma, xi, but expansion was set"),
         ({"gamma": 0.0}, "gamma, expansion and suppression are above 0"),
     ],
 )

@@ -93,7 +93,7 @@ def test_a_prompt_without_an_image_is_refused(model_of):
 def test_what_it_does_not_fit(model_of):
     assert "this is a language model" in Var().refusal(model_of("qwen2"))
     assert "from the third layer on, and the model has 2" in Var().refusal(model_of("llava"))
-    assert "dimensions [99] are not there: its stream has 0..31" in Var(dims=(1, 99), layers=(0,)).refusal(
+    assert "dimensions [99] do not exist: its stream has 0..31" in Var(dims=(1, 99), layers=(0,)).refusal(
         model_of("llava")
     )
 

@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 
 import interp
-from interp.methods.vcd import STEPS, Vcd, survival
+from interp.methods.vcd import NOISE_STEPS, Vcd, signal_share
 
 STRONG = Vcd(alpha=4.0, beta=0.0, noise=999)
 NEUTRAL = Vcd(alpha=0.0, beta=0.0)
@@ -22,8 +22,8 @@ def test_the_schedule_is_the_published_one():
         rate = 1 / (1 + math.exp(6 - 12 * i / 999)) * (5e-3 - 1e-5) + 1e-5
         product *= 1 - rate
         kept.append(product)
-    assert_close(survival(), torch.tensor(kept), rtol=1e-4, atol=1e-6)
-    assert len(survival()) == STEPS
+    assert_close(signal_share(), torch.tensor(kept), rtol=1e-4, atol=1e-6)
+    assert len(signal_share()) == NOISE_STEPS
     assert kept[0] > 0.999
     assert kept[500] == pytest.approx(0.745, abs=0.001)
     assert kept[999] < 0.1
@@ -31,13 +31,15 @@ def test_the_schedule_is_the_published_one():
 
 def test_pixels_are_the_image_and_noise_in_their_shares(model_of, picture):
     prompt = model_of("llava").prepare(picture(), "What is there?")
-    noised = Vcd(noise=700).noised(prompt)
-    kept = float(survival()[700])
+    noised = Vcd(noise=700).add_noise(prompt)
+    kept = float(signal_share()[700])
     drawn = (noised.inputs["pixel_values"] - kept**0.5 * prompt.inputs["pixel_values"]) / (1 - kept) ** 0.5
     assert abs(float(drawn.mean())) < 0.1
     assert float(drawn.std()) == pytest.approx(1, abs=0.05)
-    assert_close(Vcd(noise=700).noised(prompt).inputs["pixel_values"], noised.inputs["pixel_values"], rtol=0, atol=0)
-    assert not torch.equal(Vcd(noise=700, seed=1).noised(prompt).inputs["pixel_values"], noised.inputs["pixel_values"])
+    assert_close(Vcd(noise=700).add_noise(prompt).inputs["pixel_values"], noised.inputs["pixel_values"], rtol=0, atol=0)
+    assert not torch.equal(
+        Vcd(noise=700, seed=1).add_noise(prompt).inputs["pixel_values"], noised.inputs["pixel_values"]
+    )
     assert noised.ids == prompt.ids
     assert noised.layout is prompt.layout
 
@@ -47,7 +49,7 @@ def test_a_still_picture_s_frames_get_the_same_noise(model_of, picture):
     prompt = model.prepare(picture(), "What is there?")
     frames = model.config.vision_config.temporal_patch_size
     assert frames == 2
-    for inputs in (prompt.inputs, Vcd().noised(prompt, frames).inputs):
+    for inputs in (prompt.inputs, Vcd().add_noise(prompt, frames).inputs):
         pixels = inputs["pixel_values"].unflatten(1, (3, frames, -1))
         assert_close(pixels[:, :, 0], pixels[:, :, 1], rtol=0, atol=0)
 
@@ -60,7 +62,7 @@ def test_it_is_two_whole_passes_a_token(seeing, picture, uncached, two_passes, s
     shape = pixels.shape if frames == 1 else (len(pixels), 3, 1, pixels.shape[1] // 6)
     drawn = torch.randn(shape, generator=torch.Generator().manual_seed(3))
     drawn = drawn if frames == 1 else torch.cat([drawn, drawn], 2).flatten(1)
-    kept = survival()[800]
+    kept = signal_share()[800]
     noised = {**inputs, "pixel_values": kept**0.5 * pixels + (1 - kept) ** 0.5 * drawn}
     streams = uncached(seeing, inputs), uncached(seeing, noised)
     two_passes(seeing, prompt, Vcd(2.0, 0.05, noise=800, seed=3), streams, set_apart(2.0, 0.05))

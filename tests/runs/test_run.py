@@ -140,7 +140,7 @@ def test_what_is_drawn_is_drawn_batch_by_batch(asked, tmp_path) -> None:
         ({"limit": 0}, "batch_size and limit are at least 1, got 4 and 0"),
         ({"batch_size": 0}, "batch_size and limit are at least 1, got 0"),
         ({"num_return_sequences": 2}, "a run keeps one reply a sample; leave num_return_sequences=2 out"),
-        ({"methods": ["contrast"], "num_beams": 2}, "cannot decode this way"),
+        ({"methods": ["contrast"], "num_beams": 2}, "cannot decode under these options"),
     ],
 )
 def test_wrong_input_is_refused_before_anything_is_asked(model_of, letters, settings, tmp_path, given, message) -> None:
