@@ -282,8 +282,11 @@ def _seed(seed: int, batch: int) -> int:
 def _memory(model: Model) -> int:
     if model.device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(model.device))
-    import resource
     import sys
+
+    if sys.platform == "win32":  # which has no `resource`
+        return 0
+    import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit

@@ -1,25 +1,27 @@
 """A run on disk: rows that are appended a batch at a time and survive whatever ends the process."""
 
-import fcntl
 import json
 import logging
 import os
 import platform
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from filelock import FileLock, Timeout
+
 from interp.data.storage import write_text
 from interp.runs.row import Cost, Row
 
-MANIFEST, ROWS, COSTS, SCORES, LOCK = "manifest.json", "rows.jsonl", "costs.jsonl", "scores.json", "lock"
-PATIENCE = 0.2
-"""Seconds between two looks at a lock that another process holds."""
+MANIFEST, ROWS, COSTS, SCORES = "manifest.json", "rows.jsonl", "costs.jsonl", "scores.json"
+LOCK, _WRITER = "lock", "writer"
+_POLL = 0.2
+"""Seconds between two attempts at a lock that another process holds."""
+_WINDOWS = os.name == "nt"
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @final
@@ -155,7 +157,7 @@ def runs(folder: str | Path) -> list[Run]:
         try:
             found.append(Run.open(file.parent))
         except ValueError as error:
-            log.warning("%s", error)
+            _log.warning("%s", error)
     return found
 
 
@@ -170,8 +172,15 @@ def remove(path: str | Path) -> None:
     if not (place / MANIFEST).is_file():
         raise FileNotFoundError(f"{path} is no run directory: there is no {MANIFEST} in it")
     with _lock(place, wait=False):
-        for name in (MANIFEST, ROWS, COSTS, SCORES, LOCK):
+        for name in (MANIFEST, ROWS, COSTS, SCORES):
             (place / name).unlink(missing_ok=True)
+        # The lock file is deleted while it is locked. A waiting process then notices that its file is gone and opens a new one;
+        # deleted later, one process could hold the old file and another a new one of the same name, and both would write.
+        if not _WINDOWS:
+            (place / LOCK).unlink(missing_ok=True)
+    if _WINDOWS:  # which deletes no open file: not ours before the release, and not one that another process has opened since
+        with suppress(PermissionError):
+            (place / LOCK).unlink(missing_ok=True)
     if not any(place.iterdir()):
         place.rmdir()
 
@@ -183,39 +192,23 @@ def _short(value: Any) -> str:
 
 @contextmanager
 def _lock(path: Path, *, wait: bool) -> Iterator[None]:
-    told = False
-    while True:
-        with (path / LOCK).open("a+", encoding="utf-8") as file:
-            if _locked(file.fileno()) and _still_there(path / LOCK, file.fileno()):
-                file.truncate(0)
-                file.write(f"process {os.getpid()} on {platform.node()}")
-                file.flush()
-                yield
-                return
-        holder = _holder(path / LOCK)
-        if not wait:
-            raise BlockingIOError(f"{path} is being written by {holder}; wait for it, or end it")
-        if not told:
-            log.warning("%s is being written by %s; waiting for it", path.name, holder)
-            told = True
-        time.sleep(PATIENCE)
-
-
-def _locked(descriptor: int) -> bool:
+    """Hold the lock of a directory; the operating system releases it when the process ends, however it ends."""
+    lock = FileLock(path / LOCK, poll_interval=_POLL)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _still_there(path: Path, descriptor: int) -> bool:
-    """Say whether a file is the one that was opened: it may have been removed with its directory, and begun again."""
-    return path.is_file() and path.stat().st_ino == os.fstat(descriptor).st_ino
-
-
-def _holder(path: Path) -> str:
-    return (path.read_text(encoding="utf-8") if path.is_file() else "") or "another process"
+        lock.acquire(timeout=0)
+    except Timeout:
+        writer = (path / _WRITER).read_text(encoding="utf-8") if (path / _WRITER).is_file() else "another process"
+        if not wait:
+            raise BlockingIOError(f"{path} is being written by {writer}; wait for it, or end it") from None
+        _log.warning("%s is being written by %s; waiting for it", path.name, writer)
+        lock.acquire()
+    try:
+        # In a file of its own: Windows lets no other process read a locked file.
+        write_text(path / _WRITER, f"process {os.getpid()} on {platform.node()}")
+        yield
+    finally:
+        (path / _WRITER).unlink(missing_ok=True)
+        lock.release()
 
 
 def _whole(path: Path, read: Any) -> list[bytes]:
