@@ -77,7 +77,7 @@ def causal_table() -> None:
     import pandas as pd
 
     from interp.data.storage import write_text
-    from interp.runs.writing import written
+    from interp.runs.table_formats import format_table
 
     data = HERE.parent / "figures" / "data"
     made = json.loads((data / "spear_fig4.json").read_text(encoding="utf-8"))
@@ -91,7 +91,7 @@ def causal_table() -> None:
     cells = [[v if isinstance(v, str) else f"{v:.3f}" for v in row] for row in means.to_numpy().tolist()]
     title = f"three tasks without the sink · {made['command']} · model {made['model']}"
     for ending, how in (("md", "markdown"), ("tex", "latex")):
-        write_text(HERE / f"spear_tasks.{ending}", written(how, title, list(means.columns), cells))
+        write_text(HERE / f"spear_tasks.{ending}", format_table(how, title, list(means.columns), cells))
 
 
 def write_settings(method: str, frame: Any, made: str) -> None:
@@ -99,7 +99,7 @@ def write_settings(method: str, frame: Any, made: str) -> None:
     import pandas as pd
 
     from interp.data.storage import write_text
-    from interp.runs.writing import written
+    from interp.runs.table_formats import format_table
 
     shown = {"chair_s": "CHAIR_s", "chair_i": "CHAIR_i", "recall": "recall"}
     cells = [
@@ -113,7 +113,7 @@ def write_settings(method: str, frame: Any, made: str) -> None:
     title = f"{method}, one setting at a time, on {int(frame['n'].iloc[0])} captions · {made}"
     for ending, how in (("md", "markdown"), ("tex", "latex")):
         write_text(
-            HERE / f"settings_{method}.{ending}", written(how, title, ["setting", "value", *shown.values()], cells)
+            HERE / f"settings_{method}.{ending}", format_table(how, title, ["setting", "value", *shown.values()], cells)
         )
 
 
@@ -142,7 +142,7 @@ def main() -> None:
         asked = BENCHMARKS[name].format(n=options.n, twice=2 * options.n)
         table = interp.run(model, asked, fitting, folder=options.folder)
         for ending, how in (("csv", "csv"), ("md", "markdown"), ("tex", "latex")):
-            write_text(HERE / f"{name}.{ending}", table.written(how, parts=name == "mme", costs=False))
+            write_text(HERE / f"{name}.{ending}", table.render(how, parts=name == "mme", costs=False))
         print(table)
 
 

@@ -8,12 +8,12 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Final, final
 
-YEAR: Final = 2014
+_YEAR: Final = 2014
 
 
 @final
 @dataclass(frozen=True)
-class Annotated:
+class AnnotatedImage:
     """One image of COCO.
 
     Args:
@@ -28,7 +28,7 @@ class Annotated:
 
 
 @lru_cache(maxsize=2)
-def annotated(folder: str, split: str) -> Mapping[int, Annotated]:
+def read_annotations(folder: str, split: str) -> Mapping[int, AnnotatedImage]:
     """Return the images of `val` or `train` by id, in the order of their ids, as pycocotools reads them.
 
     Args:
@@ -40,7 +40,7 @@ def annotated(folder: str, split: str) -> Mapping[int, Annotated]:
         ModuleNotFoundError: pycocotools is not installed.
         ValueError: the annotations are of another year, or are no COCO annotations.
     """
-    paths = [_path(Path(folder), f"{kind}_{split}{YEAR}.json") for kind in ("instances", "captions")]
+    paths = [_path(Path(folder), f"{kind}_{split}{_YEAR}.json") for kind in ("instances", "captions")]
     instances, captions = (_read(path) for path in paths)
     try:
         names = {i: category["name"] for i, category in instances.cats.items()}
@@ -51,7 +51,7 @@ def annotated(folder: str, split: str) -> Mapping[int, Annotated]:
             f"{paths[0]} and {paths[1]} do not fit together as COCO's instances and captions: no {error}"
         ) from error
     return {
-        i: Annotated(image["file_name"], tuple(sorted(objects.get(i, ()))), said.get(i, ()))
+        i: AnnotatedImage(image["file_name"], tuple(sorted(objects.get(i, ()))), said.get(i, ()))
         for i, image in sorted(captions.imgs.items())
     }
 
@@ -62,7 +62,7 @@ def _path(folder: Path, name: str) -> Path:
         there = sorted(p.name for p in folder.glob("*.json"))
         raise FileNotFoundError(
             f"no {name} in {folder}, which holds {', '.join(there) or 'no JSON file'}; CHAIR needs the instances and captions "
-            f"of COCO {YEAR} (annotations_trainval{YEAR}.zip)"
+            f"of COCO {_YEAR} (annotations_trainval{_YEAR}.zip)"
         )
     return path
 
@@ -91,11 +91,11 @@ def _read(path: Path) -> Any:
             f"{path} holds no COCO annotations, images and annotations with their ids were expected: "
             f"{type(error).__name__}: {error}"
         ) from error
-    year = (read.dataset.get("info") or {}).get("year", YEAR)
-    strange = [name for name in files if f"{YEAR}_" not in name][:1]
-    if year != YEAR or strange:
+    year = (read.dataset.get("info") or {}).get("year", _YEAR)
+    strange = [name for name in files if f"{_YEAR}_" not in name][:1]
+    if year != _YEAR or strange:
         raise ValueError(
-            f"{path} is of another year: {f'year {year}' if year != YEAR else f'an image is called {strange[0]}'}; "
-            f"images and annotations of {YEAR} were expected, such as COCO_val{YEAR}_000000000042.jpg"
+            f"{path} is of another year: {f'year {year}' if year != _YEAR else f'an image is called {strange[0]}'}; "
+            f"images and annotations of {_YEAR} were expected, such as COCO_val{_YEAR}_000000000042.jpg"
         )
     return read

@@ -16,7 +16,7 @@ from interp.registry import nearest
 
 @final
 @dataclass(frozen=True)
-class Loaded:
+class LoadedSamples:
     """What was read.
 
     Args:
@@ -28,7 +28,7 @@ class Loaded:
     problems: tuple[str, ...] = field(default=())
 
 
-def file_of(path: str | Path) -> Path:
+def require_file(path: str | Path) -> Path:
     """Return an existing file.
 
     Raises:
@@ -41,7 +41,7 @@ def file_of(path: str | Path) -> Path:
     return path
 
 
-def records(path: str | Path) -> list[tuple[str, Any]]:
+def read_records(path: str | Path) -> list[tuple[str, Any]]:
     """Return the records of a file with where each stands: one JSON object a line, or one JSON array, however it is laid out.
 
     A line that is no JSON is returned as the error that says so.
@@ -50,7 +50,7 @@ def records(path: str | Path) -> list[tuple[str, Any]]:
         FileNotFoundError: there is no such file.
         ValueError: an array that is no JSON, with its line.
     """
-    path = file_of(path)
+    path = require_file(path)
     text = path.read_text(encoding="utf-8-sig")
     if text.lstrip().startswith("["):
         try:
@@ -67,7 +67,9 @@ def _line(line: str) -> Any:
         return error
 
 
-def load(paths: Sequence[str], sample_of: Callable[[str, Mapping[str, Any]], Sample], fields: Sequence[str]) -> Loaded:
+def load_samples(
+    paths: Sequence[str], sample_of: Callable[[str, Mapping[str, Any]], Sample], fields: Sequence[str]
+) -> LoadedSamples:
     """Return the samples of files.
 
     Args:
@@ -82,7 +84,7 @@ def load(paths: Sequence[str], sample_of: Callable[[str, Mapping[str, Any]], Sam
     stand: dict[str, str] = {}
     problems = []
     for path in paths:
-        for where, record in records(path):
+        for where, record in read_records(path):
             try:
                 sample = sample_of(path, _complete(record, fields))
                 if sample.id in found:
@@ -91,7 +93,7 @@ def load(paths: Sequence[str], sample_of: Callable[[str, Mapping[str, Any]], Sam
                 problems.append(f"{where}: {error}")
                 continue
             found[sample.id], stand[sample.id] = sample, where
-    return Loaded(tuple(found.values()), tuple(problems))
+    return LoadedSamples(tuple(found.values()), tuple(problems))
 
 
 def _complete(record: Any, fields: Sequence[str]) -> Mapping[str, Any]:
@@ -105,7 +107,7 @@ def _complete(record: Any, fields: Sequence[str]) -> Mapping[str, Any]:
     return record
 
 
-def checked(loaded: Loaded, *, strict: bool) -> Sequence[Sample]:
+def require_samples(loaded: LoadedSamples, *, strict: bool) -> Sequence[Sample]:
     """Return the samples; what could not be read is a warning, or an error where it is to be.
 
     Raises:
@@ -125,7 +127,7 @@ def _shown(problems: Sequence[str], most: int = 5) -> str:
     return "\n".join(problems[:most]) + more
 
 
-def image_in(folder: str | Path, name: str) -> Image.Image:
+def open_image(folder: str | Path, name: str) -> Image.Image:
     """Return an image of a folder.
 
     Raises:

@@ -10,14 +10,14 @@ from interp.world.objects import COLOURS, PLURALS
 from interp.world.questions import View, existence_text, view
 from interp.world.text import NUMBERS, coloured, region, with_article
 
-PLACES = (
+_PLACES = (
     *("at the top left", "at the top", "at the top right", "on the left", "in the center", "on the right"),
     *("at the bottom left", "at the bottom", "at the bottom right"),
 )
 """What `region` returns."""
 
 
-def questions(about: Sequence[Scene], seed: int) -> list[Sample]:
+def scene_questions(about: Sequence[Scene], seed: int) -> list[Sample]:
     """Return two questions for every scene and task that it allows: the answer to one is yes, to the other no."""
     found = []
     for i, scene in enumerate(about):
@@ -45,7 +45,7 @@ def _pairs(generator: np.random.Generator, seen: View) -> Iterator[tuple[str, st
         thing = seen.singles[int(generator.integers(len(seen.singles)))]
         place, colour = region(thing), other(tuple(COLOURS), thing.colour)
         there_is = f"Is there {with_article(thing.name)}"
-        yield "position", f"{there_is} {place}?", f"{there_is} {other(PLACES, place)}?"
+        yield "position", f"{there_is} {place}?", f"{there_is} {other(_PLACES, place)}?"
         yield "color", f"Is there {coloured(thing)} in the image?", existence_text(f"{colour} {thing.name}")
 
 

@@ -7,18 +7,18 @@ from typing import Any, ClassVar, Final, final
 
 import numpy as np
 
-from interp.bench._coco import annotated
-from interp.bench._drawn import drawn
-from interp.bench._files import Loaded, checked, file_of, image_in, load
+from interp.bench._coco import read_annotations
+from interp.bench._files import LoadedSamples, load_samples, open_image, require_file, require_samples
+from interp.bench._scenes import load_scenes
 from interp.bench.base import Benchmark, Counts, Reading, Sample, ratio
-from interp.bench.lemmas import lemmatiser
-from interp.bench.vocabulary import COCO, WORLD, named_in, vocabulary
+from interp.bench.lemmas import get_lemmatiser
+from interp.bench.vocabulary import COCO_OBJECTS, WORLD_OBJECTS, build_vocabulary, find_mentions
 from interp.world.text import Mention
 
-ASKED: Final = "Please describe this image in detail."
-ASKED_OF_SCENES: Final = "Describe the image in detail."
-SPLITS: Final = ("val", "train")
-FIELDS: Final = ("image", "objects")
+_QUESTION: Final = "Please describe this image in detail."
+_SCENE_QUESTION: Final = "Describe the image in detail."
+_COCO_SPLITS: Final = ("val", "train")
+_FIELDS: Final = ("image", "objects")
 
 
 @final
@@ -77,15 +77,15 @@ class Chair(Benchmark):
         world = self.data == "scenes"
         open_settings = {
             "split": "test" if world else "val",
-            "synonyms": WORLD if world else COCO,
+            "synonyms": WORLD_OBJECTS if world else COCO_OBJECTS,
             "lemmatiser": "wordnet_like" if self.strict_original else "rules",
-            "question": ASKED_OF_SCENES if world else ASKED,
+            "question": _SCENE_QUESTION if world else _QUESTION,
         }
         for name, value in open_settings.items():
             object.__setattr__(self, name, getattr(self, name) or value)
-        lemmatiser(self.lemmatiser)
-        if not world and self.split not in SPLITS:
-            raise ValueError(f"no split {self.split!r}; COCO {', '.join(SPLITS)}, scenes test, counter_prior")
+        get_lemmatiser(self.lemmatiser)
+        if not world and self.split not in _COCO_SPLITS:
+            raise ValueError(f"no split {self.split!r}; COCO {', '.join(_COCO_SPLITS)}, scenes test, counter_prior")
 
     @property
     def _listed(self) -> bool:
@@ -96,7 +96,7 @@ class Chair(Benchmark):
         if self.data == "scenes":
             return [self._of_scene(i) for i in range(self.n)]
         if self._listed:
-            return checked(self._loaded(), strict=self.strict_files)[: self.n]
+            return require_samples(self._loaded(), strict=self.strict_files)[: self.n]
         return self._of_coco()
 
     def problems(self) -> Sequence[str]:
@@ -104,12 +104,12 @@ class Chair(Benchmark):
         return self._loaded().problems if self._listed else ()
 
     def _of_scene(self, i: int) -> Sample:
-        scene = drawn(self.split, self.n, self.seed)[i]
+        scene = load_scenes(self.split, self.n, self.seed)[i]
         truth = {"objects": sorted(scene.visible), "also": sorted(scene.present - scene.visible)}
         return Sample(f"{i}", self.question, f"{i}", truth)
 
     def _of_coco(self) -> list[Sample]:
-        known = annotated(self.data, self.split)
+        known = read_annotations(self.data, self.split)
         chosen = self._ids(known) if self.ids else self._drawn(list(known))
         return [
             Sample(f"{i}", self.question, a.file, {"objects": list(a.objects), "captions": list(a.captions)})
@@ -120,7 +120,7 @@ class Chair(Benchmark):
         return np.random.default_rng(self.seed).permutation(known)[: self.n].tolist()
 
     def _ids(self, known: Mapping[int, Any]) -> list[int]:
-        text = file_of(self.ids).read_text(encoding="utf-8")
+        text = require_file(self.ids).read_text(encoding="utf-8")
         chosen = json.loads(text) if text.lstrip().startswith("[") else [int(i) for i in text.split()]
         lacking = [i for i in chosen if i not in known]
         if lacking:
@@ -129,8 +129,8 @@ class Chair(Benchmark):
             )
         return chosen
 
-    def _loaded(self) -> Loaded:
-        return load([self.data], self._sample, FIELDS)
+    def _loaded(self) -> LoadedSamples:
+        return load_samples([self.data], self._sample, _FIELDS)
 
     def _sample(self, path: str, record: Mapping[str, Any]) -> Sample:
         there, captions = record["objects"], record.get("captions", [])
@@ -142,17 +142,17 @@ class Chair(Benchmark):
     def image(self, sample: Sample) -> Any:
         """Return the image, or the scene drawn."""
         if self.data == "scenes":
-            return drawn(self.split, self.n, self.seed)[int(sample.image)].image
-        return image_in(self.images, sample.image)
+            return load_scenes(self.split, self.n, self.seed)[int(sample.image)].image
+        return open_image(self.images, sample.image)
 
     def mentions(self, text: str) -> list[Mention]:
         """Return the objects that a text names."""
-        known = vocabulary(self.synonyms, original=self.strict_original)
-        return named_in(text, known, lemmatiser(self.lemmatiser))
+        known = build_vocabulary(self.synonyms, original=self.strict_original)
+        return find_mentions(text, known, get_lemmatiser(self.lemmatiser))
 
     def there(self, sample: Sample) -> list[str]:
         """Return the objects in an image: those annotated, and those that its captions name."""
-        known = vocabulary(self.synonyms, original=self.strict_original)
+        known = build_vocabulary(self.synonyms, original=self.strict_original)
         every = {**known.words, **known.phrases}
         named = [m.name for caption in sample.truth.get("captions", ()) for m in self.mentions(caption)]
         return sorted({*(every.get(o) or o for o in sample.truth["objects"]), *named})

@@ -11,7 +11,7 @@ from interp.registry import nearest
 Lemmatiser = Callable[[str], str]
 """Takes a word in lower case, returns its basic form."""
 
-IRREGULAR: Final[Mapping[str, str]] = MappingProxyType(
+_IRREGULAR: Final[Mapping[str, str]] = MappingProxyType(
     {
         "people": "person",
         "children": "child",
@@ -48,16 +48,16 @@ IRREGULAR: Final[Mapping[str, str]] = MappingProxyType(
         "buffaloes": "buffalo",
     }
 )
-AS_THEY_ARE: Final = (
+_INVARIANT: Final = (
     *("scissors", "trousers", "pants", "jeans", "shorts", "sunglasses", "goggles", "series", "species"),
     *("news", "canvas", "lens", "christmas", "atlas", "perhaps", "always", "sometimes", "besides", "does", "goes"),
 )
 """Words that end in s and are not plurals, or have no singular."""
-IN_IE: Final = (
+_IN_IE: Final = (
     *("brownie", "collie", "cookie", "die", "doggie", "hoodie", "lie", "movie", "necktie", "pie", "rookie", "selfie"),
     *("smoothie", "tie", "veggie", "zombie", "bowtie", "birdie"),
 )
-VERBS: Final = ("bear", "bike", "boat", "bottle", "bow", "bowl", "cup", "seat", "sink", "ski", "snowboard", "tie")
+_VERBS: Final = ("bear", "bike", "boat", "bottle", "bow", "bowl", "cup", "seat", "sink", "ski", "snowboard", "tie")
 """Objects that are verbs too, whose other forms a tagger of word classes brings back to them."""
 
 
@@ -66,14 +66,14 @@ def rules(word: str) -> str:
 
     Exceptions are listed for what images show.
     """
-    if word in IRREGULAR:
-        return IRREGULAR[word]
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
     if word.endswith("men"):
         return word.removesuffix("men") + "man"
-    if word in AS_THEY_ARE or len(word) < 4 or word.endswith(("ss", "us", "is", "'s")):
+    if word in _INVARIANT or len(word) < 4 or word.endswith(("ss", "us", "is", "'s")):
         return word
     if word.endswith("ies"):
-        return word[:-1] if word[:-1] in IN_IE else word[:-3] + "y"
+        return word[:-1] if word[:-1] in _IN_IE else word[:-3] + "y"
     if word.endswith(("ches", "shes", "sses", "xes", "zzes")):
         return word[:-2]
     return word.removesuffix("s")
@@ -91,7 +91,7 @@ def wordnet_like(word: str) -> str:
         stem = word.removesuffix(ending)
         if stem != word:
             forms = (stem, stem + "e", stem[:-1] if stem[-1:] == stem[-2:-1] else stem)
-            return next((f for f in forms if f in VERBS), word)
+            return next((f for f in forms if f in _VERBS), word)
     return rules(word)
 
 
@@ -130,7 +130,7 @@ LEMMATISERS: Final[Mapping[str, Lemmatiser]] = MappingProxyType(
 """The lemmatisers by name."""
 
 
-def lemmatiser(name: str) -> Lemmatiser:
+def get_lemmatiser(name: str) -> Lemmatiser:
     """Return the lemmatiser of a name.
 
     Raises:

@@ -8,10 +8,10 @@ from typing import Any, Final, final
 from interp.decoding.generate import generate
 from interp.models.model import Model
 
-OPTIONS: Final = ("max_new_tokens", "do_sample", "temperature", "top_p", "top_k", "num_beams")
+_OPTIONS: Final = ("max_new_tokens", "do_sample", "temperature", "top_p", "top_k", "num_beams")
 """What a task of lmms-eval can ask of `generate`; `until` becomes stop strings, everything else is for other models."""
-LONGEST: Final = 1024
-MARK: Final = "<image>"
+_LONGEST: Final = 1024
+_IMAGE_MARK: Final = "<image>"
 
 
 def adapter(model: Model, *interventions: Any, batch_size: int = 1, **options: Any) -> Any:
@@ -82,7 +82,7 @@ def _batches(requests: Sequence[Any], size: int) -> Iterator[list[Any]]:
 
 def _answers(lm: Any, batch: Sequence[Any], options: Mapping[str, Any]) -> list[str]:
     prompts = [_prompt(lm, *r) for r in batch]
-    asked = settings_of(batch[0][1])
+    asked = generate_options(batch[0][1])
     until = asked.pop("stop_strings", [])
     stops = {"stop_strings": until} if until else {}
     replies = generate(lm.model, prompts, *lm.interventions, **{**asked, **stops, **options})
@@ -96,22 +96,22 @@ def _prompt(lm: Any, context: str, asked: Mapping[str, Any], visuals: Any, at: A
     images = [] if visuals is None else list(visuals(lm.task_dict[task][split][at]) or [])
     if any(isinstance(i, str) for i in images):
         raise ValueError(f"{task} shows videos or files by name ({images[0]!r}); this adapter takes images")
-    return lm.model.prepare(images or None, context.replace(MARK, "").strip())
+    return lm.model.prepare(images or None, context.replace(_IMAGE_MARK, "").strip())
 
 
-def settings_of(asked: Mapping[str, Any]) -> dict[str, Any]:
+def generate_options(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of `generate` that a task asks for: a temperature above 0 samples, 0 does not.
 
     Args:
         asked: the task's `generation_kwargs`.
     """
-    found = {n: asked[n] for n in OPTIONS if asked.get(n) is not None}
+    found = {n: asked[n] for n in _OPTIONS if asked.get(n) is not None}
     sampled = found.get("do_sample", found.get("temperature", 0) > 0)
     found["do_sample"] = bool(sampled) and found.get("temperature", 1) > 0
     if not found["do_sample"]:
         found = {n: v for n, v in found.items() if n not in ("temperature", "top_p", "top_k")}
     until = asked.get("until") or []
-    return {"max_new_tokens": LONGEST, **found, "stop_strings": [until] if isinstance(until, str) else list(until)}
+    return {"max_new_tokens": _LONGEST, **found, "stop_strings": [until] if isinstance(until, str) else list(until)}
 
 
 def _cut(text: str, until: Sequence[str]) -> str:

@@ -7,19 +7,19 @@ from typing import Any, ClassVar, Final, final
 
 import numpy as np
 
-from interp.bench._drawn import drawn
-from interp.bench._files import Loaded, checked, image_in
-from interp.bench._mme_scenes import questions
+from interp.bench._files import LoadedSamples, open_image, require_samples
+from interp.bench._mme_scenes import scene_questions
+from interp.bench._scenes import load_scenes
 from interp.bench.base import Benchmark, Counts, Reading, Sample, ratio
-from interp.bench.parsers import parser, strict
+from interp.bench.parsers import get_parser, strict
 from interp.registry import nearest
 
-HALLUCINATION: Final = ("existence", "count", "position", "color")
-PERCEPTION: Final = (*HALLUCINATION, "posters", "celebrity", "scene", "landmark", "artwork", "OCR")
-COGNITION: Final = ("commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning")
-TASKS: Final = (*PERCEPTION, *COGNITION)
-SUMS: Final = {"hallucination": HALLUCINATION, "perception": PERCEPTION, "cognition": COGNITION}
-PICTURES: Final = (".jpg", ".jpeg", ".png")
+_HALLUCINATION: Final = ("existence", "count", "position", "color")
+_PERCEPTION: Final = (*_HALLUCINATION, "posters", "celebrity", "scene", "landmark", "artwork", "OCR")
+_COGNITION: Final = ("commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning")
+_TASKS: Final = (*_PERCEPTION, *_COGNITION)
+_SUMS: Final = {"hallucination": _HALLUCINATION, "perception": _PERCEPTION, "cognition": _COGNITION}
+_PICTURES: Final = (".jpg", ".jpeg", ".png")
 
 
 @final
@@ -64,8 +64,8 @@ class Mme(Benchmark):
         Raises:
             ValueError: an unknown parser or task.
         """
-        parser(self.parser)
-        known = HALLUCINATION if self.data == "scenes" else TASKS
+        get_parser(self.parser)
+        known = _HALLUCINATION if self.data == "scenes" else _TASKS
         for task in self.tasks:
             if task not in known:
                 raise ValueError(f"no task {task!r}{nearest(task, known)}; tasks: {', '.join(known)}")
@@ -78,34 +78,34 @@ class Mme(Benchmark):
             ValueError: nothing can be used.
         """
         if self.data == "scenes":
-            asked = questions(drawn(self.split, self.n, self.seed), self.seed)
-            return [s for task in self.tasks or HALLUCINATION for s in asked if s.part == task]
-        return checked(self._loaded(), strict=self.strict_files)
+            asked = scene_questions(load_scenes(self.split, self.n, self.seed), self.seed)
+            return [s for task in self.tasks or _HALLUCINATION for s in asked if s.part == task]
+        return require_samples(self._loaded(), strict=self.strict_files)
 
     def problems(self) -> Sequence[str]:
         """Return the lines that could not be used."""
         return () if self.data == "scenes" else self._loaded().problems
 
-    def _loaded(self) -> Loaded:
+    def _loaded(self) -> LoadedSamples:
         root = Path(self.data)
-        tasks = self.tasks or tuple(t for t in TASKS if (root / t).is_dir())
+        tasks = self.tasks or tuple(t for t in _TASKS if (root / t).is_dir())
         if not tasks:
             there = ", ".join(sorted(p.name for p in root.iterdir())[:10] if root.is_dir() else ()) or "nothing"
             raise FileNotFoundError(
-                f"no task of MME in {root}, which holds {there}; the folders are called {', '.join(TASKS)}"
+                f"no task of MME in {root}, which holds {there}; the folders are called {', '.join(_TASKS)}"
             )
         loaded = [read_task(root / task, task) for task in tasks]
-        return Loaded(tuple(s for x in loaded for s in x.samples), tuple(p for x in loaded for p in x.problems))
+        return LoadedSamples(tuple(s for x in loaded for s in x.samples), tuple(p for x in loaded for p in x.problems))
 
     def image(self, sample: Sample) -> Any:
         """Return the image, or the scene drawn."""
         if self.data == "scenes":
-            return drawn(self.split, self.n, self.seed)[int(sample.image)].image
-        return image_in(_pictures(Path(self.data, sample.part)), sample.image)
+            return load_scenes(self.split, self.n, self.seed)[int(sample.image)].image
+        return open_image(_pictures(Path(self.data, sample.part)), sample.image)
 
     def read(self, reply: str, sample: Sample) -> Reading:
         """Return what is said as the parser reads it, and whether the first word is yes or no."""
-        return {"said": parser(self.parser)(reply, sample.truth["answer"]), "valid": bool(strict(reply))}
+        return {"said": get_parser(self.parser)(reply, sample.truth["answer"]), "valid": bool(strict(reply))}
 
     def count(self, group: Sequence[tuple[Sample, Reading]]) -> dict[str, float]:
         """Return questions, right answers, invalid replies, images, and images with both questions right."""
@@ -134,7 +134,7 @@ class Mme(Benchmark):
         means = {n: np.asarray(np.mean([p[n] for p in parts.values()], axis=0)) for n in names}
         scores = {task: p["score"] for task, p in parts.items()}
         lacking = np.full_like(next(iter(scores.values())), np.nan)
-        sums = {n: np.asarray(np.sum([scores.get(t, lacking) for t in tasks], axis=0)) for n, tasks in SUMS.items()}
+        sums = {n: np.asarray(np.sum([scores.get(t, lacking) for t in tasks], axis=0)) for n, tasks in _SUMS.items()}
         return {"score": np.asarray(np.sum(list(scores.values()), axis=0)), **means, **sums}
 
     def outcome(self, sample: Sample, reading: Reading) -> dict[str, bool | float]:
@@ -142,7 +142,7 @@ class Mme(Benchmark):
         return {"right": reading["said"] == sample.truth["answer"]}
 
 
-def read_task(folder: Path, task: str) -> Loaded:
+def read_task(folder: Path, task: str) -> LoadedSamples:
     """Return the questions of one task of the official folder.
 
     Beside every image, or in `questions_answers_YN` with the images in `images`, lies a text of its name: a question, a tab and Yes or
@@ -155,7 +155,7 @@ def read_task(folder: Path, task: str) -> Loaded:
         there = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
         raise FileNotFoundError(f"no folder {folder}{nearest(folder.name, there)}")
     apart = folder / "questions_answers_YN"
-    pictures = {p.stem: p.name for p in _pictures(folder).iterdir() if p.suffix.lower() in PICTURES}
+    pictures = {p.stem: p.name for p in _pictures(folder).iterdir() if p.suffix.lower() in _PICTURES}
     samples, problems = [], []
     for path in sorted((apart if apart.is_dir() else folder).glob("*.txt")):
         image = pictures.get(path.stem, f"{path.stem}.jpg")
@@ -168,7 +168,7 @@ def read_task(folder: Path, task: str) -> Loaded:
                 )
             elif line.strip():
                 problems.append(f"{path}, line {i}: a question, a tab and Yes or No were expected, got {line[:60]!r}")
-    return Loaded(tuple(samples), tuple(problems))
+    return LoadedSamples(tuple(samples), tuple(problems))
 
 
 def _pictures(folder: Path) -> Path:

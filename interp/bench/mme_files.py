@@ -6,11 +6,11 @@ from pathlib import Path
 from interp.bench.base import Sample
 from interp.data.storage import write_text
 
-Answered = tuple[Sample, str]
+AnsweredQuestion = tuple[Sample, str]
 """A question and a reply."""
 
 
-def write_results(folder: str | Path, answered: Iterable[Answered]) -> list[Path]:
+def write_results(folder: str | Path, answered: Iterable[AnsweredQuestion]) -> list[Path]:
     """Write replies as the official calculation reads them: a file for every task, two lines in a row for every image.
 
     Tabs and line breaks in questions and replies become blanks.
@@ -18,7 +18,7 @@ def write_results(folder: str | Path, answered: Iterable[Answered]) -> list[Path
     Raises:
         ValueError: an image without exactly two questions.
     """
-    tasks: dict[str, dict[str, list[Answered]]] = {}
+    tasks: dict[str, dict[str, list[AnsweredQuestion]]] = {}
     for sample, reply in answered:
         tasks.setdefault(sample.part, {}).setdefault(sample.group, []).append((sample, reply))
     for task, images in tasks.items():
@@ -42,7 +42,7 @@ def _flat(reply: str) -> str:
     return reply.replace("\t", " ").replace("\r", " ").replace("\n", " ")
 
 
-def read_results(path: str | Path) -> list[Answered]:
+def read_results(path: str | Path) -> list[AnsweredQuestion]:
     """Return the questions and replies of one official result file; its name is the task, two lines in a row are an image.
 
     A line without four fields parted by tabs, or with another answer than Yes or No, counts as half an image without a question, as in

@@ -12,11 +12,11 @@ from interp.data.storage import write_text
 from interp.registry import nearest
 from interp.world.text import with_article
 
-KINDS: Final = ("random", "popular", "adversarial")
+_KINDS: Final = ("random", "popular", "adversarial")
 
 
 @final
-class Record(TypedDict):
+class PopeRecord(TypedDict):
     """One question, as the official files have it."""
 
     question_id: int
@@ -25,9 +25,9 @@ class Record(TypedDict):
     label: str
 
 
-def negatives(
+def build_questions(
     annotations: Mapping[str, Collection[str]], kind: str, *, per_image: int = 3, seed: int = 0
-) -> list[Record]:
+) -> list[PopeRecord]:
     """Return as many questions about objects that are there as about objects that are not, image by image.
 
     Of every image that has `per_image` objects, as many are drawn. Each is paired with one object that is not in the image and was
@@ -47,8 +47,8 @@ def negatives(
     References: Li et al., Evaluating Object Hallucination in Large Vision-Language Models (2023), section 5. Differs: images are
         taken in the given order and all of them; the release draws 500.
     """
-    if kind not in KINDS:
-        raise ValueError(f"no kind {kind!r}{nearest(kind, KINDS)}; kinds: {', '.join(KINDS)}")
+    if kind not in _KINDS:
+        raise ValueError(f"no kind {kind!r}{nearest(kind, _KINDS)}; kinds: {', '.join(_KINDS)}")
     if per_image < 1:
         raise ValueError(f"per_image is at least 1, got {per_image}")
     objects = {image: sorted(set(there)) for image, there in annotations.items()}
@@ -57,12 +57,12 @@ def negatives(
     pairs = _pairs(objects, kind, per_image, seed)
     questions = [(image, *q) for image, there, absent in pairs for q in ((there, "yes"), (absent, "no"))]
     return [
-        Record(question_id=i, image=image, text=f"Is there {with_article(name)} in the image?", label=label)
+        PopeRecord(question_id=i, image=image, text=f"Is there {with_article(name)} in the image?", label=label)
         for i, (image, name, label) in enumerate(questions, 1)
     ]
 
 
-def write_questions(path: str | Path, questions: Sequence[Record]) -> Path:
+def write_questions(path: str | Path, questions: Sequence[PopeRecord]) -> Path:
     """Write questions as JSON lines, whole or not at all."""
     return write_text(path, "".join(f"{json.dumps(q)}\n" for q in questions))
 

@@ -83,7 +83,7 @@ PARSERS: Final[Mapping[str, Parser]] = MappingProxyType(
 """The readers by name."""
 
 
-def parser(name: str) -> Parser:
+def get_parser(name: str) -> Parser:
     """Return the reader of a name.
 
     Raises:

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Final, final
 
 import numpy as np
 
-from interp.bench._drawn import drawn
-from interp.bench._files import Loaded, checked, image_in, load
+from interp.bench._files import LoadedSamples, load_samples, open_image, require_samples
+from interp.bench._scenes import load_scenes
 from interp.bench.base import Benchmark, Counts, Reading, Sample, ratio
-from interp.bench.parsers import parser, strict
+from interp.bench.parsers import get_parser, strict
 from interp.registry import nearest
 
 SUFFIXES: Final[Mapping[str, str]] = MappingProxyType(
@@ -71,7 +71,7 @@ class Pope(Benchmark):
         Raises:
             ValueError: an unknown parser or suffix, or not one part for each file.
         """
-        parser(self.parser)
+        get_parser(self.parser)
         if self.suffix and self.suffix not in SUFFIXES and not any(c.isspace() for c in self.suffix):
             raise ValueError(
                 f"no suffix {self.suffix!r}{nearest(self.suffix, SUFFIXES)}; suffixes: {', '.join(SUFFIXES)}, or a text with a blank"
@@ -87,15 +87,15 @@ class Pope(Benchmark):
 
     def samples(self) -> Sequence[Sample]:
         """Return the questions, part by part."""
-        return checked(self._loaded(), strict=self.strict_files) if self.files else self._from_scenes()
+        return require_samples(self._loaded(), strict=self.strict_files) if self.files else self._from_scenes()
 
     def problems(self) -> Sequence[str]:
         """Return the lines that could not be used."""
         return self._loaded().problems
 
-    def _loaded(self) -> Loaded:
-        parts = dict(zip(self.files, self.parts or map(part_of, self.files), strict=True))
-        return load(self.files, lambda path, record: self._sample(parts[path], record), FIELDS)
+    def _loaded(self) -> LoadedSamples:
+        parts = dict(zip(self.files, self.parts or map(name_part, self.files), strict=True))
+        return load_samples(self.files, lambda path, record: self._sample(parts[path], record), _FIELDS)
 
     def _sample(self, part: str, record: Mapping[str, Any]) -> Sample:
         truth = str(record["label"]).strip().lower()
@@ -112,7 +112,7 @@ class Pope(Benchmark):
     def _from_scenes(self) -> list[Sample]:
         asked = [
             (q, i)
-            for i, scene in enumerate(drawn(self.split, self.n, self.seed))
+            for i, scene in enumerate(load_scenes(self.split, self.n, self.seed))
             for q in scene.questions
             if q.kind == "existence"
         ]
@@ -120,18 +120,18 @@ class Pope(Benchmark):
             Sample(
                 f"{q.probe}/{i}/{q.subject}", self._asked(q.text), f"{i}", {"answer": q.answer.lower()}, q.probe, f"{i}"
             )
-            for q, i in sorted(asked, key=lambda pair: ORDER.index(pair[0].probe))
+            for q, i in sorted(asked, key=lambda pair: _ORDER.index(pair[0].probe))
         ]
 
     def image(self, sample: Sample) -> Any:
         """Return the image, or the scene drawn."""
         if self.files:
-            return image_in(self.images, sample.image)
-        return drawn(self.split, self.n, self.seed)[int(sample.image)].image
+            return open_image(self.images, sample.image)
+        return load_scenes(self.split, self.n, self.seed)[int(sample.image)].image
 
     def read(self, reply: str, sample: Sample) -> Reading:
         """Return what is said as the parser reads it, and whether the first word is yes or no."""
-        said = parser(self.parser)(reply, sample.truth["answer"])
+        said = get_parser(self.parser)(reply, sample.truth["answer"])
         return {"said": said, "valid": bool(strict(reply))}
 
     def count(self, group: Sequence[tuple[Sample, Reading]]) -> dict[str, float]:
@@ -163,11 +163,11 @@ class Pope(Benchmark):
         return {"right": reading["said"] == sample.truth["answer"]}
 
 
-ORDER: Final = ("random", "popular", "adversarial")
-FIELDS: Final = ("question_id", "image", "text", "label")
+_ORDER: Final = ("random", "popular", "adversarial")
+_FIELDS: Final = ("question_id", "image", "text", "label")
 
 
-def part_of(path: str) -> str:
+def name_part(path: str) -> str:
     """Return the name of a file in words, without "pope": "coco random" for coco_pope_random.json."""
     words = Path(path).stem.replace("-", "_").split("_")
     return " ".join(w for w in words if w.lower() != "pope") or Path(path).stem

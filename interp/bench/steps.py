@@ -6,7 +6,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from interp.bench._drawn import drawn
+from interp.bench._scenes import load_scenes
 from interp.bench.base import Benchmark, Counts, Reading, Sample, ratio
 from interp.world.questions import Question
 from interp.world.scoring import steps_in_order
@@ -39,14 +39,14 @@ class Steps(Benchmark):
         """Return the questions of the scenes that have one."""
         return [
             Sample(f"{i}", q.text, f"{i}", {"answer": q.answer, "steps": list(q.steps)})
-            for i, scene in enumerate(drawn(self.split, self.n, self.seed))
+            for i, scene in enumerate(load_scenes(self.split, self.n, self.seed))
             for q in scene.questions
             if q.kind == "steps"
         ]
 
     def image(self, sample: Sample) -> Any:
         """Return the scene, drawn."""
-        return drawn(self.split, self.n, self.seed)[int(sample.image)].image
+        return load_scenes(self.split, self.n, self.seed)[int(sample.image)].image
 
     def read(self, reply: str, sample: Sample) -> Reading:
         """Return which steps are right, and whether they come in order."""

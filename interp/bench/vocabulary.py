@@ -8,27 +8,27 @@ from importlib.resources import files
 from itertools import chain
 from typing import Final, final
 
-from interp.bench._files import file_of
+from interp.bench._files import require_file
 from interp.bench.lemmas import Lemmatiser
 from interp.world.objects import PLURALS
 from interp.world.text import Mention
 
-COCO: Final = "coco"
-WORLD: Final = "world"
-ANIMALS: Final = (
+COCO_OBJECTS: Final = "coco"
+WORLD_OBJECTS: Final = "world"
+_ANIMALS: Final = (
     *("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "animal", "cub"),
 )
-MERGED: Final = {
-    **{f"{age} {animal}": animal for age in ("baby", "adult") for animal in ANIMALS},
+_MERGED: Final = {
+    **{f"{age} {animal}": animal for age in ("baby", "adult") for animal in _ANIMALS},
     "passenger jet": "jet",
     "passenger train": "train",
     "bow tie": "tie",
     "toilet seat": "toilet",
 }
 """Two words that name what one of them names: a "baby elephant" is no baby."""
-NO_OBJECT: Final = ("home plate", "train track")
+_NO_OBJECT: Final = ("home plate", "train track")
 """Two words that name none of what one of them names."""
-WORD: Final = re.compile(r"\w+(?:-\w+)*|'\w+|[^\w\s]")
+_WORD: Final = re.compile(r"\w+(?:-\w+)*|'\w+|[^\w\s]")
 
 
 @final
@@ -53,14 +53,14 @@ class Vocabulary:
         return [o for o in dict.fromkeys([*self.words.values(), *self.phrases.values()]) if o]
 
 
-def read_rows(path: str) -> list[str]:
+def _read_rows(path: str) -> list[str]:
     """Return the rows of a file of objects: one object a line, its synonyms behind it, parted by commas.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it names no object.
     """
-    source = files("interp.bench") / "coco_objects.txt" if path == COCO else file_of(path)
+    source = files("interp.bench") / "coco_objects.txt" if path == COCO_OBJECTS else require_file(path)
     rows = [line for line in source.read_text(encoding="utf-8").splitlines() if line.strip() and line[0] != "#"]
     if not rows:
         raise ValueError(f"{path} names no object; a line holds an object and its synonyms, parted by commas")
@@ -68,7 +68,7 @@ def read_rows(path: str) -> list[str]:
 
 
 @lru_cache(maxsize=8)
-def vocabulary(source: str, *, original: bool = False) -> Vocabulary:
+def build_vocabulary(source: str, *, original: bool = False) -> Vocabulary:
     """Return the vocabulary of a file, of the 80 objects of COCO in words of our own (`coco`), or of the drawn world (`world`).
 
     A line that begins with "- " lists phrases that name no object, whatever their words do.
@@ -78,14 +78,14 @@ def vocabulary(source: str, *, original: bool = False) -> Vocabulary:
         original: whether to read it as the original CHAIR does: entries keep the blanks and capitals they have, so that those never
             match, and only phrases of two words do.
     """
-    rows = [f"{one}, {many}" for one, many in PLURALS.items()] if source == WORLD else read_rows(source)
+    rows = [f"{one}, {many}" for one, many in PLURALS.items()] if source == WORLD_OBJECTS else _read_rows(source)
     return _original(rows) if original else _lenient(rows)
 
 
 def _original(rows: Iterable[str]) -> Vocabulary:
     split = [row.strip().split(", ") for row in rows if not row.startswith("- ")]
     words = {word: row[0] for row in split for word in row}
-    merged = {**{w.strip(): w.strip() for w in words if " " in w.strip()}, **MERGED, **dict.fromkeys(NO_OBJECT, "")}
+    merged = {**{w.strip(): w.strip() for w in words if " " in w.strip()}, **_MERGED, **dict.fromkeys(_NO_OBJECT, "")}
     phrases = {phrase: words.get(to, "") for phrase, to in {**merged, "wine glas": "wine glass"}.items()}
     return Vocabulary(words, phrases, original=True)
 
@@ -93,15 +93,15 @@ def _original(rows: Iterable[str]) -> Vocabulary:
 def _lenient(rows: Sequence[str]) -> Vocabulary:
     split = [[w.strip().lower() for w in row.removeprefix("- ").split(",")] for row in rows]
     named = {w: row[0] for row, line in zip(split, rows, strict=True) if not line.startswith("- ") for w in row if w}
-    nothing = chain(NO_OBJECT, *(row for row, line in zip(split, rows, strict=True) if line.startswith("- ")))
-    merged = {phrase: named[to] for phrase, to in MERGED.items() if to in named}
+    nothing = chain(_NO_OBJECT, *(row for row, line in zip(split, rows, strict=True) if line.startswith("- ")))
+    merged = {phrase: named[to] for phrase, to in _MERGED.items() if to in named}
     phrases = {**merged, **{w: o for w, o in named.items() if " " in w}, **dict.fromkeys(nothing, "")}
     return Vocabulary({w: o for w, o in named.items() if " " not in w}, phrases)
 
 
-def named_in(text: str, known: Vocabulary, lemma: Lemmatiser) -> list[Mention]:
+def find_mentions(text: str, known: Vocabulary, lemma: Lemmatiser) -> list[Mention]:
     """Return the objects that a text names, in order, repeats included, with the characters that name them."""
-    found = list(WORD.finditer(text.lower()))
+    found = list(_WORD.finditer(text.lower()))
     words = [m.group() for m in found]
     lemmas = [lemma(w) for w in words]
     longest = 2 if known.original else max((p.count(" ") + 1 for p in known.phrases), default=1)

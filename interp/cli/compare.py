@@ -163,10 +163,10 @@ def check_format(how: str) -> None:
     Raises:
         typer.BadParameter: it is none.
     """
-    from interp.runs.writing import WAYS
+    from interp.runs.table_formats import TABLE_FORMATS
 
-    if how not in WAYS:
-        raise typer.BadParameter(f"--format is one of {', '.join(WAYS)}, got {how!r}")
+    if how not in TABLE_FORMATS:
+        raise typer.BadParameter(f"--format is one of {', '.join(TABLE_FORMATS)}, got {how!r}")
 
 
 def show(tables: list[Any], how: str, path: Path | None, **settings: Any) -> None:
@@ -176,7 +176,7 @@ def show(tables: list[Any], how: str, path: Path | None, **settings: Any) -> Non
 
         said = pd.concat([t.flat() for t in tables], ignore_index=True).to_csv(index=False)
     else:
-        said = "\n".join(t.written(how, **settings) for t in tables)
+        said = "\n".join(t.render(how, **settings) for t in tables)
     if path is None:
         screen.out().print(said, markup=False, emoji=False, end="")
         return

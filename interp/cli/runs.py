@@ -47,7 +47,7 @@ Readings = Annotated[
 @app.command("list", epilog=EXAMPLES)
 def list_(folder: Folder = Path("runs"), json: inputs.AsJson = False) -> None:
     """List the runs of a folder."""
-    from interp.runs.directory import runs
+    from interp.runs.directory import list_runs
 
     rows = [
         {
@@ -57,7 +57,7 @@ def list_(folder: Folder = Path("runs"), json: inputs.AsJson = False) -> None:
             "samples": f"{len(one.rows())}/{one.samples}",
             "started": one.manifest["started"],
         }
-        for one in runs(folder)
+        for one in list_runs(folder)
     ]
     if json:
         as_json(rows)
@@ -134,15 +134,15 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete runs: their files, and nothing that others put beside them."""
-    from interp.runs.directory import MANIFEST, remove
+    from interp.runs.directory import MANIFEST_FILE, remove_run
 
-    paths = [Path(n) if (Path(n) / MANIFEST).is_file() else found(n, folder).path for n in runs]
+    paths = [Path(n) if (Path(n) / MANIFEST_FILE).is_file() else found(n, folder).path for n in runs]
     for path in paths:
         say(str(path))
     if not yes:
         typer.confirm(f"delete {len(paths)} run{'s' if len(paths) > 1 else ''}?", abort=True, err=True)
     for path in paths:
-        remove(path)
+        remove_run(path)
 
 
 def found(name: str, folder: Path) -> "Run":
@@ -151,11 +151,11 @@ def found(name: str, folder: Path) -> "Run":
     Raises:
         ValueError: none, or several.
     """
-    from interp.runs.directory import MANIFEST, Run, runs
+    from interp.runs.directory import MANIFEST_FILE, Run, list_runs
 
-    if (Path(name) / MANIFEST).is_file():
+    if (Path(name) / MANIFEST_FILE).is_file():
         return Run.open(name)
-    there = runs(folder)
+    there = list_runs(folder)
     meant = [r for r in there if r.name == name] or [r for r in there if r.name.startswith(name)]
     if len(meant) == 1:
         return meant[0]

@@ -85,11 +85,11 @@ def sweep(
 
 
 def _heads(model: Any, benchmark: Any, which: Any, *, at: Any, **settings: Any) -> Any:
-    from interp.runs.strengths import strengths
+    from interp.runs.strengths import rank_heads
     from interp.runs.sweep import sweep_replies
 
     swept = sweep_replies(model, benchmark, which, at=at, **settings)
-    return strengths(
+    return rank_heads(
         swept, {"model": model.name, "benchmark": type(benchmark).__name__.lower(), "heads": f"erased at {at}"}
     )
 

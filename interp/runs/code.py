@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-COMPARING: Final = ("__repr__", "__eq__", "__hash__", "__setattr__", "__delattr__", "__replace__")
+_COMPARISONS: Final = ("__repr__", "__eq__", "__hash__", "__setattr__", "__delattr__", "__replace__")
 """Methods of a dataclass that no reply hangs on."""
-METHODS: Final = (FunctionType, classmethod, staticmethod, property)
+_METHODS: Final = (FunctionType, classmethod, staticmethod, property)
 """What a class does under a name with two underscores; other such names describe it."""
 
 
@@ -68,11 +68,11 @@ class _Reader:
         return self._function(thing) if isinstance(thing, FunctionType) else self._class(thing)
 
     def _class(self, kind: type) -> Any:
-        skipped = COMPARING if is_dataclass(kind) else ()
+        skipped = _COMPARISONS if is_dataclass(kind) else ()
         members = {
             n: self.told(v)
             for n, v in sorted(vars(kind).items())
-            if n not in skipped and (isinstance(v, METHODS) or not n.startswith("__"))
+            if n not in skipped and (isinstance(v, _METHODS) or not n.startswith("__"))
         }
         return [[self.told(base) for base in kind.__bases__], members]
 

@@ -1,4 +1,8 @@
-"""What the rows of a run depend on, as plain data with a hash: the model, what it is asked, the method, how it generates."""
+"""What the rows of a run depend on, as JSON data: model, samples, method, options and versions.
+
+`interp.runs.spec.RunSpec.identity` collects these entries, and their hash (`hash_identity`) names the run directory, so that another
+setting is another directory. `to_json` turns any setting into JSON data, or refuses it.
+"""
 
 import hashlib
 import json
@@ -22,26 +26,26 @@ from interp.models.model import Model
 from interp.runs.code import code_hash, tensor_bytes
 
 GREEDY = "greedy"
-"""What the baseline is called: the model as it is."""
-DIGITS = 12
-"""How many hexadecimal digits of its hash name a run."""
-BESIDE = ("_name_or_path", "name_or_path", "init_inputs", "transformers_version", "padding", "truncation")
-"""Entries of a configuration that say where it lies, who wrote it or what it was last used for, not what it does."""
+"""The name of the baseline, the model without a method."""
+HASH_DIGITS = 12
+"""Hexadecimal digits of the hash in the name of a run directory."""
+_IGNORED = ("_name_or_path", "name_or_path", "init_inputs", "transformers_version", "padding", "truncation")
+"""Entries of a configuration that record its place, its author or its last use; they change no reply."""
 
 
-def address(identity: Mapping[str, Any]) -> str:
-    """Return the hash that names a run: equal for equal identities, and for no others."""
-    return _hash(json.dumps(identity, sort_keys=True).encode())[:DIGITS]
+def hash_identity(identity: Mapping[str, Any]) -> str:
+    """Return the hash that names a run; equal identities have equal hashes."""
+    return _hash(json.dumps(identity, sort_keys=True).encode())[:HASH_DIGITS]
 
 
-def directory_name(model: str, benchmark: str, method: str, identity: Mapping[str, Any]) -> str:
-    """Return what the directory of a run is called."""
+def name_directory(model: str, benchmark: str, method: str, identity: Mapping[str, Any]) -> str:
+    """Return the name of a run directory: model, benchmark, method and hash."""
     words = (re.sub(r"[^a-z0-9.+]+", "_", Path(w).name.lower()).strip("_.")[:40] for w in (model, benchmark, method))
-    return "-".join([*words, address(identity)])
+    return "-".join([*words, hash_identity(identity)])
 
 
 def model_identity(model: Model) -> dict[str, Any]:
-    """Return what of a model decides its replies: its weights and its processor, wherever they lie, and how it computes."""
+    """Return what determines the replies of a model: hashes of weights, configuration and processor, the dtype and the device."""
     return {
         "weights": model.derived("runs.weights", lambda: _weights(model)),
         "configuration": model.derived("runs.configuration", lambda: _configuration(model)),
@@ -51,23 +55,23 @@ def model_identity(model: Model) -> dict[str, Any]:
     }
 
 
-def samples_hash(benchmark: Benchmark, samples: Sequence[Sample]) -> str:
-    """Return the hash of samples and of their images' bytes; an image that cannot be read counts as missing."""
+def hash_samples(benchmark: Benchmark, samples: Sequence[Sample]) -> str:
+    """Return the hash of samples and the bytes of their images; an image that cannot be read counts as missing."""
     images: dict[str, str] = {}
     for sample in samples:
         if sample.image not in images:
             images[sample.image] = _image(benchmark, sample)
-    told = [[plain(asdict(s), f"sample {s.id}"), images[s.image]] for s in samples]
-    return _hash(json.dumps(told, sort_keys=True).encode())
+    entries = [[to_json(asdict(s), f"sample {s.id}"), images[s.image]] for s in samples]
+    return _hash(json.dumps(entries, sort_keys=True).encode())
 
 
-def method_name(method: Method | None) -> str:
+def name_method(method: Method | None) -> str:
     """Return the name of a method; `greedy` for none."""
     return GREEDY if method is None else "+".join(type(m).__name__.lower() for m in parts(method))
 
 
-def method_words(method: Method | None) -> str:
-    """Return the settings of a method that are not the published ones, in words."""
+def describe_settings(method: Method | None) -> str:
+    """Return the settings of a method that differ from the published ones, as text."""
     said = []
     for one in [] if method is None else parts(method):
         default = {f.name: f.default for f in fields(one)}  # type: ignore[arg-type]
@@ -79,18 +83,18 @@ def method_identity(method: Method | None) -> list[dict[str, Any]]:
     """Return the single methods with all their settings; an empty list for none.
 
     Raises:
-        TypeError: a setting that cannot be written down, such as a function.
+        TypeError: a setting has no JSON form, such as a function.
     """
     return [_named(m, m.settings()) for m in ([] if method is None else parts(method))]
 
 
-def change(given: Method | Intervention) -> Any:
-    """Return a method or an intervention as plain data.
+def intervention_identity(given: Method | Intervention) -> Any:
+    """Return a method or an intervention as JSON data.
 
     Raises:
-        TypeError: a setting that cannot be written down.
+        TypeError: a setting has no JSON form.
     """
-    return method_identity(given) if isinstance(given, Method) else plain(given, type(given).__name__)
+    return method_identity(given) if isinstance(given, Method) else to_json(given, type(given).__name__)
 
 
 def benchmark_identity(benchmark: Benchmark) -> dict[str, Any]:
@@ -98,35 +102,36 @@ def benchmark_identity(benchmark: Benchmark) -> dict[str, Any]:
     return _named(benchmark, benchmark.settings())
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of what computes."""
+def package_versions() -> dict[str, str]:
+    """Return the versions of interp, torch and transformers."""
     import transformers
 
     return {"interp": version("interp"), "torch": torch.__version__, "transformers": transformers.__version__}
 
 
-def machine() -> dict[str, Any]:
-    """Return where this runs."""
+def describe_machine() -> dict[str, Any]:
+    """Return name, system, Python version and GPU of this machine."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {"node": platform.node(), "system": platform.platform(), "python": platform.python_version(), "gpu": gpu}
 
 
-def plain(value: Any, what: str) -> Any:  # noqa: PLR0911  # one line a kind
-    """Return a value as JSON can hold it.
+def to_json(value: Any, what: str) -> Any:  # noqa: PLR0911  # one line a kind
+    """Return a value as JSON data.
 
     Raises:
-        TypeError: it cannot, such as a function; names what it is a part of.
+        TypeError: the value has no JSON form, such as a function; names `what` it belongs to.
     """
     if value is None or isinstance(value, (bool, int, float, str)):
-        return int(value) if isinstance(value, float) and value.is_integer() else value  # 2.0 and 2 are one setting
+        # 2.0 and 2 are the same setting, so they must have the same hash.
+        return int(value) if isinstance(value, float) and value.is_integer() else value
     if isinstance(value, Enum):
         return value.name
     if isinstance(value, (Path, torch.dtype, torch.device)):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(n): plain(v, what) for n, v in value.items()}
+        return {str(n): to_json(v, what) for n, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        listed = [plain(v, what) for v in value]
+        listed = [to_json(v, what) for v in value]
         return listed if isinstance(value, (list, tuple)) else sorted(listed, key=json.dumps)
     if isinstance(value, Tensor):
         return {"shape": list(value.shape), "sha256": _hash(tensor_bytes(value))}
@@ -135,17 +140,17 @@ def plain(value: Any, what: str) -> Any:  # noqa: PLR0911  # one line a kind
     if is_dataclass(value) and not isinstance(value, type):
         return _named(value, {f.name: getattr(value, f.name) for f in fields(value)})
     raise TypeError(
-        f"{what} holds {value!r}, a {type(value).__name__}, which cannot be written down, so the run could not be known again; "
-        "make a class of it whose settings are numbers, words and lists"
+        f"{what} holds {value!r}, a {type(value).__name__}, which has no JSON form, so the run could not be identified later; "
+        "use a class whose settings are numbers, strings and lists instead"
     )
 
 
 def _named(thing: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {"name": type(thing).__name__.lower(), "settings": plain(settings, type(thing).__name__), **_code(thing)}
+    return {"name": type(thing).__name__.lower(), "settings": to_json(settings, type(thing).__name__), **_code(thing)}
 
 
 def _code(thing: Any) -> dict[str, str]:
-    """Return the hash of a thing's code where no version stands for that."""
+    """Return the hash of the code of an object whose class is not from this package, whose version covers its own code."""
     kind = type(thing)
     return {} if kind.__module__.partition(".")[0] == "interp" else {"code": code_hash(kind)}
 
@@ -164,7 +169,7 @@ def _image(benchmark: Benchmark, sample: Sample) -> str:
 
 
 def _weights(model: Model) -> str:
-    """Return the hash of every parameter and buffer; of one that lies elsewhere, of its name and shape alone."""
+    """Return the hash of every parameter and buffer; for a tensor on the meta device, of its name and shape only."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.module.state_dict().items()):
         if isinstance(tensor, Tensor):
@@ -174,12 +179,12 @@ def _weights(model: Model) -> str:
 
 
 def _configuration(model: Model) -> str:
-    """Return the hash of the model's configuration and of how it generates by default."""
+    """Return the hash of the model's configuration and its generation defaults."""
     return _settings_hash([model.config.to_dict(), model.module.generation_config.to_dict()])
 
 
 def _processor(model: Model) -> str:
-    """Return the hash of chat template, image processing and tokenizer."""
+    """Return the hash of chat template, image processor and tokenizer."""
     processor, tokenizer = model.processor, model.tokenizer
     template = getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)
     acting = (processor, getattr(processor, "image_processor", None))
@@ -190,15 +195,15 @@ def _processor(model: Model) -> str:
 
 
 def _settings_hash(settings: Any) -> str:
-    return _hash(json.dumps(_settled(settings), sort_keys=True, default=lambda o: type(o).__name__).encode())
+    return _hash(json.dumps(_without_ignored(settings), sort_keys=True, default=lambda o: type(o).__name__).encode())
 
 
-def _settled(value: Any) -> Any:
-    """Return settings without what stands beside them."""
+def _without_ignored(value: Any) -> Any:
+    """Return settings without the ignored entries, at every depth."""
     if isinstance(value, Mapping):
-        return {str(n): _settled(v) for n, v in value.items() if n not in BESIDE}
+        return {str(n): _without_ignored(v) for n, v in value.items() if n not in _IGNORED}
     if isinstance(value, (list, tuple)):
-        return [_settled(v) for v in value]
+        return [_without_ignored(v) for v in value]
     return value
 
 

@@ -1,4 +1,4 @@
-"""What a run keeps of one sample, and what one batch cost."""
+"""The records of a run, one JSON line each: a `Row` per sample, a `Cost` per batch."""
 
 import json
 import math
@@ -13,17 +13,17 @@ from interp.data.prompt import Reply
 @final
 @dataclass(frozen=True)
 class Row:
-    """One sample with its reply: everything that is needed to read and score it again without the model.
+    """One sample with its reply: enough to read and score it again without the model.
 
     Args:
-        id: the sample's name, as are the next five fields its.
-        reply: the reply's text.
+        id: the id of the sample; the next five fields are the sample's too.
+        reply: the text of the reply.
         ids: its token ids.
         tokens: its tokens as text.
         logprobs: their natural log-probabilities; None where one is not finite.
-        stop: why it ended.
+        stop: why the reply ended.
         prompt: the length of the prompt, in tokens.
-        error: why the sample has no reply; empty where it has one.
+        error: why the sample has no reply; empty where it has a reply.
     """
 
     id: str
@@ -46,19 +46,19 @@ class Row:
         return Sample(self.id, self.question, self.image, self.truth, self.part, self.group)
 
     def line(self) -> bytes:
-        """Return it as one line of JSON; the same row is always the same bytes."""
-        return written(asdict(self))
+        """Return the row as one line of JSON; equal rows give equal bytes."""
+        return _to_line(asdict(self))
 
     @classmethod
     def from_line(cls, line: bytes) -> "Row":
         """Read a line.
 
         Raises:
-            ValueError: it is no row: cut short, or written by something else.
+            ValueError: the line is not a row: it was cut short, or something else wrote it.
         """
         given: Any = json.loads(line)
         if not isinstance(given, dict) or set(given) != {f.name for f in fields(cls)}:
-            raise ValueError(f"no row of a run: {line[:60]!r}")
+            raise ValueError(f"not a row of a run: {line[:60]!r}")
         settled: Any = {n: tuple(v) if isinstance(v, list) else v for n, v in given.items()}
         return cls(**settled)
 
@@ -66,14 +66,14 @@ class Row:
 @final
 @dataclass(frozen=True)
 class Cost:
-    """What one batch cost.
+    """The cost of one batch.
 
     Args:
-        batch: which.
-        samples: how many replies it gave.
-        tokens: how many new tokens they have.
-        seconds: of `generate`, everything that a method does in it included.
-        memory: peak bytes: what tensors took on the GPU, or what the process took without one.
+        batch: its index.
+        samples: the number of replies.
+        tokens: the number of new tokens.
+        seconds: wall-clock time of `generate`, including all work of the method.
+        memory: peak bytes: of tensors on the GPU; without a GPU, of the process.
     """
 
     batch: int
@@ -83,29 +83,29 @@ class Cost:
     memory: int
 
     def line(self) -> bytes:
-        """Return it as one line of JSON."""
-        return written(asdict(self))
+        """Return the record as one line of JSON."""
+        return _to_line(asdict(self))
 
     @classmethod
     def from_line(cls, line: bytes) -> "Cost":
         """Read a line.
 
         Raises:
-            ValueError: it is none.
+            ValueError: the line is not a cost record.
         """
         given = json.loads(line)
         if not isinstance(given, dict) or set(given) != {f.name for f in fields(cls)}:
-            raise ValueError(f"no cost of a run: {line[:60]!r}")
+            raise ValueError(f"not a cost record of a run: {line[:60]!r}")
         return cls(**given)
 
 
-def written(data: Any) -> bytes:
-    """Return data as one line of plain JSON."""
+def _to_line(data: Any) -> bytes:
+    """Return data as one line of JSON."""
     return json.dumps(data, allow_nan=False).encode() + b"\n"
 
 
-def row_of(sample: Sample, reply: Reply) -> Row:
-    """Return a sample with its reply as a row."""
+def build_row(sample: Sample, reply: Reply) -> Row:
+    """Return the row of a sample with its reply."""
     return Row(
         **asdict(sample),
         reply=reply.text,
@@ -117,6 +117,6 @@ def row_of(sample: Sample, reply: Reply) -> Row:
     )
 
 
-def failed(sample: Sample, error: Exception) -> Row:
-    """Return a sample that could not be asked as a row."""
+def build_failed_row(sample: Sample, error: Exception) -> Row:
+    """Return the row of a sample that could not be asked."""
     return Row(**asdict(sample), error=f"{type(error).__name__}: {error}")

@@ -1,4 +1,8 @@
-"""Work shared out over a Ray cluster: a replica of the model in every worker, jobs handed out one by one, results in their order."""
+"""Runs on a Ray cluster: a replica of the model in every worker, jobs distributed one by one, results in the order of the jobs.
+
+`connect` opens a cluster and yields `Shards`, whose `map` runs any job over many arguments and whose `answer` generates the replies of
+a run in place of `interp.runs.execution.answer_here`. The driver alone writes to disk.
+"""
 
 import logging
 import os
@@ -18,104 +22,105 @@ from interp.interventions.method import Method
 from interp.loading import load
 from interp.models.model import Model
 from interp.runs import identity
-from interp.runs.asking import Batches, Questioning, answered
-from interp.runs.row import Cost, Row, failed
+from interp.runs.execution import AnsweredBatches, answer_batch
+from interp.runs.row import Cost, Row, build_failed_row
+from interp.runs.spec import RunSpec
 
-AUTO = "auto"
-"""The address of the cluster that this machine is a node of."""
-TRIES = 3
-"""How many workers may die over one job, or one after the other while they load the model, before it is given up."""
-PATIENCE = 5.0
-"""Seconds until an address that does not answer is given up."""
-HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
-"""How a connection begins in HTTP/2, which Ray speaks: its first words and an empty frame of settings (RFC 9113, 3.4)."""
-SETTINGS = b"\4"
-"""The kind of the frame that is the answer."""
-LONG = 30.0
-"""Seconds without a single replica until that is told."""
+_AUTO = "auto"
+"""The address of the cluster that this machine belongs to."""
+MAX_DEATHS = 3
+"""How many workers may die on one job, or in a row while they load the model, before it is given up."""
+_TIMEOUT = 5.0
+"""Seconds to wait for an address to answer."""
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+"""The start of an HTTP/2 connection, which Ray speaks: the preface and an empty SETTINGS frame (RFC 9113, section 3.4)."""
+_SETTINGS_FRAME = b"\4"
+"""The type of the SETTINGS frame that an HTTP/2 server answers with."""
+_WARN_AFTER = 30.0
+"""Seconds without any ready replica before a warning."""
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @final
 @dataclass(frozen=True)
-class Lost:
-    """A job without a result, and why."""
+class LostJob:
+    """A job without a result, and the reason."""
 
     reason: str
 
 
 @final
 class Replica:
-    """What a worker of the cluster is: the model, loaded there, and one thread."""
+    """A worker of the cluster: the model, loaded there, and one thread."""
 
     def __init__(self, folder: str) -> None:
-        """Begin in the folder of the driver, where the worker has it, so that relative paths mean the same."""
+        """Change to the folder of the driver, where it exists, so that relative paths mean the same."""
         if Path(folder).is_dir():
             os.chdir(folder)
         torch.set_num_threads(1)
         self.model: Model | None = None
 
     def load(self, loaded: Mapping[str, Any]) -> dict[str, Any]:
-        """Load the model and return what decides its replies.
+        """Load the model and return its identity.
 
         Raises:
-            RuntimeError: there is no GPU here, and one is asked for.
+            RuntimeError: a GPU is requested, but torch finds none.
         """
         if loaded["device_map"] is not None and not torch.cuda.is_available():
             raise RuntimeError(
-                f"{socket.gethostname()} offers GPUs to the cluster, but torch {torch.__version__} finds none there: install a "
+                f"{socket.gethostname()} offers GPUs to the cluster, but torch {torch.__version__} finds none: install a "
                 "build of torch for its GPUs and driver, or start the node with --num-gpus=0"
             )
         self.model = load(**loaded)
-        return known(self.model)
+        return replica_identity(self.model)
 
     def work(self, job: Callable[..., Any], given: Sequence[Any]) -> tuple[Any, list[Warning]]:
-        """Return what a job makes of the model and of what it is given, and what it warns of."""
-        with warnings.catch_warnings(record=True) as said:
+        """Return the result of a job on the model and the given arguments, and its warnings."""
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("default")
-            made = job(self.model, *given)
-        return made, [w.message for w in said if isinstance(w.message, Warning)]
+            result = job(self.model, *given)
+        return result, [w.message for w in caught if isinstance(w.message, Warning)]
 
 
-def known(model: Model) -> dict[str, Any]:
-    """Return what two replicas have in common when their results may stand side by side."""
-    return {**identity.model_identity(model), "versions": identity.versions()}
+def replica_identity(model: Model) -> dict[str, Any]:
+    """Return what replicas must have in common for their results to be interchangeable."""
+    return {**identity.model_identity(model), "versions": identity.package_versions()}
 
 
 @final
 class Shards:
-    """The replicas of a model; they are started when there is work, and stay until `close`.
+    """The replicas of a model; started when there is work, kept until `close`.
 
     Args:
-        ray: Ray, connected.
-        loaded: what `interp.load` is given in every worker.
-        expected: what `known` says of each replica.
-        room: how many replicas the cluster has room for.
-        gpus: how many GPUs each has.
+        ray: the module ray, connected.
+        loaded: the arguments of `interp.load` in every worker.
+        expected: the `replica_identity` that every replica must have.
+        room: how many replicas fit on the cluster.
+        gpus: GPUs per replica.
     """
 
     def __init__(
         self, ray: Any, loaded: Mapping[str, Any], expected: Mapping[str, Any], *, room: int, gpus: float
     ) -> None:
-        """Start nothing yet."""
+        """Store the settings; replicas start with the first work."""
         self._ray, self._loaded, self._expected, self._room = ray, loaded, expected, room
         self._replica = ray.remote(num_cpus=1, num_gpus=gpus)(Replica)
         self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []
         self._died = 0
 
-    def each(self, job: Callable[..., Any], given: Sequence[Sequence[Any]]) -> Iterator[Any]:
-        """Return what a job makes of everything given, in that order; `Lost` where no worker survived it.
+    def map(self, job: Callable[..., Any], given: Sequence[Sequence[Any]]) -> Iterator[Any]:
+        """Yield the result of a job for every entry of `given`, in that order; `LostJob` where no worker survived it.
 
         Args:
-            job: a function of a module that the workers can import; it is called with the model and one entry of `given`.
+            job: a function that the workers can import; it is called with the model and the arguments of one entry.
             given: the arguments of every call.
 
         Raises:
-            ValueError: a replica that holds another model than the driver.
-            RuntimeError: workers die before they have loaded the model.
-            Exception: what the job raises.
+            ValueError: a replica loaded another model than the driver.
+            RuntimeError: workers die while they load the model.
+            Exception: any exception of the job.
         """
         waiting, tries, doing, done = deque(range(len(given))), Counter[int](), dict[Any, Any](), dict[int, Any]()
         try:
@@ -134,53 +139,53 @@ class Shards:
                         self._idle.append(worker)
                     except self._ray.exceptions.RayError as error:
                         tries[place] += 1
-                        if tries[place] < TRIES:
-                            log.warning("a worker died; what it had begun goes to another: %s", _line(error))
+                        if tries[place] < MAX_DEATHS:
+                            _log.warning("a worker died; its job goes to another worker: %s", _line(error))
                             waiting.appendleft(place)
                         else:
-                            done[place] = Lost(f"{TRIES} workers died over it: {_line(error)}")
+                            done[place] = LostJob(f"{MAX_DEATHS} workers died on it: {_line(error)}")
                 yield done.pop(turn)
         finally:
-            for _, worker in doing.values():  # nobody waits for these any more
+            for _, worker in doing.values():  # the caller stopped early; their results are not needed
                 self._ray.kill(worker)
 
-    def answers(self, what: Questioning, method: Method | None, first: int, begun: bool) -> Batches:
-        """Return what `asking.here` returns, made by the replicas.
-
-        One batch goes alone until there is a reply: an error that all samples share stops the run there.
-        """
-        told = {
-            n: getattr(what, n) for n in ("benchmark", "batch_size", "seed", "options", "system_prompt", "attention")
+    def answer(self, spec: RunSpec, method: Method | None, first: int, begun: bool) -> AnsweredBatches:
+        """Yield what `interp.runs.execution.answer_here` yields, computed by the replicas."""
+        settings = {
+            n: getattr(spec, n) for n in ("benchmark", "batch_size", "seed", "options", "system_prompt", "attention")
         }
-        left = deque((told, method, index, samples) for index, samples in list(enumerate(what.batches()))[first:])
+        left = deque((settings, method, index, samples) for index, samples in list(enumerate(spec.batches()))[first:])
         self._fill(min(self._room, len(left)))
         while left:
+            # The first batch goes alone until there is a reply: an error that all samples share is raised before the rest is sent.
             now = list(left) if begun else [left[0]]
-            for (*_, index, samples), answer in zip(now, self.each(_answered, [(*n, begun) for n in now]), strict=True):
+            for (*_, index, samples), answer in zip(
+                now, self.map(_answer_batch, [(*n, begun) for n in now]), strict=True
+            ):
                 left.popleft()
-                if isinstance(answer, Lost):
-                    yield [failed(s, RuntimeError(answer.reason)) for s in samples], Cost(index, 0, 0, 0.0, 0)
+                if isinstance(answer, LostJob):
+                    yield [build_failed_row(s, RuntimeError(answer.reason)) for s in samples], Cost(index, 0, 0, 0.0, 0)
                     continue
                 begun = begun or any(not r.error for r in answer[0])
                 yield answer
 
     def close(self) -> None:
-        """Let the replicas go."""
+        """Stop the replicas."""
         for worker in [*self._idle, *self._starting.values()]:
             self._ray.kill(worker)
         self._idle, self._starting = [], {}
 
     def _fill(self, wanted: int) -> None:
-        """Start replicas until so many are free or starting."""
+        """Start replicas until `wanted` are idle or starting."""
         for _ in range(wanted - len(self._idle) - len(self._starting)):
             worker = self._replica.remote(str(Path.cwd()))
             self._starting[worker.load.remote(self._loaded)] = worker
 
     def _first(self, doing: Mapping[Any, Any]) -> Any:
-        """Return an answer that is there; None when something else happened."""
-        ready, _ = self._ray.wait([*doing, *self._starting], timeout=LONG)
+        """Return a finished job; None when none has finished, such as when a replica became ready instead."""
+        ready, _ = self._ray.wait([*doing, *self._starting], timeout=_WARN_AFTER)
         if not ready and not doing:
-            log.warning("no replica is ready: the model is still loading, or the workers of the cluster are taken")
+            _log.warning("no replica is ready: the model is still loading, or all workers of the cluster are busy")
         if ready and ready[0] in self._starting:
             self._welcome(ready[0])
             return None
@@ -189,38 +194,38 @@ class Shards:
     def _welcome(self, answer: Any) -> None:
         worker = self._starting.pop(answer)
         try:
-            told = self._result(answer)
+            found = self._result(answer)
         except self._ray.exceptions.RayError as error:
             self._died += 1
-            if self._died == TRIES:
+            if self._died == MAX_DEATHS:
                 raise RuntimeError(
-                    f"{TRIES} workers one after the other died while they loaded {self._loaded['source']}: {_line(error)} "
-                    "Each needs memory for the whole model; fewer replicas fit on a node that was started with a smaller --num-cpus"
+                    f"{MAX_DEATHS} workers in a row died while they loaded {self._loaded['source']}: {_line(error)} "
+                    "Each needs memory for the whole model; start the node with a smaller --num-cpus to have fewer replicas on it"
                 ) from error
             return
-        other = sorted(n for n in self._expected if told.get(n) != self._expected[n])
+        other = sorted(n for n in self._expected if found.get(n) != self._expected[n])
         if other:
-            said = "; ".join(f"{n}: {told.get(n)} there, {self._expected[n]} here" for n in other)
+            differences = "; ".join(f"{n}: {found.get(n)} there, {self._expected[n]} here" for n in other)
             raise ValueError(
-                f"a worker's {self._loaded['source']} is another model than the driver's ({said}); give all nodes the same "
-                "files and packages, and load a model that was changed after loading from a folder it was saved to"
+                f"a worker's {self._loaded['source']} differs from the driver's ({differences}); give all nodes the same "
+                "files and packages; save a model that was changed after loading into a folder, and load it from there"
             )
         self._died = 0
         self._idle.append(worker)
 
     def _worked(self, answer: Any) -> Any:
-        """Return what a job made, and warn here of what it warned of there."""
-        made, said = self._result(answer)
-        for warning in said:
+        """Return the result of a job, and repeat its warnings in this process."""
+        result, caught = self._result(answer)
+        for warning in caught:
             warnings.warn(warning, stacklevel=2)
-        return made
+        return result
 
     def _result(self, answer: Any) -> Any:
         """Return a result.
 
         Raises:
             RayError: the worker died.
-            Exception: what went wrong in it.
+            Exception: the exception that the job raised.
         """
         try:
             return self._ray.get(answer)
@@ -229,23 +234,23 @@ class Shards:
 
 
 @contextmanager
-def connected(model: Model, address: str | None, gpus_per_replica: float = 0.0) -> Iterator[Shards | None]:
-    """While open, replicas of a model on the cluster of an address can be given work; None without an address.
+def connect(model: Model, address: str | None, gpus_per_replica: float = 0.0) -> Iterator[Shards | None]:
+    """Yield the replicas of a model on the cluster at an address, or None without an address.
 
     Args:
-        model: the model; its replicas are loaded as it was, by name or folder.
-        address: `auto` for the cluster this machine is a node of, or HOST:PORT of a cluster that it is a node of.
-        gpus_per_replica: how many GPUs each replica has; with 0 they run on CPUs.
+        model: the model; replicas load it by the same name or folder.
+        address: `auto` for the cluster that this machine belongs to, or its HOST:PORT.
+        gpus_per_replica: GPUs per replica; with 0, replicas run on CPUs.
 
     Raises:
         ConnectionError: no cluster answers.
         ImportError: Ray is not installed.
-        ValueError: a model that was not loaded by name, no GPU where one is asked for, or an address that is none.
+        ValueError: a model that was not loaded by name, a missing GPU, or an invalid address.
     """
     if address is None:
         if gpus_per_replica:
             raise ValueError(
-                f"gpus_per_replica={gpus_per_replica} is for replicas on a cluster; say which: ray='auto' or HOST:PORT"
+                f"gpus_per_replica={gpus_per_replica} is for replicas on a cluster; name the cluster: ray='auto' or HOST:PORT"
             )
         yield None
         return
@@ -253,7 +258,7 @@ def connected(model: Model, address: str | None, gpus_per_replica: float = 0.0) 
     ray = _ray()
     ours = _connect(ray, address)
     try:
-        expected = known(model) | {"device": device(model, gpus_per_replica)}
+        expected = replica_identity(model) | {"device": device_kind(model, gpus_per_replica)}
         shards = Shards(ray, loaded, expected, room=_room(ray, gpus_per_replica), gpus=gpus_per_replica)
         try:
             yield shards
@@ -264,29 +269,29 @@ def connected(model: Model, address: str | None, gpus_per_replica: float = 0.0) 
             ray.shutdown()
 
 
-def device(model: Model, gpus_per_replica: float) -> str:
-    """Return the kind of device that replies are computed on."""
+def device_kind(model: Model, gpus_per_replica: float) -> str:
+    """Return the kind of device that generates the replies."""
     return "cuda" if gpus_per_replica else model.device.type
 
 
-def _answered(
-    model: Model, told: dict[str, Any], method: Method | None, index: int, samples: Sequence[Any], begun: bool
+def _answer_batch(
+    model: Model, settings: dict[str, Any], method: Method | None, index: int, samples: Sequence[Any], begun: bool
 ) -> tuple[list[Row], Cost]:
-    return answered(Questioning(model, samples=samples, data="", **told), method, index, samples, begun=begun)
+    return answer_batch(RunSpec(model, samples=samples, data="", **settings), method, index, samples, begun=begun)
 
 
 def _loaded(model: Model, gpus: float) -> dict[str, Any]:
-    """Return what a worker gives `interp.load`."""
+    """Return the arguments of `interp.load` in a worker."""
     if model.loaded is None:
         raise ValueError(
-            f"{model.name} was made from objects, which cannot travel to other machines: save model and processor with "
-            "save_pretrained(FOLDER) where all of them can read it, and load it from there: interp.load(FOLDER)"
+            f"{model.name} was built from objects, which cannot be sent to other machines: save model and processor with "
+            "save_pretrained(FOLDER) where all machines can read it, and load it from there: interp.load(FOLDER)"
         )
     if gpus < 0:
         raise ValueError(f"gpus_per_replica is 0 or more, got {gpus}")
     if gpus == 0 and model.device.type != "cpu":
         raise ValueError(
-            f"{model.name} is on {model.device}, and gpus_per_replica=0 leaves its replicas on CPUs; give gpus_per_replica=1"
+            f"{model.name} is on {model.device}, but gpus_per_replica=0 puts its replicas on CPUs; give gpus_per_replica=1"
         )
     return {**model.loaded, "device_map": None if gpus == 0 else "cuda:0" if gpus <= 1 else "auto"}
 
@@ -300,52 +305,52 @@ def _ray() -> Any:
 
 
 def _connect(ray: Any, address: str) -> bool:
-    """Connect this process to a cluster; return whether it was not connected before."""
+    """Connect this process to a cluster; return whether this call made the connection."""
     if ray.is_initialized():
-        if address != AUTO:
+        if address != _AUTO:
             raise ValueError(
-                f"this process is connected to a Ray cluster already; give ray='{AUTO}' for that one, not {address!r}"
+                f"this process is already connected to a Ray cluster; give ray='{_AUTO}' for that one, not {address!r}"
             )
         return False
-    found = os.environ.get("RAY_ADDRESS", AUTO) if address == AUTO else address
-    if found != AUTO:
+    found = os.environ.get("RAY_ADDRESS", _AUTO) if address == _AUTO else address
+    if found != _AUTO:
         _reach(found)
     try:
         ray.init(address=found, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError) as error:
         raise ConnectionError(
-            f"there is no way into a Ray cluster by {address!r}: {_line(error)} Start one with ray start --head, let other machines "
-            "join it with ray start --address=HOST:PORT, and run this on one of them"
+            f"no connection to a Ray cluster with {address!r}: {_line(error)} Start a cluster with ray start --head, add other machines "
+            "with ray start --address=HOST:PORT, and run this on one of them"
         ) from error
     return True
 
 
 def _reach(address: str) -> None:
-    """Refuse an address that does not answer, which Ray would try for minutes."""
+    """Refuse an address that does not answer; Ray itself would retry it for minutes."""
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdigit():
-        raise ValueError(f"a Ray cluster is '{AUTO}' or HOST:PORT, as ray start --head prints it, not {address!r}")
+        raise ValueError(f"a Ray cluster is '{_AUTO}' or HOST:PORT, as ray start --head prints it, not {address!r}")
     try:
-        with socket.create_connection((host, int(port)), timeout=PATIENCE) as line:
-            line.settimeout(PATIENCE)
-            line.sendall(HELLO)
-            if os.environ.get("RAY_USE_TLS", "0") == "0" and line.recv(9)[3:4] != SETTINGS:
-                raise ConnectionError("what answers there is no Ray")
+        with socket.create_connection((host, int(port)), timeout=_TIMEOUT) as line:
+            line.settimeout(_TIMEOUT)
+            line.sendall(_PREFACE)
+            if os.environ.get("RAY_USE_TLS", "0") == "0" and line.recv(9)[3:4] != _SETTINGS_FRAME:
+                raise ConnectionError("the server there is not Ray")
     except OSError as error:
         raise ConnectionError(
-            f"no Ray cluster answers at {address} ({error}): see whether it runs (ray status --address {address}), whether "
-            "the port is open between the machines, and what address ray start --head printed"
+            f"no Ray cluster answers at {address} ({error}): check that it runs (ray status --address {address}), that "
+            "the port is open between the machines, and which address ray start --head printed"
         ) from error
 
 
 def _room(ray: Any, gpus: float) -> int:
-    """Return how many replicas the nodes have room for: one for every CPU, or for every so many GPUs."""
+    """Return how many replicas fit on the nodes: one per CPU, or one per `gpus` GPUs."""
     nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
     room = sum(int(min(n.get("CPU", 0), n.get("GPU", 0) / gpus if gpus else inf)) for n in nodes)
     if room == 0:
-        there = ", ".join(f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes)
+        available = ", ".join(f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes)
         raise ValueError(
-            f"no node of the cluster has a CPU and {gpus:g} GPUs for a replica; they have {there}. Give a smaller gpus_per_replica "
+            f"no node of the cluster has a CPU and {gpus:g} GPUs for a replica; they have {available}. Give a smaller gpus_per_replica "
             "(0: replicas on CPUs), or add a node: ray start --address=HOST:PORT --num-gpus=N"
         )
     return room

@@ -1,4 +1,7 @@
-"""Intervals of scores and tests of differences, both in pairs: every method is asked the same samples."""
+"""Bootstrap intervals of scores, and tests of differences between two runs on the same samples.
+
+`bootstrap_scores` and `percentile_interval` make intervals; `compare_pairs` chooses between `mcnemar` and `wilcoxon`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +14,12 @@ from interp.bench.base import Benchmark
 
 PartCounts = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Counts as `interp.bench.base.sum_counts` returns them: part → group → name → count."""
-Drawn = dict[str, dict[str, np.ndarray]]
-"""Scores by part (and `total`) and name: one number for every draw."""
+ScoreDraws = dict[str, dict[str, np.ndarray]]
+"""Scores by part (and `total`) and name: one value per draw."""
 
-LEVEL = 0.95
-CHUNK = 256
-"""How many draws are held at once."""
+_LEVEL = 0.95
+_CHUNK = 256
+"""Draws that are held in memory at once."""
 
 
 @final
@@ -26,9 +29,9 @@ class PairedTest:
 
     Args:
         kind: `mcnemar` or `wilcoxon`.
-        n: how many samples have both outcomes.
-        better: in how many of them the method's is the larger one.
-        worse: in how many the baseline's is.
+        n: the number of samples with both outcomes.
+        better: in how many of them the outcome of the method is larger.
+        worse: in how many the outcome of the baseline is larger.
         p: the two-sided p-value.
     """
 
@@ -39,17 +42,19 @@ class PairedTest:
     p: float
 
 
-def drawn_scores(benchmark: Benchmark, runs: Sequence[PartCounts], *, draws: int = 2000, seed: int = 0) -> list[Drawn]:
-    """Return the scores of some runs when the groups of every part are drawn again with replacement, the same draws for all runs.
+def bootstrap_scores(
+    benchmark: Benchmark, runs: Sequence[PartCounts], *, draws: int = 2000, seed: int = 0
+) -> list[ScoreDraws]:
+    """Return the scores of runs when the groups of every part are drawn again with replacement, with the same draws for all runs.
 
     Args:
-        benchmark: makes the scores.
-        runs: the counts of each run; all with the same groups.
-        draws: how often.
-        seed: of the draws.
+        benchmark: computes the scores.
+        runs: the counts of each run; all have the same groups.
+        draws: the number of draws.
+        seed: seed of the draws.
 
     Raises:
-        ValueError: runs whose groups are not the same.
+        ValueError: the runs have different groups.
 
     References: Efron, Bootstrap methods: another look at the jackknife (1979); groups instead of samples because the questions
     about one image are not independent.
@@ -59,7 +64,7 @@ def drawn_scores(benchmark: Benchmark, runs: Sequence[PartCounts], *, draws: int
             "runs are drawn together only over the same groups; leave out the samples that one of them lacks"
         )
     generator = np.random.default_rng(seed)
-    parts: list[Drawn] = [{} for _ in runs]
+    parts: list[ScoreDraws] = [{} for _ in runs]
     for part, groups in runs[0].items():
         names = list(next(iter(groups.values())))
         table = np.array([[[run[part][g][n] for n in names] for run in runs] for g in groups], dtype=float)
@@ -72,11 +77,11 @@ def drawn_scores(benchmark: Benchmark, runs: Sequence[PartCounts], *, draws: int
 def _redrawn(
     table: Float[np.ndarray, "sample candidate _"], draws: int, generator: np.random.Generator
 ) -> Float[np.ndarray, "_ candidate _"]:
-    """Return the sums over groups drawn again with replacement."""
+    """Return sums over groups that are drawn again with replacement."""
     groups = len(table)
     sums = []
-    for first in range(0, draws, CHUNK):
-        weights = generator.multinomial(groups, np.full(groups, 1 / groups), size=min(CHUNK, draws - first))
+    for first in range(0, draws, _CHUNK):
+        weights = generator.multinomial(groups, np.full(groups, 1 / groups), size=min(_CHUNK, draws - first))
         sums.append(np.tensordot(weights.astype(float), table, 1))
     return np.concatenate(sums)
 
@@ -86,8 +91,8 @@ def _scores(benchmark: Benchmark, counts: Mapping[str, np.ndarray]) -> dict[str,
         return {n: np.asarray(v, dtype=float) for n, v in benchmark.scores(counts).items()}
 
 
-def interval(values: Float[np.ndarray, " sample"], level: float = LEVEL) -> tuple[float, float]:
-    """Return the percentile interval of drawn values; draws in which a score is not defined do not count."""
+def percentile_interval(values: Float[np.ndarray, " sample"], level: float = _LEVEL) -> tuple[float, float]:
+    """Return the percentile interval of drawn values, without draws in which the score is undefined."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return float("nan"), float("nan")
@@ -95,25 +100,25 @@ def interval(values: Float[np.ndarray, " sample"], level: float = LEVEL) -> tupl
     return float(low), float(high)
 
 
-def paired(method: Sequence[bool | float], baseline: Sequence[bool | float]) -> PairedTest:
+def compare_pairs(method: Sequence[bool | float], baseline: Sequence[bool | float]) -> PairedTest:
     """Return the test that fits the outcomes: McNemar's for truth values, Wilcoxon's signed ranks for numbers.
 
-    Pairs in which either number is not one are left out.
+    Pairs in which either number is NaN or infinite are left out.
 
     Raises:
-        ValueError: not as many outcomes on one side as on the other.
+        ValueError: the two sides have different numbers of outcomes.
     """
     if len(method) != len(baseline):
-        raise ValueError(f"paired outcomes come in pairs, got {len(method)} and {len(baseline)}")
+        raise ValueError(f"both runs need the same number of outcomes, got {len(method)} and {len(baseline)}")
     if all(isinstance(v, (bool, np.bool_)) for v in (*method, *baseline)):
         return mcnemar([bool(v) for v in method], [bool(v) for v in baseline])
     return wilcoxon(np.asarray(method, dtype=float), np.asarray(baseline, dtype=float))
 
 
 def mcnemar(method: Sequence[bool], baseline: Sequence[bool]) -> PairedTest:
-    """Return McNemar's exact test: among the pairs that differ, is either side right more often than a coin would be?
+    """Return McNemar's exact test: whether, among the pairs that differ, one side is right more often than by chance.
 
-    Without a pair that differs, p is 1.
+    Without any pair that differs, p is 1.
 
     References: McNemar (1947); exact, by the binomial distribution.
     """
@@ -126,7 +131,7 @@ def mcnemar(method: Sequence[bool], baseline: Sequence[bool]) -> PairedTest:
 
 
 def wilcoxon(method: Float[np.ndarray, " sample"], baseline: Float[np.ndarray, " sample"]) -> PairedTest:
-    """Return Wilcoxon's signed-rank test; pairs without a difference do not count, and without any other p is 1.
+    """Return Wilcoxon's signed-rank test over the pairs that differ; without any such pair, p is 1.
 
     References: Wilcoxon (1945), as scipy computes it.
     """

@@ -1,4 +1,4 @@
-"""The table of a comparison: one frame, and the ways to write it."""
+"""`ComparisonTable`: the result of `run` and `compare`, as one frame and in several formats."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,30 +7,30 @@ from typing import Any, final
 
 import pandas as pd
 
-from interp.runs.writing import flat, written
+from interp.runs.table_formats import flatten, format_table
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Table:
+class ComparisonTable:
     """Methods against a baseline on one benchmark.
 
-    `frame` has one row a method and part (`total` is the whole), the baseline first:
+    `frame` has one row per method and part (`total` is the whole benchmark), the baseline first:
 
-    - `method`, `settings`, `part`, `n` samples asked, `failed` samples without a reply, `unread` replies that no answer was found
-      in (where the benchmark counts invalid ones);
-    - for every score its value, `SCORE_low` and `SCORE_high` (95 % interval), and its difference from the baseline's over the
+    - `method`, `settings`, `part`, `n` (samples asked), `failed` (samples without a reply), `unread` (replies without an answer, where
+      the benchmark counts invalid replies);
+    - for every score its value, `SCORE_low` and `SCORE_high` (95 % interval), and its difference from the baseline's score over the
       samples that both answered: `SCORE_difference`, `SCORE_difference_low`, `SCORE_difference_high`;
-    - for every outcome that is compared in pairs, in the rows of the whole: `OUTCOME_better` and `OUTCOME_worse`, in how many
-      samples it is larger than the baseline's and smaller, `OUTCOME_p`, and `OUTCOME_q` (false discovery rate over the methods);
-    - in the rows of the whole: `seconds` a sample, `tokens` a second, `speed` (tokens a second as a multiple of the baseline's) and
-      `memory` in bytes at its peak.
+    - for every outcome that is compared in pairs, in the rows of the total: `OUTCOME_better` and `OUTCOME_worse`, the number of samples
+      in which it is larger or smaller than the baseline's, `OUTCOME_p`, and `OUTCOME_q` (false discovery rate over the methods);
+    - in the rows of the total: `seconds` per sample, `tokens` per second, `speed` (tokens per second as a multiple of the baseline's)
+      and `memory` (peak, in bytes).
 
     Args:
-        about: model, revision, benchmark, how replies were read, n: what all rows share.
+        about: what all rows have in common: model, revision, benchmark, reading settings, n.
         frame: the rows.
-        headline: the scores that are shown when not all are.
-        outcomes: which outcomes are compared, and by which test.
+        headline: the scores of the short forms.
+        outcomes: the outcomes that are compared, with their tests.
         runs: the directory of each method.
     """
 
@@ -42,7 +42,7 @@ class Table:
 
     @property
     def title(self) -> str:
-        """What all rows share, in words."""
+        """The entries of `about` and the tests, as one line."""
         tests = ", ".join(f"{name} by {test}" for name, test in self.outcomes.items())
         return " · ".join(f"{n} {v}" for n, v in {**self.about, "p of": tests}.items() if v not in (None, ""))
 
@@ -54,13 +54,13 @@ class Table:
         """Show the table in a notebook."""
         from interp.data.display import card, table
 
-        return card(self.title, table(*self.shown()))
+        return card(self.title, table(*self.cells()))
 
     def score(self, method: str, name: str, part: str = "total") -> float:
         """Return one score.
 
         Raises:
-            KeyError: no such method, part or score; says which there are.
+            KeyError: no such method, part or score; lists the known ones.
         """
         rows = self.frame[(self.frame["method"] == method) & (self.frame["part"] == part)]
         if rows.empty or name not in self.frame:
@@ -71,52 +71,52 @@ class Table:
         return float(rows[name].iloc[0])
 
     def flat(self) -> pd.DataFrame:
-        """Return the frame with what all rows share in columns of its own."""
-        return flat(self.about, self.frame)
+        """Return the frame with the entries of `about` as columns."""
+        return flatten(self.about, self.frame)
 
     def text(self, *, parts: bool = False) -> str:
         """Return the table as text for a terminal.
 
         Args:
-            parts: whether to show every part of the benchmark, too.
+            parts: whether to include every part of the benchmark.
         """
-        return self.written("text", parts=parts)
+        return self.render("text", parts=parts)
 
     def csv(self) -> str:
-        """Return every number, unrounded, with what all rows share in columns of its own."""
-        return self.written("csv")
+        """Return every number unrounded as CSV, with the entries of `about` as columns."""
+        return self.render("csv")
 
     def markdown(self, *, parts: bool = False) -> str:
-        """Return the table in Markdown, under a line that says what all rows share."""
-        return self.written("markdown", parts=parts)
+        """Return the table in Markdown, under its title."""
+        return self.render("markdown", parts=parts)
 
     def latex(self, *, parts: bool = False) -> str:
-        """Return the table in LaTeX; needs the package booktabs."""
-        return self.written("latex", parts=parts)
+        """Return the table in LaTeX, which needs the package booktabs."""
+        return self.render("latex", parts=parts)
 
-    def written(self, how: str, *, parts: bool = False, costs: bool = True) -> str:
+    def render(self, how: str, *, parts: bool = False, costs: bool = True) -> str:
         """Return the table as `text`, `csv`, `markdown` or `latex`.
 
         Args:
-            how: in what form.
-            parts: whether to show every part of the benchmark, too; `csv` always has them.
-            costs: whether to show time and memory, which belong to one machine at one time; `csv` always has them.
+            how: the format.
+            parts: whether to include every part of the benchmark; `csv` always does.
+            costs: whether to include time and memory, which depend on the machine; `csv` always does.
 
         Raises:
-            ValueError: another way.
+            ValueError: an unknown format.
         """
         if how == "csv":
             return self.flat().to_csv(index=False)
-        return written(how, self.title, *self.shown(parts=parts, costs=costs))
+        return format_table(how, self.title, *self.cells(parts=parts, costs=costs))
 
-    def shown(self, *, parts: bool = False, costs: bool = True) -> tuple[list[str], list[list[str]]]:
-        """Return the heads and cells that are shown: headline scores with intervals, differences, tests and costs."""
+    def cells(self, *, parts: bool = False, costs: bool = True) -> tuple[list[str], list[list[str]]]:
+        """Return column heads and cells of the short forms: headline scores with intervals, differences, tests and costs."""
         frame = self.frame if parts else self.frame[self.frame["part"] == "total"]
         records: Any = frame.to_dict("records")
-        cells = [self._cells(r, ["settings", "part"] if parts else ["settings"], costs=costs) for r in records]
+        cells = [self._row_cells(r, ["settings", "part"] if parts else ["settings"], costs=costs) for r in records]
         return list(cells[0]), [list(c.values()) for c in cells]
 
-    def _cells(self, row: Mapping[str, Any], words: Sequence[str], *, costs: bool) -> dict[str, str]:
+    def _row_cells(self, row: Mapping[str, Any], words: Sequence[str], *, costs: bool) -> dict[str, str]:
         cells = {n: str(row[n]) for n in ("method", *words, "n", "failed")}
         if "unread" in row:
             cells["invalid"] = _number(row["unread"], 0)
@@ -150,7 +150,7 @@ def _missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def columns_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return rows as a frame whose columns come in the order in which rows first name them."""
+def build_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return rows as a frame; columns are in the order in which the rows first name them."""
     names = list(dict.fromkeys(n for r in rows for n in r))
     return pd.DataFrame([[r.get(n) for n in names] for r in rows], columns=names)

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from interp.bench.lemmas import LEMMATISERS, lemmatiser
+from interp.bench.lemmas import LEMMATISERS, get_lemmatiser
 
 SINGULAR = {
     "cats": "cat",
@@ -43,7 +43,7 @@ SINGULAR = {
 
 @pytest.mark.parametrize("word", SINGULAR)
 def test_singulars(word):
-    assert lemmatiser("rules")(word) == SINGULAR[word]
+    assert get_lemmatiser("rules")(word) == SINGULAR[word]
 
 
 def test_wordnet_keeps_men_and_reads_verbs():
@@ -64,12 +64,12 @@ def test_wordnet_keeps_men_and_reads_verbs():
         "ring": "ring",
         "glasses": "glass",
     }
-    assert {w: lemmatiser("wordnet_like")(w) for w in words} == words
+    assert {w: get_lemmatiser("wordnet_like")(w) for w in words} == words
 
 
 @pytest.mark.parametrize("name", LEMMATISERS)
 def test_every_lemmatiser_knows_plain_plurals_and_leaves_the_rest(name):
-    lemma = lemmatiser(name)
+    lemma = get_lemmatiser(name)
     assert [lemma(w) for w in ("cats", "umbrellas", "knives", "benches", "women")] == [
         "cat",
         "umbrella",
@@ -90,11 +90,11 @@ def test_a_lemmatiser_without_its_library_says_what_to_install(name, monkeypatch
     with pytest.raises(
         ModuleNotFoundError, match=r'this lemmatiser needs (inflect|textblob|simplemma): pip install "interp\[lemmas\]"'
     ):
-        lemmatiser(name)("cats")
+        get_lemmatiser(name)("cats")
 
 
 def test_an_unknown_lemmatiser_is_refused_with_the_nearest():
     with pytest.raises(
         ValueError, match=r"no lemmatiser 'inflct' \(do you mean inflect\?\); lemmatisers: rules, wordnet_like"
     ):
-        lemmatiser("inflct")
+        get_lemmatiser("inflct")

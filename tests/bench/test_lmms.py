@@ -7,7 +7,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 import interp
-from interp.bench.lmms import adapter, settings_of
+from interp.bench.lmms import adapter, generate_options
 from interp.data.tokens import Segment
 from interp.interventions.attention import ScaleScores
 
@@ -88,10 +88,10 @@ def test_what_a_task_asks_becomes_options_of_generate():
         "do_sample": False,
         "image_aspect_ratio": "x",
     }
-    assert settings_of(asked) == {"max_new_tokens": 16, "num_beams": 1, "do_sample": False, "stop_strings": []}
-    assert settings_of({"do_sample": True})["do_sample"]
-    assert not settings_of({})["do_sample"]
-    assert settings_of({"temperature": 0.7, "top_p": None, "until": ["\n"]}) == {
+    assert generate_options(asked) == {"max_new_tokens": 16, "num_beams": 1, "do_sample": False, "stop_strings": []}
+    assert generate_options({"do_sample": True})["do_sample"]
+    assert not generate_options({})["do_sample"]
+    assert generate_options({"temperature": 0.7, "top_p": None, "until": ["\n"]}) == {
         "max_new_tokens": 1024,
         "temperature": 0.7,
         "do_sample": True,

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from interp.bench.base import Sample, build_benchmark, compute_scores
-from interp.bench.mme import TASKS, Mme
+from interp.bench.mme import _TASKS, Mme
 from interp.bench.mme_files import read_results, write_results
 from interp.world import scenes
 from interp.world.questions import view
@@ -32,7 +32,7 @@ def test_scores_by_hand():
 
 
 def test_the_sums_over_all_fourteen_tasks():
-    samples = [s for t in TASKS for s in two("a", t)]
+    samples = [s for t in _TASKS for s in two("a", t)]
     total = score(Mme(), samples, ["yes", "no"] * 14)["total"]
     assert (total["hallucination"], total["perception"], total["cognition"]) == (800, 2000, 800)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from interp.bench.negatives import negatives, write_questions
+from interp.bench.negatives import build_questions, write_questions
 from interp.bench.pope import Pope
 
 OBJECTS = {
@@ -15,7 +15,7 @@ OBJECTS = {
 def asked(kind, **settings):
     """Return image → (objects asked about that are there, that are not)."""
     found = {}
-    for q in negatives(OBJECTS, kind, **settings):
+    for q in build_questions(OBJECTS, kind, **settings):
         name = q["text"].removeprefix("Is there a ").removesuffix(" in the image?")
         found.setdefault(q["image"], ([], []))[q["label"] == "no"].append(name)
     return found
@@ -59,14 +59,16 @@ def test_adversarial_takes_what_goes_with_the_object_that_is_asked_for():
 
 
 def test_the_seed_decides_and_the_objects_that_are_there_do_not_depend_on_the_kind():
-    assert negatives(OBJECTS, "random", seed=1) == negatives(OBJECTS, "random", seed=1)
-    assert negatives(OBJECTS, "random", seed=1) != negatives(OBJECTS, "random", seed=2)
-    positives = [[q for q in negatives(OBJECTS, k, per_image=2) if q["label"] == "yes"] for k in ("random", "popular")]
+    assert build_questions(OBJECTS, "random", seed=1) == build_questions(OBJECTS, "random", seed=1)
+    assert build_questions(OBJECTS, "random", seed=1) != build_questions(OBJECTS, "random", seed=2)
+    positives = [
+        [q for q in build_questions(OBJECTS, k, per_image=2) if q["label"] == "yes"] for k in ("random", "popular")
+    ]
     assert positives[0] == positives[1]
 
 
 def test_written_questions_are_an_official_file(tmp_path):
-    questions = negatives(OBJECTS, "popular")
+    questions = build_questions(OBJECTS, "popular")
     path = write_questions(tmp_path / "mine_pope_popular.json", questions)
     samples = Pope(data=str(path), strict_files=True).samples()
     assert [(s.question, s.truth["answer"], s.image) for s in samples] == [
@@ -76,8 +78,8 @@ def test_written_questions_are_an_official_file(tmp_path):
 
 def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match=r"no kind 'populer' \(do you mean popular\?\)"):
-        negatives(OBJECTS, "populer")
+        build_questions(OBJECTS, "populer")
     with pytest.raises(ValueError, match="at least 1, got 0"):
-        negatives(OBJECTS, "random", per_image=0)
+        build_questions(OBJECTS, "random", per_image=0)
     with pytest.raises(ValueError, match="no image has 4 objects"):
-        negatives(OBJECTS, "random", per_image=4)
+        build_questions(OBJECTS, "random", per_image=4)

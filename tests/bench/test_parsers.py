@@ -1,6 +1,6 @@
 import pytest
 
-from interp.bench.parsers import PARSERS, parser
+from interp.bench.parsers import PARSERS, get_parser
 
 TABLE = {  # reply: what strict, pope, opera, vcd and clearsight (true answer yes, then no) and mme make of it
     "Yes.": ("yes", "yes", "yes", "yes yes", "yes yes", "yes"),
@@ -38,4 +38,4 @@ def test_the_table_of_readers_that_disagree(reply):
 
 def test_an_unknown_reader_is_refused_with_the_nearest():
     with pytest.raises(ValueError, match=r"no parser 'stric' \(do you mean strict\?\); parsers: strict, pope, opera"):
-        parser("stric")
+        get_parser("stric")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from interp.bench.base import build_benchmark, compute_scores
-from interp.bench.pope import SUFFIXES, Pope, part_of
+from interp.bench.pope import SUFFIXES, Pope, name_part
 from interp.world import scenes
 
 
@@ -82,7 +82,7 @@ def test_lines_and_arrays_are_the_same_questions(file, indent):
 
 
 def test_parts_are_read_from_names_or_given(file):
-    assert part_of("x/aokvqa_pope_adversarial.json") == "aokvqa adversarial"
+    assert name_part("x/aokvqa_pope_adversarial.json") == "aokvqa adversarial"
     (sample,) = Pope(data=file(line()), parts=("mine",)).samples()
     assert sample.part == "mine"
     with pytest.raises(ValueError, match="1 files, 2 parts"):

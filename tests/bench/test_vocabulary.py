@@ -1,7 +1,7 @@
 import pytest
 
-from interp.bench.lemmas import lemmatiser, rules
-from interp.bench.vocabulary import named_in, read_rows, vocabulary
+from interp.bench.lemmas import get_lemmatiser, rules
+from interp.bench.vocabulary import _read_rows, build_vocabulary, find_mentions
 
 LIST = """person, man, woman, people, baby
 bicycle, bike
@@ -29,7 +29,7 @@ def synonyms(tmp_path):
 
 
 def named(text, source, *, original=False, lemma=rules):
-    return [m.name for m in named_in(text, vocabulary(source, original=original), lemma)]
+    return [m.name for m in find_mentions(text, build_vocabulary(source, original=original), lemma)]
 
 
 QUIRKS = {  # text: what the original finds, what we find
@@ -70,23 +70,23 @@ def test_what_the_original_finds_and_what_we_find(text, synonyms):
 
 def test_mentions_stand_where_they_are(synonyms):
     text = "Wine glasses, a Hot Dog and the man's iPhone."
-    found = named_in(text, vocabulary(synonyms), rules)
+    found = find_mentions(text, build_vocabulary(synonyms), rules)
     assert [text[m.start : m.end] for m in found] == ["Wine glasses", "Hot Dog", "man", "iPhone"]
 
 
 def test_a_line_with_a_dash_names_nothing(tmp_path):
     (tmp_path / "x.txt").write_text("# mine\nbus, coach\n\n- bus stop, coach house\n", encoding="utf-8")
     assert named("A bus at the bus stops by the coach house, a coach.", str(tmp_path / "x.txt")) == ["bus", "bus"]
-    assert vocabulary(str(tmp_path / "x.txt")).objects == ["bus"]
+    assert build_vocabulary(str(tmp_path / "x.txt")).objects == ["bus"]
 
 
 def test_our_own_list_has_the_80_objects_of_coco_each_word_once():
-    known = vocabulary("coco")
+    known = build_vocabulary("coco")
     assert len(known.objects) == 80
-    words = [w.strip() for row in read_rows("coco") if not row.startswith("- ") for w in row.split(",")]
+    words = [w.strip() for row in _read_rows("coco") if not row.startswith("- ") for w in row.split(",")]
     assert len(words) == len(set(words))
     for word in words:
-        assert {m.name for m in named_in(f"There is a {word}.", known, rules)} == {
+        assert {m.name for m in find_mentions(f"There is a {word}.", known, rules)} == {
             known.words.get(word) or known.phrases[word]
         }
 
@@ -95,11 +95,11 @@ def test_our_own_list_has_the_80_objects_of_coco_each_word_once():
 def test_plurals_of_all_80_are_found(lemma):
     import inflect
 
-    plural, known = inflect.engine().plural_noun, vocabulary("coco")
+    plural, known = inflect.engine().plural_noun, build_vocabulary("coco")
     same = ("scissors", "skis", "sheep", "broccoli")
     for name in known.objects:
         text = f"Two {name if name in same else plural(name)}."
-        assert named(text, "coco", lemma=lemmatiser(lemma)) == [name], text
+        assert named(text, "coco", lemma=get_lemmatiser(lemma)) == [name], text
 
 
 def test_the_world_in_its_own_words():
@@ -108,7 +108,7 @@ def test_the_world_in_its_own_words():
 
 def test_a_list_that_is_missing_or_empty_is_refused(tmp_path, synonyms):
     with pytest.raises(FileNotFoundError, match=r"do you mean objects.txt\?"):
-        vocabulary(synonyms.replace("objects", "object"))
+        build_vocabulary(synonyms.replace("objects", "object"))
     (tmp_path / "none.txt").write_text("\n# nothing\n", encoding="utf-8")
     with pytest.raises(ValueError, match="names no object; a line holds"):
-        vocabulary(str(tmp_path / "none.txt"))
+        build_vocabulary(str(tmp_path / "none.txt"))

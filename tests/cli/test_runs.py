@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import interp
-from interp.runs.directory import runs
+from interp.runs.directory import list_runs
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +23,14 @@ SHORT = ("--bench", "pope:n=2,longest=2", "--limit", 4)
 
 
 def test_compare_prints_the_table_of_the_library_and_asks_nothing_twice(interp_, folder) -> None:
-    before = {r.name: (r.path / "rows.jsonl").stat().st_mtime_ns for r in runs(folder)}
+    before = {r.name: (r.path / "rows.jsonl").stat().st_mtime_ns for r in list_runs(folder)}
     done = interp_("compare", *SHORT, "--methods", "greedy,vaf:enhance=1.5", "--folder", folder, "--format", "csv")
     assert done.code == 0, done.err
     rows = list(csv.DictReader(io.StringIO(done.out)))
     table = interp.run("scenes", "pope:n=2,longest=2", ["vaf:enhance=1.5"], limit=4, folder=folder, progress=False)
     assert [r["method"] for r in rows] == list(table.frame["method"])
     assert float(rows[-1]["accuracy"]) == table.score("vaf", "accuracy")
-    assert {r.name: (r.path / "rows.jsonl").stat().st_mtime_ns for r in runs(folder)} == before
+    assert {r.name: (r.path / "rows.jsonl").stat().st_mtime_ns for r in list_runs(folder)} == before
 
 
 def test_compare_writes_several_tables_to_a_file(interp_, folder, tmp_path) -> None:
@@ -49,7 +49,7 @@ def test_compare_checks_stability(interp_, tmp_path) -> None:
     done = interp_("compare", *SHORT, "--folder", tmp_path, "--stability", "--format", "csv")
     assert done.code == 0, done.err
     rows = list(csv.DictReader(io.StringIO(done.out)))
-    assert [(r["batch_size"], r["attention"]) for r in rows] == [("16", "sdpa"), ("1", "sdpa"), ("16", "explicit")]
+    assert [(r["batch_size"], r["attention"]) for r in rows] == [("16", "sdpa"), ("1", "sdpa"), ("16", "eager")]
 
 
 def test_sweep_erases_heads_from_the_models_own_replies(interp_, tmp_path) -> None:
@@ -83,10 +83,10 @@ def test_sweep_layers_and_settings_prints_the_table_of_the_library(interp_, tmp_
     rows = list(csv.DictReader(io.StringIO(layers.out)))
     whole = [r for r in rows if r["part"] == "total"]
     assert [r["layers"] for r in whole] == ["", *(f"({i},)" for i in range(interp.load("scenes").layers))]
-    asked = {r.name: (r.path / "rows.jsonl").stat().st_mtime_ns for r in runs(tmp_path)}
+    asked = {r.name: (r.path / "rows.jsonl").stat().st_mtime_ns for r in list_runs(tmp_path)}
     again = interp_(*given, "--method", "vaf:enhance=2,mode=abs", "--over", "layers")
     assert again.out == layers.out
-    assert {r.name: (r.path / "rows.jsonl").stat().st_mtime_ns for r in runs(tmp_path)} == asked
+    assert {r.name: (r.path / "rows.jsonl").stat().st_mtime_ns for r in list_runs(tmp_path)} == asked
     values = interp_(*given, "--method", "vaf", "--over", "enhance=1.0,2.0", "--max-new-tokens", 1)
     assert values.code == 0, values.err
     assert [r["enhance"] for r in csv.DictReader(io.StringIO(values.out)) if r["part"] == "total"] == ["", "1.0", "2.0"]
@@ -118,13 +118,13 @@ def test_compare_and_rescore_what_is_there(interp_, folder) -> None:
 
 def test_rm_asks_first(interp_, folder, tmp_path, monkeypatch) -> None:
     interp.run("scenes", "pope:n=1,longest=1", limit=1, folder=tmp_path, progress=False)
-    name = runs(tmp_path)[0].name
+    name = list_runs(tmp_path)[0].name
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     assert interp_("runs", "rm", name, "--folder", tmp_path).code != 0
-    assert runs(tmp_path)
+    assert list_runs(tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     assert interp_("runs", "rm", name, "--folder", tmp_path).code == 0
-    assert not runs(tmp_path)
+    assert not list_runs(tmp_path)
     interp.run("scenes", "pope:n=1,longest=1", limit=1, folder=tmp_path, progress=False)
     assert interp_("runs", "rm", tmp_path / name, "--yes").code == 0
     assert not (tmp_path / name).exists()

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from interp.bench.base import Benchmark, Counts, Reading, Sample
-from interp.runs.asking import Questioning
-from interp.runs.run import questioning
+from interp.methods.spear import Spear
+from interp.runs.directory import Run
+from interp.runs.execution import execute
+from interp.runs.spec import RunSpec, build_spec
 
 MORE = ("What?", "What can be seen here, and where?", "Is it there? Say where, and how large it is.")
 
@@ -66,12 +68,12 @@ def letters() -> type[Letters]:
 
 
 @pytest.fixture
-def asked(model_of) -> Callable[..., Questioning]:
+def asked(model_of) -> Callable[..., RunSpec]:
     """Return the function that makes the questions of the tiny benchmark for the tiny model; replies are drawn."""
 
-    def make(benchmark: Letters | None = None, **settings: Any) -> Questioning:
+    def make(benchmark: Letters | None = None, **settings: Any) -> RunSpec:
         options = {"do_sample": True, "temperature": 1.5, **settings.pop("options", {})}
-        return questioning(
+        return build_spec(
             model_of("llava"), benchmark or Letters(), options=options, **{"batch_size": 3, "seed": 7, **settings}
         )
 
@@ -95,3 +97,15 @@ def forked() -> Callable[..., int]:
         os._exit(0)
 
     return start
+
+
+@pytest.fixture
+def two(asked, letters, tmp_path) -> list[Run]:
+    what = asked(letters(n=12))
+    return [execute(what, m, tmp_path) for m in (None, Spear(enhance=4.0))]
+
+
+@pytest.fixture
+def answered(model_of, picture):
+    model = model_of("llava")
+    return model, [model.prepare(picture(seed=i), "What?").with_response([5 + i, 6, 7]) for i in range(3)]

@@ -186,13 +186,13 @@ for cell in {cells!r}:
 def test_a_run_of_changed_code_is_another_run(asked, tmp_path) -> None:
     what = asked()
     one, other = (made(tmp_path, s)() for s in (SOURCE, SOURCE.replace("value * 2", "value * 3")))
-    assert identity.address(what.identity(one)) != identity.address(what.identity(other))
-    assert identity.address(what.identity(one)) == identity.address(what.identity(made(tmp_path)()))
+    assert identity.hash_identity(what.identity(one)) != identity.hash_identity(what.identity(other))
+    assert identity.hash_identity(what.identity(one)) == identity.hash_identity(what.identity(made(tmp_path)()))
 
 
 def test_an_intervention_of_ones_own_carries_its_code(tmp_path) -> None:
     sources = (SOURCE, SOURCE.replace("value * 2", "value * 3"))
-    found = [identity.change(ran(tmp_path / "mine.py", s)["Twice"]()) for s in sources]
+    found = [identity.intervention_identity(ran(tmp_path / "mine.py", s)["Twice"]()) for s in sources]
     assert found[0]["kind"] == "Twice"
     assert found[0]["code"] != found[1]["code"]
-    assert "code" not in identity.change(ZeroValues(0))
+    assert "code" not in identity.intervention_identity(ZeroValues(0))

@@ -1,11 +1,7 @@
 """Tables of finished runs, read in this way and that, without the model."""
 
-import csv
-import io
 import json
 import math
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,16 +9,9 @@ import pytest
 import interp
 from interp.bench.base import compute_scores
 from interp.methods.spear import Spear
-from interp.runs.asking import ask
-from interp.runs.comparison import compare, reading_as, rescore
-from interp.runs.directory import Run, remove
-from interp.runs.stability import stability
-
-
-@pytest.fixture
-def two(asked, letters, tmp_path) -> list[Run]:
-    what = asked(letters(n=12))
-    return [ask(what, m, tmp_path) for m in (None, Spear(enhance=4.0))]
+from interp.runs.comparison import compare, reading_benchmark, rescore
+from interp.runs.directory import Run
+from interp.runs.execution import execute
 
 
 def replies(run: Run) -> dict[str, str]:
@@ -70,7 +59,7 @@ def test_costs_are_those_of_the_batches(two, letters) -> None:
 
 def test_differences_are_over_the_samples_that_both_answered(asked, letters, tmp_path) -> None:
     what = asked(letters(n=12))
-    runs = [ask(what, m, tmp_path) for m in (None, Spear(enhance=4.0))]
+    runs = [execute(what, m, tmp_path) for m in (None, Spear(enhance=4.0))]
     lines = (runs[1].path / "rows.jsonl").read_bytes().splitlines(keepends=True)
     gone = json.loads(lines[3]) | {"error": "ValueError: lost", "reply": "", "ids": [], "tokens": [], "logprobs": []}
     lines[3] = json.dumps(gone).encode() + b"\n"
@@ -101,7 +90,7 @@ def side(name: str) -> int:
 
 def test_a_setting_that_does_more_than_reading_is_refused(two, letters) -> None:
     with pytest.raises(
-        ValueError, match="'shade' changes more than how letters reads a reply; settings that do not: letter"
+        ValueError, match="'shade' changes more than how letters reads a reply; settings that change only that: letter"
     ):
         rescore(two[0], benchmark=letters(n=12), shade=3)
 
@@ -109,7 +98,7 @@ def test_a_setting_that_does_more_than_reading_is_refused(two, letters) -> None:
 def test_a_benchmark_is_known_again_by_its_name(tmp_path) -> None:
     table = interp.run("scenes", "pope:n=2,longest=2", limit=4, folder=tmp_path, progress=False)
     run = Run.open(table.runs["greedy"])
-    assert reading_as(run, None, {"parser": "vcd"}) == interp.bench.base.parse_benchmark(
+    assert reading_benchmark(run, None, {"parser": "vcd"}) == interp.bench.base.parse_benchmark(
         "pope:n=2,longest=2,parser=vcd"
     )
     assert rescore(run, parser="vcd")["total"]["accuracy"] >= 0
@@ -121,10 +110,10 @@ def test_a_benchmark_of_ones_own_must_be_given(two) -> None:
 
 
 def test_runs_that_are_no_pairs_are_refused(two, asked, letters, tmp_path) -> None:
-    other = ask(asked(letters(n=12, shade=1)), None, tmp_path)
-    with pytest.raises(ValueError, match=r"cannot be compared .* in pairs: they differ in data"):
+    other = execute(asked(letters(n=12, shade=1)), None, tmp_path)
+    with pytest.raises(ValueError, match=r"cannot be compared in pairs: they differ in data"):
         compare([two[0], other], benchmark=letters(n=12))
-    with pytest.raises(ValueError, match="there is no run to compare"):
+    with pytest.raises(ValueError, match="no run to compare"):
         compare([])
 
 
@@ -134,99 +123,3 @@ def test_an_unfinished_run_is_refused(two, letters) -> None:
     assert not two[1].complete
     with pytest.raises(ValueError, match="is not finished: 6 of 12 samples"):
         compare(two, benchmark=letters(n=12))
-
-
-def test_a_run_without_a_reply_is_refused(asked, letters, tmp_path) -> None:
-    run = ask(asked(letters(n=2, lost=("0",))), None, tmp_path)
-    with pytest.raises(
-        ValueError, match=r"not one of 2 samples .* has a reply; the first says: FileNotFoundError: no image 0"
-    ):
-        compare([run], benchmark=letters(n=2))
-
-
-def test_ways_to_write_a_table(two, letters) -> None:
-    table = compare(two, benchmark=letters(n=12))
-    text = str(table)
-    assert text.startswith("model LlavaForConditionalGeneration · revision ")
-    assert "letter=e" in text.splitlines()[0]
-    assert "enhance=4.0" in text
-    assert "left" not in text
-    assert "left" in table.text(parts=True)
-    rows = list(csv.DictReader(io.StringIO(table.csv())))
-    assert [r["part"] for r in rows] == ["left", "right", "total"] * 2
-    assert float(rows[-1]["length_low"]) == table.score("spear", "length_low")
-    marked = table.markdown().splitlines()
-    assert len({line.count("|") for line in marked[2:]}) == 1
-    latex = table.latex()
-    assert r"\begin{tabular}{" + "l" * (marked[2].count("|") - 1) + "}" in latex
-    assert r"$\Delta$ held" in latex
-    assert "_" not in latex.replace(r"\_", "")
-    costs = {"s/sample", "tokens/s ×", "peak MiB"}
-    assert costs == set(table.shown()[0]) - set(table.shown(costs=False)[0])
-    assert "tokens/s" not in table.written("markdown", costs=False)
-    page = table._repr_html_()
-    assert page.count("<tr>") == 3
-    assert "&lt;b&gt;" in replace(table, about={"benchmark": "<b>"})._repr_html_()
-    with pytest.raises(ValueError, match="a table is written as text, csv, markdown, latex, not 'pdf'"):
-        table.written("pdf")
-    with pytest.raises(
-        KeyError, match="no 'held' of 'vaf' in 'total'; methods: greedy, spear; parts: left, right, total"
-    ):
-        table.score("vaf", "held")
-
-
-def test_two_runs_of_one_method_have_names_of_their_own(asked, letters, tmp_path) -> None:
-    what = asked(letters(n=4))
-    runs = [ask(what, m, tmp_path) for m in (None, Spear(enhance=2.0), Spear(enhance=3.0))]
-    assert list(compare(runs, benchmark=letters(n=4)).runs) == ["greedy", "spear", "spear (2)"]
-
-
-def test_removing_takes_the_files_of_a_run_and_no_others(two) -> None:
-    (two[0].path / "notes.txt").write_text("mine")
-    with two[1].held(), pytest.raises(BlockingIOError, match="is being written by process"):
-        remove(two[1].path)
-    remove(two[0].path)
-    remove(two[1].path)
-    assert [p.name for p in two[0].path.iterdir()] == ["notes.txt"]
-    assert not two[1].path.exists()
-    with pytest.raises(FileNotFoundError, match="is no run directory"):
-        remove(two[0].path)
-
-
-def test_stability_counts_what_flips(model_of, letters, tmp_path, monkeypatch) -> None:
-    settings: dict[str, Any] = {"folder": tmp_path, "batch_size": 4, "progress": False, "min_new_tokens": 5}
-    found = stability(model_of("llava"), letters(n=8), "spear:enhance=3", **settings)
-    assert list(found.frame["attention"]) == ["sdpa", "sdpa", "explicit"]
-    assert list(found.frame["batch_size"]) == [4, 1, 4]
-    assert list(found.frame["n"]) == [8, 8, 8]
-    assert list(found.frame["replies"]) == [0, 0, 0]
-    assert found.frame["logprob"][0] == 0
-    assert found.frame["logprob"].max() < 1e-4
-    assert "other answers" in str(found)
-    assert found.flat()["method"].unique() == ["spear"]
-    single = next(p for p in tmp_path.iterdir() if Run.open(p).batch_size == 1)
-    rows = [json.loads(line) for line in (single / "rows.jsonl").read_bytes().splitlines()]
-    rows[0] |= {"ids": [0, *rows[0]["ids"][1:]], "reply": "e" + rows[0]["reply"]}
-    rows[1] |= {"ids": [*rows[1]["ids"][:-1], 0]}
-    (single / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    again = stability(model_of("llava"), letters(n=8), "spear:enhance=3", **settings)
-    assert list(again.frame["replies"]) == [0, 2, 0]
-    assert list(again.frame["answers"]) == [0, 1, 0]
-
-
-def test_explicit_attention_is_explicit_and_leaves_nothing_behind(asked, letters, tmp_path, monkeypatch) -> None:
-    from dataclasses import replace
-
-    from interp.taps import attention as attending
-
-    calls = []
-    plain = attending._explicit
-    monkeypatch.setattr(attending, "_explicit", lambda *a, **k: calls.append(1) or plain(*a, **k))
-    what = asked(letters(n=2))
-    ask(what, None, tmp_path)
-    assert not calls
-    ask(replace(what, attention="explicit"), None, tmp_path)
-    assert len(calls) >= what.model.layers
-    count = len(calls)
-    ask(replace(what, seed=9), None, tmp_path)
-    assert len(calls) == count

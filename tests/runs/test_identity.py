@@ -1,6 +1,5 @@
 """What makes a run another run, and what does not."""
 
-import shutil
 from dataclasses import dataclass
 from typing import final
 
@@ -14,12 +13,10 @@ from interp.methods.contrast import Contrast
 from interp.methods.locore import Locore
 from interp.methods.vaf import Vaf
 from interp.runs import identity
-from interp.runs.asking import ask
-from interp.runs.directory import Run, runs, started
 
 
 def name(what, method=None) -> str:
-    return identity.address(what.identity(method))
+    return identity.hash_identity(what.identity(method))
 
 
 def test_another_setting_is_another_run(asked, letters) -> None:
@@ -52,12 +49,12 @@ def test_how_replies_are_read_makes_no_other_run(asked, letters) -> None:
 
 def test_another_model_is_another_run_and_the_same_weights_are_not(asked, letters) -> None:
     from interp.families.base import family
-    from interp.runs.run import questioning
+    from interp.runs.spec import build_spec
 
     def named(seed: int, dtype=torch.float32) -> str:
         torch.manual_seed(seed)
         module, processor = family("llava").tiny()
-        return name(questioning(interp.load(module.to(dtype), processor=processor), letters()))
+        return name(build_spec(interp.load(module.to(dtype), processor=processor), letters()))
 
     first = named(0)
     assert first == named(0)
@@ -65,7 +62,7 @@ def test_another_model_is_another_run_and_the_same_weights_are_not(asked, letter
         torch.manual_seed(0)
         module, processor = family("llava").tiny()
         next(module.parameters()).view(-1)[0] += 1e-3
-        other = name(questioning(interp.load(module, processor=processor), letters()))
+        other = name(build_spec(interp.load(module, processor=processor), letters()))
     assert len({first, other, named(0, torch.bfloat16)}) == 3
 
 
@@ -83,17 +80,8 @@ def test_the_processor_counts_but_not_where_it_lies_or_what_it_was_used_for(mode
         model.processor.chat_template = template
 
 
-def test_a_directory_of_another_model_is_refused(asked, tmp_path) -> None:
-    what = asked()
-    run = ask(what, None, tmp_path)
-    manifest = what.manifest(None)
-    manifest["identity"]["weights"] = "0" * 64
-    with pytest.raises(ValueError, match=r"holds another run: weights is .* there and .* here.*interp runs rm"):
-        started(tmp_path, run.name, manifest)
-
-
 def test_a_setting_that_is_a_function_is_refused(asked) -> None:
-    with pytest.raises(TypeError, match=r"Contrast holds <function .*cannot be written down"):
+    with pytest.raises(TypeError, match=r"Contrast holds <function .*has no JSON form"):
         name(asked(), Contrast(against=lambda p: p))
 
 
@@ -111,19 +99,5 @@ def test_a_method_of_ones_own_carries_its_code(asked) -> None:
 
 
 def test_names_of_directories_are_plain_words() -> None:
-    named = identity.directory_name("llava-hf/LLaVA 1.5:7b", "pope", "spear+locore", {"a": 1})
-    assert named == f"llava_1.5_7b-pope-spear+locore-{identity.address({'a': 1})}"
-
-
-def test_runs_of_a_folder(asked, tmp_path, caplog) -> None:
-    run = ask(asked(limit=3), None, tmp_path)
-    assert runs(tmp_path) == [run]
-    assert runs(tmp_path / "nothing") == []
-    shutil.copytree(run.path, tmp_path / "broken")
-    (tmp_path / "broken" / "manifest.json").write_text("{")
-    assert runs(tmp_path) == [run]
-    assert "interp runs rm" in caplog.text
-    with pytest.raises(ValueError, match=r"manifest\.json cannot be read"):
-        Run.open(tmp_path / "broken")
-    with pytest.raises(FileNotFoundError, match=r"is no run directory: there is no manifest\.json"):
-        Run.open(tmp_path)
+    named = identity.name_directory("llava-hf/LLaVA 1.5:7b", "pope", "spear+locore", {"a": 1})
+    assert named == f"llava_1.5_7b-pope-spear+locore-{identity.hash_identity({'a': 1})}"

@@ -27,10 +27,10 @@ from interp.bench.base import Benchmark, Counts, Reading, Sample
 from interp.bench.steps import Steps
 from interp.cli.app import main
 from interp.runs import shards as module
-from interp.runs.asking import ask
-from interp.runs.prompts import sweep_heads
-from interp.runs.run import questioning
-from interp.runs.shards import TRIES, Lost, Replica, Shards, connected, device
+from interp.runs.execution import execute
+from interp.runs.prompt_sweep import sweep_heads
+from interp.runs.shards import MAX_DEATHS, LostJob, Replica, Shards, connect, device_kind
+from interp.runs.spec import build_spec
 
 # ------------------------------------------------------------------------------------------------ the order of results
 
@@ -93,7 +93,7 @@ def shared(ray: InTurn, room: int = 2, **expected: Any) -> Shards:
     return Shards(ray, {"source": "scenes"}, expected, room=room, gpus=0.0)
 
 
-@given(some.lists(some.integers(0, TRIES + 1), max_size=8), some.integers(1, 4), some.integers(0, 99))
+@given(some.lists(some.integers(0, MAX_DEATHS + 1), max_size=8), some.integers(1, 4), some.integers(0, 99))
 def test_results_come_in_order_each_once_whoever_dies(deaths, room, seed) -> None:
     tried: Counter[int] = Counter()
 
@@ -105,12 +105,12 @@ def test_results_come_in_order_each_once_whoever_dies(deaths, room, seed) -> Non
 
     ray = InTurn(seed)
     every = shared(ray, room)
-    found = list(every.each(job, [(i,) for i in range(len(deaths))]))
-    assert [f for f, d in zip(found, deaths, strict=True) if d < TRIES] == [
-        i for i, d in enumerate(deaths) if d < TRIES
+    found = list(every.map(job, [(i,) for i in range(len(deaths))]))
+    assert [f for f, d in zip(found, deaths, strict=True) if d < MAX_DEATHS] == [
+        i for i, d in enumerate(deaths) if d < MAX_DEATHS
     ]
-    assert all(isinstance(f, Lost) == (d >= TRIES) for f, d in zip(found, deaths, strict=True))
-    assert [tried[i] for i in range(len(deaths))] == [min(d, TRIES - 1) + 1 for d in deaths]
+    assert all(isinstance(f, LostJob) == (d >= MAX_DEATHS) for f, d in zip(found, deaths, strict=True))
+    assert [tried[i] for i in range(len(deaths))] == [min(d, MAX_DEATHS - 1) + 1 for d in deaths]
     assert ray.started - len(ray.dead) <= room
     every.close()
     assert not set(range(1, ray.started + 1)) - ray.dead - set(ray.killed)
@@ -118,7 +118,7 @@ def test_results_come_in_order_each_once_whoever_dies(deaths, room, seed) -> Non
 
 def test_who_stops_listening_lets_the_busy_workers_go() -> None:
     ray = InTurn()
-    each = shared(ray, room=3).each(lambda model, i: i, [(i,) for i in range(9)])
+    each = shared(ray, room=3).map(lambda model, i: i, [(i,) for i in range(9)])
     assert next(each) == 0
     before = len(ray.killed)
     each.close()
@@ -130,7 +130,7 @@ def test_what_goes_wrong_in_a_job_is_raised_here() -> None:
         raise ToldError(KeyError("its own"))
 
     with pytest.raises(KeyError, match="its own"):
-        list(shared(InTurn()).each(job, [()]))
+        list(shared(InTurn()).map(job, [()]))
 
 
 def test_what_a_job_warns_of_is_told_here() -> None:
@@ -139,7 +139,7 @@ def test_what_a_job_warns_of_is_told_here() -> None:
         return 1
 
     with pytest.warns(UserWarning, match="nothing changed"):
-        assert list(shared(InTurn()).each(job, [()])) == [1]
+        assert list(shared(InTurn()).map(job, [()])) == [1]
 
 
 def test_a_batch_over_which_workers_died_is_recorded_and_the_run_goes_on(scenes, tmp_path) -> None:
@@ -152,11 +152,11 @@ def test_a_batch_over_which_workers_died_is_recorded_and_the_run_goes_on(scenes,
         return job(scenes, *given), []
 
     ray.job = work
-    what = questioning(scenes, Steps(n=4), batch_size=1, options={"max_new_tokens": 3})
-    run = ask(what, None, tmp_path, answers=shared(ray).answers)
+    what = build_spec(scenes, Steps(n=4), batch_size=1, options={"max_new_tokens": 3})
+    run = execute(what, None, tmp_path, answerer=shared(ray).answer)
     assert [bool(r.error) for r in run.rows()] == [False, True, False, False]
-    assert run.rows()[1].error == "RuntimeError: 3 workers died over it: gone."
-    assert Counter(seen) == {0: 1, 1: TRIES, 2: 1, 3: 1}
+    assert run.rows()[1].error == "RuntimeError: 3 workers died on it: gone."
+    assert Counter(seen) == {0: 1, 1: MAX_DEATHS, 2: 1, 3: 1}
     assert [c.samples for c in run.costs()] == [1, 0, 1, 1]
 
 
@@ -171,9 +171,9 @@ def test_an_error_that_all_samples_share_stops_a_shared_run_at_the_first_batch(s
             raise ToldError(error) from error
 
     ray.job = work
-    what = questioning(scenes, Steps(n=4), batch_size=1, options={"repetition_penalty": -1.0})
+    what = build_spec(scenes, Steps(n=4), batch_size=1, options={"repetition_penalty": -1.0})
     with pytest.raises(ValueError, match="penalty"):
-        ask(what, None, tmp_path, answers=shared(ray).answers)
+        execute(what, None, tmp_path, answerer=shared(ray).answer)
     assert seen == [0]
 
 
@@ -183,18 +183,16 @@ def test_workers_that_die_while_they_load_are_given_up() -> None:
 
     ray = InTurn(load=die)
     with pytest.raises(
-        RuntimeError, match=rf"{TRIES} workers .* died while they loaded scenes: out of memory\. Each needs mem"
+        RuntimeError, match=rf"{MAX_DEATHS} workers .* died while they loaded scenes: out of memory\. Each needs mem"
     ):
-        list(shared(ray, room=1).each(lambda model: 1, [()]))
-    assert ray.started == TRIES
+        list(shared(ray, room=1).map(lambda model: 1, [()]))
+    assert ray.started == MAX_DEATHS
 
 
 def test_another_model_than_the_drivers_is_refused() -> None:
     ray = InTurn(load=lambda given: {"weights": "b", "dtype": "float32"})
-    with pytest.raises(
-        ValueError, match=r"a worker's scenes is another model than the driver's \(weights: b there, a here\)"
-    ):
-        list(shared(ray, weights="a", dtype="float32").each(lambda model: 1, [()]))
+    with pytest.raises(ValueError, match=r"a worker's scenes differs from the driver's \(weights: b there, a here\)"):
+        list(shared(ray, weights="a", dtype="float32").map(lambda model: 1, [()]))
 
 
 def test_no_worker_in_a_long_time_is_told(monkeypatch, caplog) -> None:
@@ -204,7 +202,7 @@ def test_no_worker_in_a_long_time_is_told(monkeypatch, caplog) -> None:
         ray, "wait", lambda a, timeout: plain(a, timeout) if waited else (waited.append(timeout) or [], a)
     )
     with caplog.at_level(logging.WARNING):
-        assert list(shared(ray).each(lambda model: 1, [()])) == [1]
+        assert list(shared(ray).map(lambda model: 1, [()])) == [1]
     assert "no replica is ready" in caplog.text
 
 
@@ -217,7 +215,7 @@ def scenes() -> Any:
 
 
 def enter(*given: Any) -> None:
-    with connected(*given):
+    with connect(*given):
         pytest.fail("it was not refused")
 
 
@@ -236,11 +234,11 @@ def server() -> Iterator[socket.socket]:
 
 def test_an_address_that_does_not_answer_is_refused_soon(scenes, server, monkeypatch) -> None:
     address = f"127.0.0.1:{server.getsockname()[1]}"
-    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    monkeypatch.setattr(module, "_TIMEOUT", 0.2)
     with pytest.raises(ConnectionError, match=rf"no Ray cluster answers at {address} \(timed out\)"):
         enter(scenes, address)
     server.close()
-    with pytest.raises(ConnectionError, match=rf"answers at {address} \(.*refused\): see whether it runs"):
+    with pytest.raises(ConnectionError, match=rf"answers at {address} \(.*refused\): check that it runs"):
         enter(scenes, address)
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(ConnectionError, match=rf"no Ray cluster answers at {address}"):
@@ -253,7 +251,7 @@ def test_another_server_is_no_cluster(scenes, server, forked) -> None:
         line.sendall(b"220 mail.example ready\r\n")
 
     child = forked(answer)
-    with pytest.raises(ConnectionError, match="what answers there is no Ray"):
+    with pytest.raises(ConnectionError, match="the server there is not Ray"):
         enter(scenes, f"127.0.0.1:{server.getsockname()[1]}")
     os.waitpid(child, 0)
 
@@ -266,7 +264,7 @@ def test_an_address_is_a_host_and_a_port(scenes, address) -> None:
 
 def test_a_process_that_is_connected_stays_so(scenes, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: True))
-    with pytest.raises(ValueError, match="connected to a Ray cluster already; give ray='auto'"):
+    with pytest.raises(ValueError, match="already connected to a Ray cluster; give ray='auto'"):
         enter(scenes, "127.0.0.1:6379")
 
 
@@ -277,13 +275,13 @@ def test_a_machine_without_a_cluster_is_told_how_to_start_one(scenes, monkeypatc
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False, init=init))
     with pytest.raises(
-        ConnectionError, match=r"into a Ray cluster by 'auto': Could .* Specify\. Start one with ray start --head"
+        ConnectionError, match=r"to a Ray cluster with 'auto': Could .* Specify\. Start a cluster with ray start --head"
     ):
         enter(scenes, "auto")
 
 
 def test_a_model_that_was_handed_over_cannot_travel(model_of) -> None:
-    with pytest.raises(ValueError, match=r"was made from objects.*save_pretrained\(FOLDER\).*interp.load\(FOLDER\)"):
+    with pytest.raises(ValueError, match=r"was built from objects.*save_pretrained\(FOLDER\).*interp.load\(FOLDER\)"):
         enter(model_of("llava"), "auto")
 
 
@@ -293,7 +291,7 @@ def test_gpus_are_for_replicas(scenes, monkeypatch) -> None:
     with pytest.raises(ValueError, match="gpus_per_replica is 0 or more, got -1"):
         enter(scenes, "auto", -1.0)
     monkeypatch.setattr(interp.Model, "device", torch.device("cuda"))
-    with pytest.raises(ValueError, match="scenes is on cuda, and gpus_per_replica=0 leaves its replicas on CPUs"):
+    with pytest.raises(ValueError, match="scenes is on cuda, but gpus_per_replica=0 puts its replicas on CPUs"):
         enter(scenes, "auto")
 
 
@@ -311,9 +309,9 @@ def test_stability_is_that_of_this_machine(capsys) -> None:
 
 
 def test_where_replies_are_computed_is_a_part_of_what_a_run_is(scenes) -> None:
-    what = questioning(scenes, Steps(n=2))
-    assert replace(what, device=device(scenes, 0.0)).identity(None) == what.identity(None)
-    assert replace(what, device=device(scenes, 1.0)).identity(None)["device"] == "cuda"
+    what = build_spec(scenes, Steps(n=2))
+    assert replace(what, device=device_kind(scenes, 0.0)).identity(None) == what.identity(None)
+    assert replace(what, device=device_kind(scenes, 1.0)).identity(None)["device"] == "cuda"
 
 
 def test_a_folder_is_loaded_from_anywhere(scenes, tmp_path, monkeypatch) -> None:
@@ -322,7 +320,7 @@ def test_a_folder_is_loaded_from_anywhere(scenes, tmp_path, monkeypatch) -> None
     monkeypatch.chdir(tmp_path)
     loaded = interp.load("saved", dtype="float32").loaded
     assert loaded["source"] == str(tmp_path / "saved")
-    assert module.known(interp.load(**loaded, device_map=None)) == module.known(scenes)
+    assert module.replica_identity(interp.load(**loaded, device_map=None)) == module.replica_identity(scenes)
     assert interp.load("saved", processor=scenes.processor).loaded is None
 
 
@@ -414,8 +412,8 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_duplicates_nothing(
     monkeypatch.setenv("RAY_ADDRESS", cluster)
     settings = {"batch_size": 2, "do_sample": True, "seed": 3}
     perilous = Perilous(str(seen), os.getpid(), "q3")
-    local = ask(
-        questioning(scenes, perilous, batch_size=2, seed=3, options={"do_sample": True}), None, tmp_path / "local"
+    local = execute(
+        build_spec(scenes, perilous, batch_size=2, seed=3, options={"do_sample": True}), None, tmp_path / "local"
     )
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers have no such module
     try:

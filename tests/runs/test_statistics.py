@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from interp.bench.base import sum_counts
-from interp.runs.statistics import drawn_scores, interval, mcnemar, paired, wilcoxon
+from interp.runs.statistics import bootstrap_scores, compare_pairs, mcnemar, percentile_interval, wilcoxon
 
 
 def test_mcnemar_by_hand() -> None:
@@ -22,7 +22,7 @@ def test_mcnemar_by_hand() -> None:
 def test_without_a_difference_nothing_is_told_apart() -> None:
     assert mcnemar([True, False], [True, False]).p == 1
     assert wilcoxon(np.array([1.0, 2.0]), np.array([1.0, 2.0])).p == 1
-    assert paired([], []).p == 1
+    assert compare_pairs([], []).p == 1
 
 
 def test_wilcoxon_is_the_share_of_signs_with_as_extreme_a_rank_sum() -> None:
@@ -36,11 +36,11 @@ def test_wilcoxon_is_the_share_of_signs_with_as_extreme_a_rank_sum() -> None:
 
 
 def test_the_kind_of_test_is_that_of_the_outcomes() -> None:
-    assert paired([True, False], [False, False]).kind == "mcnemar"
-    assert paired([1.0, 0.5], [0.5, 0.2]).kind == "wilcoxon"
-    assert paired([1.0, math.nan, 2.0], [0.5, 1.0, 1.0]).n == 2
-    with pytest.raises(ValueError, match="paired outcomes come in pairs, got 1 and 2"):
-        paired([1.0], [1.0, 2.0])
+    assert compare_pairs([True, False], [False, False]).kind == "mcnemar"
+    assert compare_pairs([1.0, 0.5], [0.5, 0.2]).kind == "wilcoxon"
+    assert compare_pairs([1.0, math.nan, 2.0], [0.5, 1.0, 1.0]).n == 2
+    with pytest.raises(ValueError, match="both runs need the same number of outcomes, got 1 and 2"):
+        compare_pairs([1.0], [1.0, 2.0])
 
 
 def answers(benchmark, generator):
@@ -52,7 +52,7 @@ def test_the_interval_of_a_mean_is_that_of_drawing_groups_one_by_one(letters) ->
     generator = np.random.default_rng(0)
     benchmark = letters(n=40)
     read = answers(benchmark, generator)
-    drawn = drawn_scores(benchmark, [sum_counts(benchmark, read)], draws=4000)[0]
+    drawn = bootstrap_scores(benchmark, [sum_counts(benchmark, read)], draws=4000)[0]
     lengths = {}
     for sample, reading in read:
         lengths.setdefault(sample.part, {}).setdefault(sample.group, []).append(reading["length"])
@@ -64,7 +64,9 @@ def test_the_interval_of_a_mean_is_that_of_drawing_groups_one_by_one(letters) ->
             means.append(np.mean(np.concatenate([list(groups.values())[g] for g in again])))
         slow.append(np.mean(means))
     assert drawn["total"]["length"].shape == (4000,)
-    np.testing.assert_allclose(interval(drawn["total"]["length"]), np.quantile(slow, [0.025, 0.975]), atol=0.05)
+    np.testing.assert_allclose(
+        percentile_interval(drawn["total"]["length"]), np.quantile(slow, [0.025, 0.975]), atol=0.05
+    )
     np.testing.assert_allclose(drawn["total"]["length"].std(), np.std(slow), rtol=0.06)
 
 
@@ -72,9 +74,9 @@ def test_pairs_share_their_draws(letters) -> None:
     benchmark = letters(n=40)
     one = answers(benchmark, np.random.default_rng(1))
     more = [(s, {**r, "length": r["length"] + 1}) for s, r in one]
-    first, second = drawn_scores(benchmark, [sum_counts(benchmark, one), sum_counts(benchmark, more)], draws=300)
+    first, second = bootstrap_scores(benchmark, [sum_counts(benchmark, one), sum_counts(benchmark, more)], draws=300)
     np.testing.assert_allclose(second["total"]["length"] - first["total"]["length"], 1)
-    again = drawn_scores(benchmark, [sum_counts(benchmark, one)], draws=300)[0]
+    again = bootstrap_scores(benchmark, [sum_counts(benchmark, one)], draws=300)[0]
     np.testing.assert_array_equal(again["left"]["length"], first["left"]["length"])
 
 
@@ -82,10 +84,10 @@ def test_groups_that_are_not_the_same_are_refused(letters) -> None:
     benchmark = letters(n=8)
     read = answers(benchmark, np.random.default_rng(1))
     with pytest.raises(ValueError, match="only over the same groups"):
-        drawn_scores(benchmark, [sum_counts(benchmark, read), sum_counts(benchmark, read[:5])], draws=10)
+        bootstrap_scores(benchmark, [sum_counts(benchmark, read), sum_counts(benchmark, read[:5])], draws=10)
 
 
 def test_draws_without_a_score_do_not_count() -> None:
-    low, high = interval(np.array([np.nan, 1.0, 2.0, 3.0]))
+    low, high = percentile_interval(np.array([np.nan, 1.0, 2.0, 3.0]))
     assert 1 <= low < high <= 3
-    assert all(map(math.isnan, interval(np.array([np.nan]))))
+    assert all(map(math.isnan, percentile_interval(np.array([np.nan]))))

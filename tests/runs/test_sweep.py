@@ -11,9 +11,8 @@ from interp.experiments.erasure import erase_heads
 from interp.interventions.heads import AblateHeads
 from interp.methods.locore import Locore
 from interp.methods.spear import Spear
-from interp.runs import asking
-from interp.runs import prompts as prompts_module
-from interp.runs.sweep import sweep, varied
+from interp.runs import execution, prompt_sweep
+from interp.runs.sweep import sweep, vary_settings
 
 
 def test_every_combination_is_a_run_of_its_own(model_of, letters, tmp_path, monkeypatch) -> None:
@@ -26,7 +25,7 @@ def test_every_combination_is_a_run_of_its_own(model_of, letters, tmp_path, monk
     assert list(whole["suppress"])[1:] == [0.5, 1.0, 0.5, 1.0]
     alone = interp.run(model, letters(), [Spear(enhance=4.0, suppress=0.5)], **settings)
     np.testing.assert_allclose(whole["length"].iloc[3], alone.score("spear", "length"))
-    monkeypatch.setattr(asking, "generate", lambda *_, **__: pytest.fail("it was asked again"))
+    monkeypatch.setattr(execution, "generate", lambda *_, **__: pytest.fail("it was asked again"))
     again = sweep(model, letters(), method="spear", over=over, **settings)
     np.testing.assert_array_equal(again.frame["length"], table.frame["length"])
 
@@ -41,49 +40,12 @@ def test_layers_one_by_one(model_of, letters, tmp_path) -> None:
 
 def test_a_setting_goes_to_the_method_that_has_it() -> None:
     both = Spear() + Locore()
-    assert varied(both, {"gain": 1}) == Spear() + Locore(gain=1.0)
-    assert varied(Spear(), {"layers": [1, 2]}) == Spear(layers=(1, 2))
+    assert vary_settings(both, {"gain": 1}) == Spear() + Locore(gain=1.0)
+    assert vary_settings(Spear(), {"layers": [1, 2]}) == Spear(layers=(1, 2))
     with pytest.raises(ValueError, match="more than one method has a setting 'layers'; spear: enhance"):
-        varied(both, {"layers": (1,)})
+        vary_settings(both, {"layers": (1,)})
     with pytest.raises(ValueError, match="no method has a setting 'gian'"):
-        varied(both, {"gian": 1})
-
-
-@pytest.fixture
-def answered(model_of, picture):
-    model = model_of("llava")
-    return model, [model.prepare(picture(seed=i), "What?").with_response([5 + i, 6, 7]) for i in range(3)]
-
-
-def test_heads_are_erased_once(answered, tmp_path, monkeypatch) -> None:
-    model, prompts = answered
-    swept = sweep(model, prompts, over="heads", folder=tmp_path, progress=False)
-    for prompt, result in zip(prompts, swept, strict=True):
-        torch.testing.assert_close(result.erased, erase_heads(model, prompt).erased)
-    assert swept.stack("erased").shape == (3, model.layers, model.heads, 3)
-    files = list(tmp_path.rglob("*.safetensors"))
-    assert len(files) == 3
-    files[0].unlink()
-    calls = []
-    monkeypatch.setattr(prompts_module, "erase_heads", lambda *a, **k: calls.append(1) or erase_heads(*a, **k))
-    again = sweep(model, prompts, over="heads", folder=tmp_path, progress=False)
-    assert len(calls) == 1
-    torch.testing.assert_close(again.stack("erased"), swept.stack("erased"))
-    sweep(model, prompts[:2], over="heads", folder=tmp_path, progress=False, resume=False)
-    assert len(calls) == 3
-    some = sweep(model, prompts, over=Heads(((0, 1),)), at="all", folder=tmp_path, progress=False)
-    assert len(calls) == 6
-    assert int(some[0].erased.isfinite().sum()) == 3
-
-
-def test_a_prompt_without_a_reply_is_left_out_and_told(answered, tmp_path, picture) -> None:
-    model, prompts = answered
-    bare = model.prepare(picture(), "What?")
-    swept = sweep(model, [bare, prompts[0]], over="heads", folder=tmp_path, progress=False)
-    assert swept.samples == (1,)
-    assert "teacher-forced reply" in swept.failed[0].reason
-    with pytest.raises(ValueError, match="not one of 1 prompts could be swept; the first says: head erasure needs"):
-        sweep(model, [bare], over="heads", folder=tmp_path, progress=False)
+        vary_settings(both, {"gian": 1})
 
 
 @pytest.mark.parametrize(
@@ -95,13 +57,13 @@ def test_a_prompt_without_a_reply_is_left_out_and_told(answered, tmp_path, pictu
             ValueError,
             r"no method has a setting 'enhence' \(do you mean enhance\?\); spear: enhance",
         ),
-        ({"enhance": []}, "spear", ValueError, "there is nothing to sweep over"),
-        ({}, "spear", ValueError, "there is nothing to sweep over"),
+        ({"enhance": []}, "spear", ValueError, "nothing to sweep over"),
+        ({}, "spear", ValueError, "nothing to sweep over"),
         ({"enhance": [1]}, "greedy", ValueError, "greedy has no settings"),
         ("layer", "spear", ValueError, r"'layers' or 'heads', got 'layer' \(do you mean layers\?\)"),
-        ("heads", "spear", TypeError, "heads are taken from the model as it is: leave method out"),
-        (Heads(((0, 0),)), "spear", TypeError, "heads are taken from the model as it is: leave method out"),
-        ("layers", None, TypeError, "settings and layers are those of a method, say which"),
+        ("heads", "spear", TypeError, "heads are ablated in the baseline: leave method out"),
+        (Heads(((0, 0),)), "spear", TypeError, "heads are ablated in the baseline: leave method out"),
+        ("layers", None, TypeError, "settings and layers belong to a method; name it"),
         ("layers", "spaer", ValueError, r"no method 'spaer' \(do you mean spear\?\)"),
         (Heads(((0, 99),)), None, ValueError, r"heads \[\(0, 99\)\] are not there"),
     ],
@@ -114,23 +76,23 @@ def test_wrong_input(model_of, letters, tmp_path, unchecked, over, method, error
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        ({"over": {"enhance": [1]}, "method": "spear"}, TypeError, "needs what is followed: of=Loss"),
+        ({"over": {"enhance": [1]}, "method": "spear"}, TypeError, "needs a quantity: of=Loss"),
         ({"over": "layers", "method": "spear", "of": "loss"}, TypeError, "of is a Quantity such as .*got 'loss'"),
         ({"over": {"enhence": [1]}, "method": "spear", "of": Loss()}, ValueError, "do you mean enhance"),
-        ({"over": {}, "method": "spear", "of": Loss()}, ValueError, "there is nothing to sweep over"),
-        ({"over": Heads(()), "of": Loss()}, ValueError, "no change to try"),
+        ({"over": {}, "method": "spear", "of": Loss()}, ValueError, "nothing to sweep over"),
+        ({"over": Heads(()), "of": Loss()}, ValueError, "no intervention to try"),
     ],
 )
 def test_wrong_input_over_prompts(answered, tmp_path, unchecked, given, error, message) -> None:
     model, prompts = answered
     with pytest.raises(error, match=message):
         sweep(model, prompts, folder=tmp_path, **given)
-    with pytest.raises(ValueError, match="there is no prompt"):
+    with pytest.raises(ValueError, match="no prompt to sweep over"):
         sweep(model, [], over="heads", folder=tmp_path)
 
 
 def test_a_benchmark_takes_no_quantity(model_of, letters, tmp_path, unchecked) -> None:
-    with pytest.raises(TypeError, match="its scores are followed; of= is for prompts"):
+    with pytest.raises(TypeError, match="measures its scores; of= is for prompts"):
         sweep(model_of("llava"), letters(), over="layers", method="spear", of=Loss(), folder=tmp_path)
 
 
@@ -151,7 +113,7 @@ def test_a_quantity_is_followed_like_in_effect(answered, tmp_path, monkeypatch) 
     assert len(list(tmp_path.rglob("*.safetensors"))) == 6
     sweep(model, prompts, over="layers", **{**settings, "of": Probability(5)})
     assert len(list(tmp_path.rglob("*.safetensors"))) == 9
-    monkeypatch.setattr(prompts_module, "_followed", lambda *_: pytest.fail("it was computed again"))
+    monkeypatch.setattr(prompt_sweep, "_follow", lambda *_: pytest.fail("it was computed again"))
     again = sweep(model, prompts, over="layers", **settings)
     torch.testing.assert_close(again.stack(), swept.stack())
 
@@ -178,18 +140,8 @@ def test_heads_are_erased_from_the_replies_to_a_benchmark(model_of, letters, tmp
     prompt = model.prepare(bench.image(sample), sample.question)
     reply = interp.generate(model, prompt, max_new_tokens=bench.longest, min_new_tokens=3)
     torch.testing.assert_close(swept[1].erased, erase_heads(model, prompt.with_response(reply)).erased)
-    monkeypatch.setattr(asking, "generate", lambda *_, **__: pytest.fail("it was asked again"))
-    monkeypatch.setattr(prompts_module, "erase_heads", lambda *_, **__: pytest.fail("it was erased again"))
+    monkeypatch.setattr(execution, "generate", lambda *_, **__: pytest.fail("it was asked again"))
+    monkeypatch.setattr(prompt_sweep, "erase_heads", lambda *_, **__: pytest.fail("it was erased again"))
     torch.testing.assert_close(
         sweep(model, letters(lost=("0",)), over="heads", **settings).stack(), swept.stack(), equal_nan=True
     )
-
-
-def test_strict_stops_at_a_prompt_that_cannot_be_swept(answered, tmp_path, picture) -> None:
-    model, prompts = answered
-    bare = model.prepare(picture(), "What?")
-    with pytest.raises(
-        ValueError, match=r"prompt 1 cannot be swept: head erasure needs .*Without strict it is left out"
-    ):
-        sweep(model, [prompts[0], bare], over="heads", folder=tmp_path, progress=False, strict=True)
-    assert len(list(tmp_path.rglob("*.safetensors"))) == 1

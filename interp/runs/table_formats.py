@@ -1,13 +1,13 @@
-"""Tables on paper: as text, CSV, Markdown and LaTeX."""
+"""Tables as text, Markdown and LaTeX, and frames with shared columns for CSV."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-WAYS = ("text", "csv", "markdown", "latex")
-"""How a table can be written."""
-SIGNS = {
+TABLE_FORMATS = ("text", "csv", "markdown", "latex")
+"""The formats of a table."""
+_LATEX_SIGNS = {
     **{c: f"\\{c}" for c in "&%_#${}"},
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
@@ -17,22 +17,22 @@ SIGNS = {
     "·": r"$\cdot$",
     "–": "--",
 }
-"""How LaTeX writes what it has another use for, or no letter."""
+"""The LaTeX forms of characters that are special there or have no glyph."""
 
 
-def written(how: str, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return cells as `text`, `markdown` or `latex`.
+def format_table(how: str, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as `_text`, `_markdown` or `_latex`.
 
     Raises:
-        ValueError: another way.
+        ValueError: an unknown format.
     """
-    known = {"text": text, "markdown": markdown, "latex": latex}
+    known = {"text": _text, "markdown": _markdown, "latex": _latex}
     if how not in known:
-        raise ValueError(f"a table is written as {', '.join(WAYS)}, not {how!r}")
+        raise ValueError(f"the format of a table is one of {', '.join(TABLE_FORMATS)}, not {how!r}")
     return known[how](title, heads, rows)
 
 
-def text(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _text(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table for a terminal."""
     from rich.console import Console
     from rich.table import Table
@@ -49,14 +49,14 @@ def text(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     return "\n".join([title, *(line.rstrip() for line in said.get().splitlines()), ""])
 
 
-def markdown(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown, under a line that says what all rows share."""
+def _markdown(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown, under its title."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join([title, "", *(f"| {' | '.join(c.replace('|', '&#124;') for c in line)} |" for line in lines), ""])
 
 
-def latex(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in LaTeX; needs the package booktabs."""
+def _latex(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in LaTeX, which needs the package booktabs."""
     lines = [" & ".join(map(_escaped, row)) + r" \\" for row in (heads, *rows)]
     begin = [
         r"\begin{table}",
@@ -68,11 +68,11 @@ def latex(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> st
     return "\n".join([*begin, lines[0], r"\midrule", *lines[1:], *end])
 
 
-def flat(about: Mapping[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame with what all rows share in columns of its own."""
+def flatten(about: Mapping[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame with shared entries as columns."""
     shared = pd.DataFrame({n: [v] * len(frame) for n, v in about.items() if n not in frame})
     return pd.concat([shared, frame.reset_index(drop=True)], axis=1)
 
 
 def _escaped(words: str) -> str:
-    return "".join(SIGNS.get(c, c) for c in words)
+    return "".join(_LATEX_SIGNS.get(c, c) for c in words)

@@ -1,4 +1,8 @@
-"""Sweeps over prompts: heads erased from replies one at a time, or a quantity followed under many changes; one file a prompt."""
+"""Sweeps over prompts: each head erased from replies, or a quantity under many interventions, with one file per prompt.
+
+`sweep_heads` and `sweep_quantity` are the two sweeps that `interp.runs.sweep.sweep` offers for prompts; `compute_each` keeps the
+result of any job over prompts on disk and computes only what is missing.
+"""
 
 import hashlib
 import json
@@ -21,16 +25,16 @@ from interp.experiments.erasure import erase_heads
 from interp.interventions.method import resolve
 from interp.models.model import Model
 from interp.runs import identity
-from interp.runs.shards import Lost, connected, device
+from interp.runs.shards import LostJob, connect, device_kind
 from interp.taps.running import NothingChanged
 
-R = TypeVar("R", bound=Result)
+_R = TypeVar("_R", bound=Result)
 
 
 @final
 @dataclass(frozen=True)
-class Swept(Result):
-    """A quantity of one prompt under each of several changes; `without` is its value without any."""
+class SweptQuantity(Result):
+    """A quantity of one prompt under each of several interventions; `without` is its value in the baseline."""
 
     under: Float[Tensor, " candidate"]
     without: float
@@ -44,7 +48,7 @@ class Swept(Result):
 
     @property
     def labels(self) -> dict[str, list]:
-        """The changes' names."""
+        """The names of the interventions."""
         return {"candidate": list(self.candidates)}
 
 
@@ -56,7 +60,7 @@ def sweep_heads(
     at: Literal["step", "all"] = "step",
     **kept: Any,
 ) -> Samples[Erasure]:
-    """Return the exact erasure of every head for every prompt, one file a prompt; see `sweep` and `erase_heads`.
+    """Return the exact erasure of every head for every prompt, with one file per prompt; see `sweep` and `erase_heads`.
 
     Args:
         model: the model.
@@ -70,41 +74,44 @@ def sweep_heads(
     """
     which = None if heads is None else [(layer, head) for layer, head in heads]
     known = {"at": at, "heads": None if which is None else [list(pair) for pair in which]}
-    return each(model, prompts, Erasure, ("heads", at), known, job=_erased, settings=(at, which), **kept)
+    return compute_each(model, prompts, Erasure, ("heads", at), known, job=_erase, settings=(at, which), **kept)
 
 
 def sweep_quantity(
     model: Model, prompts: Sequence[Prompt], variants: Mapping[str, Change], *, of: Quantity, name: str, **kept: Any
-) -> Samples[Swept]:
-    """Return a quantity under every change for every prompt, one file a prompt; see `sweep` and `effect`.
+) -> Samples[SweptQuantity]:
+    """Return a quantity under every intervention for every prompt, with one file per prompt; see `sweep` and `effect`.
 
     Args:
         model: the model.
         prompts: the conversations.
-        variants: the changes by name.
+        variants: the interventions by name.
         of: the quantity.
-        name: what is swept, in a word.
+        name: what is swept, in one word.
         kept: `folder`, `resume`, `progress`, `strict`, `ray` and `gpus_per_replica`, as for `run`.
 
     Raises:
-        ValueError: no prompt, or no change.
-        TypeError: a setting that cannot be written down.
+        ValueError: no prompt, or no intervention.
+        TypeError: a setting has no JSON form.
     """
     if not variants:
-        raise ValueError("there is no change to try; give heads, layers or values")
-    known = {"of": identity.plain(of, "of"), "under": [[n, identity.change(c)] for n, c in variants.items()]}
+        raise ValueError("no intervention to try; give heads, layers or values")
+    known = {
+        "of": identity.to_json(of, "of"),
+        "under": [[n, identity.intervention_identity(c)] for n, c in variants.items()],
+    }
     what = (type(of).__name__, name)
-    return each(model, prompts, Swept, what, known, job=_followed, settings=(of, dict(variants)), **kept)
+    return compute_each(model, prompts, SweptQuantity, what, known, job=_follow, settings=(of, dict(variants)), **kept)
 
 
-def each(  # noqa: PLR0913  # what is made, what it depends on, and where it is kept
+def compute_each(  # noqa: PLR0913  # the result, what it depends on, and where it is kept
     model: Model,
     prompts: Sequence[Prompt],
-    kind: type[R],
+    kind: type[_R],
     what: tuple[str, str],
     known: Mapping[str, Any],
     *,
-    job: Callable[..., R | Lost],
+    job: Callable[..., _R | LostJob],
     settings: tuple[Any, ...],
     folder: str | Path = "runs",
     resume: bool = True,
@@ -112,26 +119,26 @@ def each(  # noqa: PLR0913  # what is made, what it depends on, and where it is 
     strict: bool = False,
     ray: str | None = None,
     gpus_per_replica: float = 0.0,
-) -> Samples[R]:
-    """Return what a job makes of every prompt, each kept in a file whose place says what it depends on.
+) -> Samples[_R]:
+    """Return the result of a job for every prompt, each kept in a file whose path holds the hash of what it depends on.
 
     Raises:
-        ValueError: no prompt, or none that the job can be done for.
+        ValueError: no prompt, or no prompt for which the job succeeds.
     """
     from tqdm import tqdm
 
     if not prompts:
-        raise ValueError("there is no prompt to sweep over")
-    decides = {**identity.model_identity(model), "device": device(model, gpus_per_replica)}
-    place = Path(folder) / identity.directory_name(
-        model.name, *what, {**decides, **known, "versions": identity.versions()}
+        raise ValueError("no prompt to sweep over; pass at least one")
+    model_entries = {**identity.model_identity(model), "device": device_kind(model, gpus_per_replica)}
+    place = Path(folder) / identity.name_directory(
+        model.name, *what, {**model_entries, **known, "versions": identity.package_versions()}
     )
     files = [place / f"{_prompt_hash(prompt)}.safetensors" for prompt in prompts]
     missing = {f: (p, *settings) for f, p in zip(files, prompts, strict=True) if not (resume and f.is_file())}
     reasons: dict[Path, str] = {}
-    with connected(model, ray, gpus_per_replica) as shards:
+    with connect(model, ray, gpus_per_replica) as shards:
         given = list(missing.values())
-        made = (job(model, *g) for g in given) if shards is None else shards.each(job, given)
+        made = (job(model, *g) for g in given) if shards is None else shards.map(job, given)
         bar = tqdm(made, desc=f"sweep {' '.join(what)}", total=len(given), unit="prompt", disable=not progress)
         for file, result in zip(missing, bar, strict=True):
             if isinstance(result, kind):
@@ -140,35 +147,39 @@ def each(  # noqa: PLR0913  # what is made, what it depends on, and where it is 
             reasons[file] = result.reason
             if strict:
                 raise ValueError(
-                    f"prompt {files.index(file)} cannot be swept: {result.reason}. Without strict it is left out"
+                    f"prompt {files.index(file)} cannot be swept: {result.reason}. Without strict, it is left out"
                 )
     done = [i for i, f in enumerate(files) if f not in reasons]
     failed = tuple(Failure(i, reasons[f]) for i, f in enumerate(files) if f in reasons)
     if not done:
-        raise ValueError(f"not one of {len(prompts)} prompts could be swept; the first says: {failed[0].reason}")
+        raise ValueError(
+            f"none of the {len(prompts)} prompts could be swept; the error of the first: {failed[0].reason}"
+        )
     return Samples(tuple(kind.load(files[i]) for i in done), tuple(done), failed)
 
 
-def _erased(model: Model, prompt: Prompt, at: Literal["step", "all"], heads: Any) -> Erasure | Lost:
+def _erase(model: Model, prompt: Prompt, at: Literal["step", "all"], heads: Any) -> Erasure | LostJob:
     try:
         return erase_heads(model, prompt, at=at, heads=heads)
     except ValueError as error:
-        return Lost(str(error))
+        return LostJob(str(error))
 
 
-def _followed(model: Model, prompt: Prompt, of: Quantity, variants: Mapping[str, Change]) -> Swept | Lost:
+def _follow(model: Model, prompt: Prompt, of: Quantity, variants: Mapping[str, Change]) -> SweptQuantity | LostJob:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NothingChanged)  # one of the values may be the neutral one
+            warnings.simplefilter("ignore", NothingChanged)  # one of the values may be neutral
             without = of(model, prompt, ())
             under = [of(model, resolve(model, [prompt], [c]).prompts[0], [c]) for c in variants.values()]
     except ValueError as error:
-        return Lost(str(error))
-    return Swept(tensor(under), without, tuple(variants), str(of))
+        return LostJob(str(error))
+    return SweptQuantity(tensor(under), without, tuple(variants), str(of))
 
 
 def _prompt_hash(prompt: Prompt) -> str:
-    """Return the hash of everything the model is given, the reply included, and of what is marked."""
+    """Return the hash of all model inputs of a prompt, its reply included, and of its marked positions."""
     layout = prompt.layout
-    told = identity.plain({"inputs": dict(prompt.inputs), "segments": layout.segment, "marks": layout.marks}, "prompt")
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[: identity.DIGITS]
+    content = identity.to_json(
+        {"inputs": dict(prompt.inputs), "segments": layout.segment, "marks": layout.marks}, "prompt"
+    )
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[: identity.HASH_DIGITS]

@@ -1,4 +1,8 @@
-"""A run with its replies read, and what a table says of it: scores, intervals, paired differences, tests, costs."""
+"""A run with its parsed replies, and the rows that a comparison table has about it.
+
+`ParsedRun.parse` reads the replies of a finished run; `compare_outcomes` tests several runs against the first in pairs; `build_rows`
+makes the rows of a table: scores with intervals, paired differences, tests and costs.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,20 +15,20 @@ from interp.analysis.statistics import false_discovery
 from interp.bench.base import Benchmark, Reading, Sample, compute_scores, sum_counts
 from interp.runs.directory import Run
 from interp.runs.row import Row
-from interp.runs.statistics import PairedTest, drawn_scores, interval, paired
+from interp.runs.statistics import PairedTest, bootstrap_scores, compare_pairs, percentile_interval
 
-Tests = Mapping[str, tuple[PairedTest, float]]
-"""By outcome: the test against the baseline, and its q-value over the methods."""
+OutcomeTests = Mapping[str, tuple[PairedTest, float]]
+"""By outcome: the test against the baseline, and its q-value across the methods."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """A run with its replies read.
+class ParsedRun:
+    """A run with its parsed replies.
 
     Args:
         run: the run.
-        label: what the table calls it.
+        label: its name in the table.
         rows: its rows.
         read: sample and reading of every row that has a reply, by the sample's id.
     """
@@ -35,58 +39,58 @@ class Answers:
     read: Mapping[str, tuple[Sample, Reading]] = field(repr=False)
 
     @classmethod
-    def of(cls, run: Run, benchmark: Benchmark, label: str) -> "Answers":
-        """Read the replies of a run.
+    def parse(cls, run: Run, benchmark: Benchmark, label: str) -> "ParsedRun":
+        """Parse the replies of a run.
 
         Raises:
-            ValueError: there is none.
+            ValueError: no row has a reply.
         """
         rows = run.rows()
         read = {r.id: (r.sample, benchmark.read(r.reply, r.sample)) for r in rows if not r.error}
         if not read:
             raise ValueError(
-                f"not one of {len(rows)} samples of {run.name} has a reply; the first says: {rows[0].error}"
+                f"none of the {len(rows)} samples of {run.name} has a reply; the error of the first: {rows[0].error}"
             )
         return cls(run, label, rows, read)
 
-    def only(self, ids: Mapping[str, Any]) -> list[tuple[Sample, Reading]]:
-        """Return what was read of some samples."""
+    def select(self, ids: Mapping[str, Any]) -> list[tuple[Sample, Reading]]:
+        """Return sample and reading of the given samples."""
         return [pair for name, pair in self.read.items() if name in ids]
 
-    def saved(self, benchmark: Benchmark) -> dict[str, Any]:
-        """Return what scores.json keeps."""
+    def to_json(self, benchmark: Benchmark) -> dict[str, Any]:
+        """Return the entry of this run in scores.json."""
         scores = compute_scores(benchmark, self.read.values())
         plain = {p: {n: v if math.isfinite(v) else None for n, v in s.items()} for p, s in scores.items()}
         return {"samples": len(self.rows), "failed": len(self.rows) - len(self.read), "scores": plain}
 
 
-def labels(runs: Sequence[Run]) -> list[str]:
-    """Return the methods' names, numbered where several runs are of one method."""
+def label_runs(runs: Sequence[Run]) -> list[str]:
+    """Return the names of the methods, numbered where several runs have the same method."""
     names = [r.method for r in runs]
     return [n if names[:i].count(n) == 0 else f"{n} ({names[: i + 1].count(n)})" for i, n in enumerate(names)]
 
 
-def reading_name(benchmark: Benchmark) -> str:
-    """Return the settings that change only how replies are read, in words."""
+def describe_reading(benchmark: Benchmark) -> str:
+    """Return the settings that change only how replies are read, as text."""
     settings = benchmark.settings()
     return ",".join(f"{n}={settings[n]}" for n in benchmark.reading if n in settings)
 
 
-def tested(benchmark: Benchmark, answers: Sequence[Answers]) -> dict[str, Tests]:
-    """Return the tests of every method against the first, by label; q-values are over the methods, outcome by outcome."""
+def compare_outcomes(benchmark: Benchmark, answers: Sequence[ParsedRun]) -> dict[str, OutcomeTests]:
+    """Return the tests of every run against the first, by label; q-values correct across the runs, separately for each outcome."""
     baseline, *others = answers
-    found = {one.label: _paired(benchmark, one, baseline) for one in others}
-    outcomes = dict.fromkeys(name for tests in found.values() for name in tests)
+    tests_of = {one.label: _paired(benchmark, one, baseline) for one in others}
+    outcomes = dict.fromkeys(name for tests in tests_of.values() for name in tests)
     qs: dict[tuple[str, str], float] = {}
     for name in outcomes:
-        having = [label for label, tests in found.items() if name in tests]
-        q = false_discovery(torch.tensor([found[label][name].p for label in having], dtype=torch.float64)).tolist()
+        having = [label for label, tests in tests_of.items() if name in tests]
+        q = false_discovery(torch.tensor([tests_of[label][name].p for label in having], dtype=torch.float64)).tolist()
         qs |= zip([(label, name) for label in having], q, strict=True)
-    tested = {label: {n: (t, qs[label, n]) for n, t in tests.items()} for label, tests in found.items()}
+    tested = {label: {n: (t, qs[label, n]) for n, t in tests.items()} for label, tests in tests_of.items()}
     return {baseline.label: {}, **tested}
 
 
-def _paired(benchmark: Benchmark, one: Answers, baseline: Answers) -> dict[str, PairedTest]:
+def _paired(benchmark: Benchmark, one: ParsedRun, baseline: ParsedRun) -> dict[str, PairedTest]:
     pairs: dict[str, tuple[list[bool | float], list[bool | float]]] = {}
     for name, (sample, reading) in one.read.items():
         if name not in baseline.read:
@@ -96,16 +100,16 @@ def _paired(benchmark: Benchmark, one: Answers, baseline: Answers) -> dict[str, 
             each = pairs.setdefault(outcome, ([], []))
             each[0].append(mine[outcome])
             each[1].append(theirs[outcome])
-    return {outcome: paired(mine, theirs) for outcome, (mine, theirs) in pairs.items()}
+    return {outcome: compare_pairs(mine, theirs) for outcome, (mine, theirs) in pairs.items()}
 
 
-def lines(
-    benchmark: Benchmark, one: Answers, baseline: Answers, tests: Tests, *, draws: int, seed: int
+def build_rows(
+    benchmark: Benchmark, one: ParsedRun, baseline: ParsedRun, tests: OutcomeTests, *, draws: int, seed: int
 ) -> list[dict[str, Any]]:
-    """Return the lines of a table about one run: every part, then the whole."""
+    """Return the table rows of one run: one for every part, then the total."""
     counts = sum_counts(benchmark, one.read.values())
     values = compute_scores(benchmark, one.read.values())
-    drawn = drawn_scores(benchmark, [counts], draws=draws, seed=seed)[0]
+    drawn = bootstrap_scores(benchmark, [counts], draws=draws, seed=seed)[0]
     differences = {} if one is baseline else _differences(benchmark, one, baseline, draws=draws, seed=seed)
     found = []
     for part, scores in values.items():
@@ -121,11 +125,11 @@ def lines(
         if "invalid" in groups[0]:
             line["unread"] = sum(g["invalid"] for g in groups)
         for name, value in scores.items():
-            low, high = interval(drawn[part][name])
+            low, high = percentile_interval(drawn[part][name])
             line |= {name: value, f"{name}_low": low, f"{name}_high": high}
             line |= _difference(name, differences.get(part, {}).get(name))
         found.append(line)
-    found = found if len(found) > 2 else found[-1:]  # the only part is the whole
+    found = found if len(found) > 2 else found[-1:]  # a benchmark with one part: its row would repeat the total
     for name, (test, q) in tests.items():
         found[-1] |= {f"{name}_better": test.better, f"{name}_worse": test.worse, f"{name}_p": test.p, f"{name}_q": q}
     found[-1] |= _costs(one.run, baseline.run)
@@ -138,16 +142,20 @@ def _difference(name: str, found: tuple[float, float, float] | None) -> dict[str
 
 
 def _differences(
-    benchmark: Benchmark, one: Answers, baseline: Answers, *, draws: int, seed: int
+    benchmark: Benchmark, one: ParsedRun, baseline: ParsedRun, *, draws: int, seed: int
 ) -> dict[str, dict[str, tuple[float, float, float]]]:
-    """Return how far every score is from the baseline's, with the bounds of its interval, over the samples that both answered."""
-    both = [one.only(baseline.read), baseline.only(one.read)]
+    """Return the difference of every score from the baseline's with its interval, over the samples that both runs answered."""
+    both = [one.select(baseline.read), baseline.select(one.read)]
     if not both[0]:
         return {}
     mine, theirs = (compute_scores(benchmark, pairs) for pairs in both)
-    drawn, against = drawn_scores(benchmark, [sum_counts(benchmark, pairs) for pairs in both], draws=draws, seed=seed)
+    drawn, against = bootstrap_scores(
+        benchmark, [sum_counts(benchmark, pairs) for pairs in both], draws=draws, seed=seed
+    )
     return {
-        part: {n: (v - theirs[part][n], *interval(drawn[part][n] - against[part][n])) for n, v in scores.items()}
+        part: {
+            n: (v - theirs[part][n], *percentile_interval(drawn[part][n] - against[part][n])) for n, v in scores.items()
+        }
         for part, scores in mine.items()
     }
 
@@ -164,7 +172,7 @@ def _costs(run: Run, baseline: Run) -> dict[str, float]:
 
 
 def _rate(run: Run) -> float:
-    """Return how many new tokens a run made a second."""
+    """Return the new tokens per second of a run."""
     costs = run.costs()
     seconds = sum(c.seconds for c in costs)
     return sum(c.tokens for c in costs) / seconds if seconds else math.nan
