@@ -28,19 +28,19 @@ def demo(
     """Look into the embedded model: what it can do, what it attends to, what breaks without its resting token."""
     started = time.monotonic()
     model = inputs.load("scenes")
-    from interp.report.study import study, units
-    from interp.report.summary import tables
-    from interp.report.write import write
+    from interp.report.collect import collect_study, count_steps
+    from interp.report.study_tables import build_tables
+    from interp.report.write import write_study
 
-    with progress(units(n), "done") as tell:
-        found = study(model, n, seed, tell)
+    with progress(count_steps(n), "done") as tell:
+        found = collect_study(model, n, seed, tell)
     command = f"interp demo --out {out} --n {n} --seed {seed}"
-    facts = write(found, out, command=command, seconds=time.monotonic() - started)
+    facts = write_study(found, out, command=command, seconds=time.monotonic() - started)
     if json:
         as_json(facts)
         return
-    for made in tables(found).values():
+    for made in build_tables(found).values():
         table(made.heads, made.rows, title=made.title)
     for outcome in found.outcomes[1:]:
-        say(f"{outcome.treatment.name}: {outcome.treatment.explanation} {outcome.note}".strip())
+        say(f"{outcome.variant.name}: {outcome.variant.explanation} {outcome.note}".strip())
     say(f"\n{out / 'index.html'} (made in {time.monotonic() - started:.0f} s)")

@@ -9,7 +9,7 @@ from interp.cli import inputs
 from interp.cli.screen import as_json, say, table, waiting
 
 if TYPE_CHECKING:
-    from interp.report.reading import Variant
+    from interp.report.reply_view import Variant
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -51,29 +51,29 @@ def report(
     variants = _variants(method or [], interventions or [])
     picture, scene = inputs.image(image), inputs.scene(image)
     loaded = inputs.load(model)
-    from interp.report.comparison import compare
+    from interp.report.collect import compare_replies
     from interp.report.write import write_comparison
 
     prompt = loaded.prepare(picture, question)
     with waiting("generating the replies and looking into them"):
-        found = compare(loaded, prompt, variants, image=image, scene=scene, response=response, longest=max_new_tokens)
+        found = compare_replies(
+            loaded, prompt, variants, image=image, scene=scene, response=response, longest=max_new_tokens
+        )
     write_comparison(found, out, command=f"interp report {image} {question!r}{_told(method, interventions, response)}")
-    rows = [
-        (r.variant.name, r.reply.text, *_counts(named)) for r, named in zip(found.readings, found.labels, strict=True)
-    ]
+    rows = [(r.variant.name, r.reply.text, *_counts(named)) for r, named in zip(found.views, found.labels, strict=True)]
     heads = ("model", "reply", "there", "invented")
     if json:
         as_json({"file": str(out), "replies": [dict(zip(heads, row, strict=True)) for row in rows]})
         return
     table(heads, rows)
-    for one in found.readings:
+    for one in found.views:
         for note in one.notes:
             say(note)
     say(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
 def _variants(methods: list[str], files: list[Path]) -> "list[Variant]":
-    from interp.report.reading import Variant
+    from interp.report.reply_view import Variant
 
     named = [Variant(text, (inputs.method(text),)) for text in methods]
     return named + [Variant(path.name, inputs.interventions(path)) for path in files]

@@ -1,5 +1,5 @@
 "use strict";
-// The page's arrays: one compressed block, in which every array is described by where it starts.
+// The arrays of the page: one compressed block; the description of an array holds its shape and where it starts.
 
 async function unpacked(text) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -9,7 +9,7 @@ async function unpacked(text) {
 
 const product = (sizes) => sizes.reduce((all, size) => all * size, 1);
 
-// Rows of 8-bit codes with one scale a row: value = scale · (code / 255)².
+// Rows of 8-bit codes with one scale per row: value = scale · (code / 255)².
 class Rows {
   constructor(buffer, { shape, scale, codes }) {
     this.keys = shape[shape.length - 1];
@@ -52,7 +52,7 @@ class Layered {
   at(token, layer, head) { return this.rows.mean(this.indices(token, layer, head)); }
 }
 
-// Shares of the parts, kept to 1 / 65535.
+// Shares of the parts, stored to 1 / 65535.
 class Shares {
   constructor(buffer, { shape, codes }) {
     this.shape = shape;

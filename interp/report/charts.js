@@ -23,7 +23,7 @@ function drawn(name, attributes, ...contents) {
   return made;
 }
 
-// Lines over the layers; `lines` are {name, values, colour, dashed}. The chosen layer gets a rule.
+// Lines over the layers; `lines` are {values, colour, dashed}. A vertical rule marks the chosen layer.
 function lineChart({ lines, layers, low, high, unit, now, said }) {
   const [width, height, left, right, top, bottom] = [340, 172, 38, 8, 8, 32];
   const x = (index) => left + ((width - left - right) * (layers.length > 1 ? index / (layers.length - 1) : 0.5));

@@ -1,4 +1,4 @@
-// Colours of values, and the small parts that pictures are explained with.
+// Colours of values, legends and swatches.
 
 const parts = (colour) => [1, 3, 5].map((start) => parseInt(colour.slice(start, start + 2), 16));
 
@@ -23,7 +23,7 @@ function paint(element, value, stops) {
   element.style.color = ink(ground);
 }
 
-// An element with its attributes and contents; text is only ever text.
+// An element with attributes and contents; contents are set as text nodes, never parsed as markup.
 function make(name, attributes = {}, ...contents) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) if (value !== null) made.setAttribute(key, value);

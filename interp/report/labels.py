@@ -1,4 +1,4 @@
-"""Which tokens of a reply name what is there, and which what is not: known for drawn scenes, unknown for anything else."""
+"""Labels of reply tokens: whether the object that a token names is in the image. Known for drawn scenes only."""
 
 from typing import Any, Final
 
@@ -7,33 +7,33 @@ from interp.data.prompt import Reply
 from interp.world import Scene, mentions
 from interp.world.scoring import read_yes_no
 
-LABELS: Final = {
-    "there": "names an object that is in the image, or answers rightly",
+TOKEN_LABELS: Final = {
+    "there": "names an object that is in the image, or answers correctly",
     "invented": "names an object that is not in the image, or answers wrongly",
     "none": "names no object",
-    "unknown": "nobody has said what is in this image",
+    "unknown": "the content of this image is not known",
 }
-"""Every label a token can have, in words."""
+"""Every label of a token, with its meaning."""
 
 
-def labels(reply: Reply, tokenizer: Any, scene: Scene | None) -> tuple[str, ...]:
-    """Return the label of every token of a reply, one of `LABELS`.
+def label_tokens(reply: Reply, tokenizer: Any, scene: Scene | None) -> tuple[str, ...]:
+    """Return the label of every token of a reply, one of `TOKEN_LABELS`.
 
-    A token is labelled by the object whose name it belongs to, and an answer to a yes/no question that the scene answers by whether
-    it is right.
+    A token that belongs to the name of an object is labelled by whether that object is in the scene; the answer to a yes/no question
+    about the scene, by whether it is correct.
 
     Args:
         reply: the reply.
-        tokenizer: the model's.
-        scene: what the image shows; None where that is not known.
+        tokenizer: the tokenizer of the model.
+        scene: the content of the image; None where it is unknown.
     """
     if scene is None:
         return ("unknown",) * len(reply.ids)
     named = [(m.start, m.end, m.name not in scene.present) for m in mentions(reply.text)]
     truth = next((q.answer for q in scene.questions if q.kind == "existence" and q.text == reply.prompt.text), "")
-    said = read_yes_no(reply.text)
-    if truth and said:
-        named.append((0, len(said), said != truth))
-    found = token_labels(reply, named, tokenizer, whole=True)
-    pairs = zip(found.hallucinated.tolist(), found.correct.tolist(), strict=True)
+    answer = read_yes_no(reply.text)
+    if truth and answer:
+        named.append((0, len(answer), answer != truth))
+    labels = token_labels(reply, named, tokenizer, whole=True)
+    pairs = zip(labels.hallucinated.tolist(), labels.correct.tolist(), strict=True)
     return tuple("invented" if wrong else "there" if right else "none" for wrong, right in pairs)

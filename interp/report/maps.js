@@ -1,4 +1,4 @@
-// Values of image tokens, laid on the pixels that each token saw.
+// Maps of values of image tokens over the pixels that each token covers.
 
 const FINEST = 384; // pixels of the longer side of a drawn map
 
@@ -7,7 +7,7 @@ function mapSize(image) {
   return [Math.max(Math.round(image.width * scale), 1), Math.max(Math.round(image.height * scale), 1)];
 }
 
-// The image in light grey, so that colours laid on it can be told apart.
+// The image in light grey, so that the colours of the map stay distinguishable.
 function greyed(image, picture) {
   const [width, height] = mapSize(image);
   const canvas = make("canvas", { width, height });
@@ -24,7 +24,7 @@ function greyed(image, picture) {
   return canvas;
 }
 
-// Tokens without a place on the image (a Q-Former's queries) are drawn as a strip under it, in their order.
+// Tokens without a place on the image (the queries of a Q-Former) are drawn as a strip under it, in order.
 function drawMap(canvas, image, places, values, most, stops, outlined = []) {
   const [width, height] = mapSize(image);
   const placed = places.map((place, index) => ({ place, value: values[index], index }));
@@ -51,7 +51,7 @@ function drawMap(canvas, image, places, values, most, stops, outlined = []) {
   }
 }
 
-// Where several tokens saw a pixel (the whole image and a tile of it), their mean is shown.
+// Where several tokens cover a pixel (the whole image and a tile of it), their mean is shown.
 function tinted(width, height, placed, most, stops) {
   const total = new Float64Array(width * height);
   const count = new Uint16Array(width * height);
@@ -75,7 +75,7 @@ function tinted(width, height, placed, most, stops) {
   return layer;
 }
 
-// The token under a point in parts of the image's width and height: the smallest box that holds it.
+// The token under a point, in fractions of the image's width and height: the smallest box that contains it.
 function under(places, x, y) {
   const size = ([x0, y0, x1, y1]) => (x1 - x0) * (y1 - y0);
   const hit = places.map((place, index) => ({ box: place.box, index }))
@@ -86,7 +86,7 @@ function under(places, x, y) {
 
 const whereIs = (place) => `row ${place.row}, column ${place.col}${place.tile ? `, tile ${place.tile}` : ""}`;
 
-// One cell a layer and head, the first layer at the bottom as on the plots.
+// One cell per layer and head, the first layer at the bottom as in the plots.
 function drawGrid(canvas, values, most, stops, layer, head) {
   const [layers, heads] = [values.length, values[0].length];
   const cell = Math.max(Math.floor(192 / Math.max(layers, heads)), 4);

@@ -1,20 +1,20 @@
-// The replies: a button a token, coloured by a score and marked by its label.
+// The replies: one button per token, coloured by a score and marked by its label.
 
 function showReplies() {
   const [, kind, unit, means] = SCORES[state.by];
-  const most = Math.max(...page.readings.flatMap((reading) => reading.scores[state.by].map((value) => value || 0)));
+  const most = Math.max(...page.replies.flatMap((reply) => reply.scores[state.by].map((value) => value || 0)));
   $("by-legend").replaceChildren(legend(stopsOf(kind), most, unit));
   $("by-means").textContent = means;
   showKinds();
   const focused = document.activeElement && document.activeElement.classList.contains("token");
-  $("replies").replaceChildren(...page.readings.map((reading, index) => card(reading, index, most, stopsOf(kind))));
+  $("replies").replaceChildren(...page.replies.map((reply, index) => card(reply, index, most, stopsOf(kind))));
   markChosen(focused);
 }
 
 function showKinds() {
-  const seen = new Set(page.readings.flatMap((reading) => reading.labels));
+  const seen = new Set(page.replies.flatMap((reply) => reply.labels));
   if (seen.has("unknown")) {
-    $("kinds").replaceChildren("Hallucination labels: unknown. They are known for drawn scenes only.");
+    $("kinds").replaceChildren("Hallucination labels are unknown; they are known for drawn scenes only.");
     return;
   }
   const said = ["there", "invented"].map((label) => make("span", { class: label }, mark(label), ` ${page.labels[label]}`));
@@ -23,23 +23,23 @@ function showKinds() {
 
 const mark = (label) => make("span", { class: "mark", "aria-hidden": "true" }, MARKS[label]);
 
-function card(reading, index, most, stops) {
-  const head = make("h3", { id: `reading-${index}` }, reading.name);
-  const tokens = make("div", { class: "tokens", role: "group", "aria-labelledby": `reading-${index}` });
-  reading.labels.forEach((label, token) => tokens.append(tokenButton(reading, index, token, label, most, stops)));
-  const counts = ["there", "invented"].map((label) => reading.labels.filter((one) => one === label).length);
-  const labelled = reading.labels.includes("unknown") ? "" : ` · ${counts[0]} ✓ · ${counts[1]} ✗`;
-  const about = make("p", { class: "soft" }, `${reading.labels.length} token${reading.labels.length === 1 ? "" : "s"}${labelled}`);
-  const changes = reading.changes.map((change) => make("p", { class: "soft" }, make("code", {}, change)));
-  const notes = reading.notes.map((note) => make("p", { class: "note" }, note));
-  return make("div", { class: "card reading" }, head, ...changes, ...notes, tokens, about);
+function card(reply, index, most, stops) {
+  const head = make("h3", { id: `reply-${index}` }, reply.name);
+  const tokens = make("div", { class: "tokens", role: "group", "aria-labelledby": `reply-${index}` });
+  reply.labels.forEach((label, token) => tokens.append(tokenButton(reply, index, token, label, most, stops)));
+  const counts = ["there", "invented"].map((label) => reply.labels.filter((one) => one === label).length);
+  const labelled = reply.labels.includes("unknown") ? "" : ` · ${counts[0]} ✓ · ${counts[1]} ✗`;
+  const about = make("p", { class: "soft" }, `${reply.labels.length} token${reply.labels.length === 1 ? "" : "s"}${labelled}`);
+  const interventions = reply.interventions.map((one) => make("p", { class: "soft" }, make("code", {}, one)));
+  const notes = reply.notes.map((note) => make("p", { class: "note" }, note));
+  return make("div", { class: "card reply" }, head, ...interventions, ...notes, tokens, about);
 }
 
-function tokenButton(reading, index, token, label, most, stops) {
-  const word = reading.words[reading.first + token];
-  const value = reading.scores[state.by][token];
+function tokenButton(reply, index, token, label, most, stops) {
+  const word = reply.words[reply.first + token];
+  const value = reply.scores[state.by][token];
   const said = `${word}, ${label === "none" ? "no object" : label}, ${SCORES[state.by][0]} ${number(value)}`;
-  const button = make("button", { type: "button", class: `token ${label}`, "aria-label": said, title: `${SCORES[state.by][0]}: ${number(value)}`, "data-reading": index, "data-token": token }, word);
+  const button = make("button", { type: "button", class: `token ${label}`, "aria-label": said, title: `${SCORES[state.by][0]}: ${number(value)}`, "data-reply": index, "data-token": token }, word);
   if (label in MARKS) button.append(mark(label));
   paint(button, most ? value / most : 0, stops);
   button.addEventListener("click", () => pick(index, token, false));
@@ -47,31 +47,31 @@ function tokenButton(reading, index, token, label, most, stops) {
   return button;
 }
 
-// Arrows go along the reply and on into the next one; what is chosen follows the focus.
+// Arrow keys move along the reply and on to the next one; the selection follows the focus.
 function moved(event) {
   const buttons = [...document.querySelectorAll(".token")];
   const here = buttons.indexOf(event.currentTarget);
-  const mine = buttons.filter((button) => button.dataset.reading === event.currentTarget.dataset.reading);
+  const mine = buttons.filter((button) => button.dataset.reply === event.currentTarget.dataset.reply);
   const next = { ArrowRight: buttons[here + 1], ArrowLeft: buttons[here - 1], Home: mine[0], End: mine[mine.length - 1] }[event.key];
   if (!next) return;
   event.preventDefault();
-  pick(Number(next.dataset.reading), Number(next.dataset.token), true);
+  pick(Number(next.dataset.reply), Number(next.dataset.token), true);
 }
 
-function pick(reading, token, focus) {
-  Object.assign(state, { reading, token });
+function pick(reply, token, focus) {
+  Object.assign(state, { reply, token });
   markChosen(focus);
   showToken();
 }
 
-// One token of all is in the tab order: the chosen one.
+// Only the chosen token is in the tab order.
 function markChosen(focus) {
   for (const button of document.querySelectorAll(".token")) {
-    const chosen = Number(button.dataset.reading) === state.reading && Number(button.dataset.token) === state.token;
+    const chosen = Number(button.dataset.reply) === state.reply && Number(button.dataset.token) === state.token;
     button.tabIndex = chosen ? 0 : -1;
     button.setAttribute("aria-pressed", String(chosen));
     if (chosen && focus) button.focus();
   }
-  document.querySelectorAll(".reading").forEach((card, index) => card.classList.toggle("chosen", index === state.reading));
+  document.querySelectorAll(".reply").forEach((card, index) => card.classList.toggle("chosen", index === state.reply));
 }
 

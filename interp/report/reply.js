@@ -1,26 +1,26 @@
-// The page: what is chosen, and what is drawn for it.
+// The page: its state, its controls, and the start.
 
 const $ = (id) => document.getElementById(id);
 const MARKS = { there: "✓", invented: "✗" };
 const SCORES = {
-  score: ["saliency of the token before", "saliency", "of its row (0 to 1)", "How much of what a token was predicted from lies in the token just before it. Low: it hardly follows from there."],
+  previous: ["saliency of the previous token", "saliency", "of its row (0 to 1)", "The share of the previous token in the saliency of the row that predicts a token. A low value means that the token depends little on the previous one."],
   salient_image: ["saliency on the image", "saliency", "nats", "Sum over the image of |A · ∂loss/∂A| in the row that predicts the token, mean over layers and heads."],
   on_image: ["attention on the image", "attention", "of the row's attention (0 to 1)", "Share of the attention of the row that predicts the token, mean over layers and heads."],
-  surprise: ["surprise −ln p", "plain", "nats", "How unlikely the model found the token: 0 is certain."],
+  surprisal: ["surprisal −ln p", "plain", "nats", "The surprisal of the token: 0 nats is certain."],
 };
 
-let page; // what the page is about
-const state = { by: "score", reading: 0, token: 0, layer: null, head: null, oneScale: false, anchors: true };
+let page; // the data of the page
+const state = { by: "previous", reply: 0, token: 0, layer: null, head: null, oneScale: false, anchors: true };
 
 async function start() {
   const data = JSON.parse($("data").textContent);
   const buffer = await unpacked(data.arrays);
   delete data.arrays;
-  for (const reading of data.readings) {
-    reading.attention = new Layered(buffer, reading.attention);
-    reading.saliency = reading.saliency && new Layered(buffer, reading.saliency);
-    reading.shares = new Shares(buffer, reading.shares);
-    reading.scores.surprise = reading.logprobs.map((value) => (value === null ? null : Math.max(-value, 0)));
+  for (const reply of data.replies) {
+    reply.attention = new Layered(buffer, reply.attention);
+    reply.saliency = reply.saliency && new Layered(buffer, reply.saliency);
+    reply.shares = new Shares(buffer, reply.shares);
+    reply.scores.surprisal = reply.logprobs.map((value) => (value === null ? null : Math.max(-value, 0)));
   }
   for (const one of data.forced) {
     one.maps = new Rows(buffer, one.maps);
@@ -31,13 +31,13 @@ async function start() {
     picture.src = image.url;
     await picture.decode();
     image.grey = greyed(image, picture);
-    picture.alt = "The image the question is about";
+    picture.alt = "The image of the question";
     picture.classList.toggle("small", Math.max(image.width, image.height) <= FINEST);
     $("images").append(picture);
   }
   page = data;
-  state.by = Object.keys(SCORES).find((name) => name in page.readings[0].scores);
-  state.token = Math.max(firstNamed(page.readings[0]), 0);
+  state.by = Object.keys(SCORES).find((name) => name in page.replies[0].scores);
+  state.token = Math.max(firstNamed(page.replies[0]), 0);
   setUp();
   showReplies();
   showToken();
@@ -49,16 +49,16 @@ const firstNamed = ({ labels }) => {
   return invented >= 0 ? invented : labels.indexOf("there");
 };
 const stopsOf = (kind) => page.colours[kind];
-const readingNow = () => page.readings[state.reading];
+const replyNow = () => page.replies[state.reply];
 
 // ------------------------------------------------------------------------------------------------------------- controls
 
 function setUp() {
   for (const [name, [title]] of Object.entries(SCORES))
-    if (name in page.readings[0].scores) $("by").append(make("option", { value: name }, title));
+    if (name in page.replies[0].scores) $("by").append(make("option", { value: name }, title));
   $("by").value = state.by;
   $("by").addEventListener("change", () => { state.by = $("by").value; showReplies(); });
-  const { layers, heads } = readingNow().attention;
+  const { layers, heads } = replyNow().attention;
   for (const [name, count] of [["layer", layers], ["head", heads]]) {
     const slider = $(name);
     slider.max = count - 1;
@@ -71,7 +71,7 @@ function setUp() {
   $("one-scale").addEventListener("change", (event) => choose({ oneScale: event.target.checked }));
   $("anchors").checked = state.anchors;
   $("anchors").addEventListener("change", (event) => choose({ anchors: event.target.checked }));
-  $("anchors").closest("label").hidden = !readingNow().drift;
+  $("anchors").closest("label").hidden = !replyNow().drift;
 }
 
 function choose(change) {
@@ -81,12 +81,12 @@ function choose(change) {
 
 function showControls() {
   for (const name of ["layer", "head"]) {
-    const count = readingNow().attention[`${name}s`];
+    const count = replyNow().attention[`${name}s`];
     const chosen = state[name];
     $(`every-${name}`).checked = chosen === null;
     if (chosen !== null) $(name).value = chosen;
     $(name).closest(".slider").classList.toggle("mean", chosen === null);
-    const said = chosen === null ? (count === 1 ? "mean" : `all ${count}`) : String(name === "layer" ? readingNow().layers[chosen] : chosen);
+    const said = chosen === null ? (count === 1 ? "mean" : `all ${count}`) : String(name === "layer" ? replyNow().layers[chosen] : chosen);
     $(`${name}-shown`).value = said;
     $(name).setAttribute("aria-valuetext", chosen === null ? `mean of ${name}s` : `${name} ${said}`);
   }
@@ -94,6 +94,6 @@ function showControls() {
 
 start().catch((error) => {
   $("failed").hidden = false;
-  $("failed").textContent = `This page could not be drawn: ${error.message}. It needs a browser of 2023 or newer.`;
+  $("failed").textContent = `This page could not be drawn: ${error.message}. It needs a browser from 2023 or newer.`;
   throw error;
 });

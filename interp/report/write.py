@@ -1,66 +1,49 @@
-"""Pages to look at: the demo's study of a model, and a question asked under several changes, token by token."""
+"""`write_comparison` and `write_study`: the pages as files, each written whole or not at all."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from interp.data.storage import write_atomically, write_text
-from interp.report.comparison import Comparison, compare
-from interp.report.page import REPLY, page
-from interp.report.pictures import pictures
-from interp.report.reading import Reading, Variant
-from interp.report.study import Study, study, units
-from interp.report.summary import Table, summary, tables
-from interp.report.token_page import token_page
-
-__all__ = [
-    "Comparison",
-    "Reading",
-    "Study",
-    "Table",
-    "Variant",
-    "compare",
-    "study",
-    "summary",
-    "tables",
-    "units",
-    "write",
-    "write_comparison",
-]
+from interp.report.collect import ReplyComparison, Study
+from interp.report.reply_page import render_reply
+from interp.report.study_figures import draw_figures
+from interp.report.study_page import REPLY_FILE, render_study
+from interp.report.study_tables import summarise_study
 
 
-def write_comparison(found: Comparison, out: Path, *, command: str) -> None:
-    """Write the page about a question under several changes to one file, whole or not at all.
+def write_comparison(comparison: ReplyComparison, out: str | Path, *, command: str) -> None:
+    """Write the page about one question under several variants to one file.
 
     Args:
-        found: what is shown.
-        out: the file; its folder is made when it is not there.
+        comparison: the content of the page.
+        out: the file; its folder is created where it does not exist.
         command: the command that made it.
 
     Raises:
         OSError: the file cannot be written.
     """
-    write_text(out, token_page(found, command=command))
+    write_text(out, render_reply(comparison, command=command))
 
 
-def write(found: Study, out: Path, *, command: str, seconds: float) -> dict[str, Any]:
-    """Write `index.html`, the page about one reply, `summary.json` and the pictures into a folder, and return the summary.
+def write_study(study: Study, out: Path, *, command: str, seconds: float) -> dict[str, Any]:
+    """Write `index.html`, the page about one reply, `summary.json` and the figures into a folder, and return the summary.
 
     Args:
-        found: the study.
-        out: the folder; made when it is not there.
+        study: the content of the pages.
+        out: the folder; created where it does not exist.
         command: the command that made it.
-        seconds: how long the study took.
+        seconds: the duration of the study.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    facts = summary(found, command, seconds)
-    drawn = pictures(found)
-    for picture in drawn.values():
-        content = picture.png
-        write_atomically(out / f"{picture.name}.png", lambda name, content=content: Path(name).write_bytes(content))
-    write_text(out / "summary.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-    write_text(out / "index.html", page(found, drawn, facts))
-    write_text(out / REPLY, token_page(found.compared, command=command))
-    return facts
+    summary = summarise_study(study, command, seconds)
+    figures = draw_figures(study)
+    for figure in figures.values():
+        content = figure.png
+        write_atomically(out / f"{figure.name}.png", lambda name, content=content: Path(name).write_bytes(content))
+    write_text(out / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    write_text(out / "index.html", render_study(study, figures, summary))
+    write_text(out / REPLY_FILE, render_reply(study.comparison, command=command))
+    return summary

@@ -1,5 +1,7 @@
-"""What tests of pages share: a comparison of the embedded model, and a headless browser where the machine has one."""
+"""Shared by the tests of reports: a comparison and a study of the embedded model, and a headless browser where one is installed."""
 
+import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +11,8 @@ import pytest
 
 import interp
 from interp.interventions.method import build_method
-from interp.report.comparison import Comparison, compare
-from interp.report.reading import Variant
+from interp.report.collect import ReplyComparison, Study, collect_study, compare_replies
+from interp.report.reply_view import Variant
 from interp.world import scenes
 
 QUESTION = "Describe the image in detail."
@@ -23,13 +25,38 @@ def scene() -> Any:
 
 
 @pytest.fixture(scope="package")
-def found(scene) -> Comparison:
+def compared(scene) -> ReplyComparison:
     model = interp.load("scenes")
     variants = [
         Variant("spear", (build_method("spear"),)),
         Variant("vaf:enhance=2", (build_method("vaf", enhance=2.0),)),
     ]
-    return compare(model, model.prepare(scene.image, QUESTION), variants, image="scene:counter_prior/0", scene=scene)
+    return compare_replies(
+        model, model.prepare(scene.image, QUESTION), variants, image="scene:counter_prior/0", scene=scene
+    )
+
+
+@pytest.fixture(scope="package")
+def steps() -> list[str]:
+    """The names of the units of work that the study reports."""
+    return []
+
+
+@pytest.fixture(scope="package")
+def study(steps) -> Study:
+    return collect_study(interp.load("scenes"), 3, 0, steps.append)
+
+
+@pytest.fixture(scope="session")
+def data_of() -> Any:
+    """Return the function that reads the data of a page."""
+
+    def read(text: str) -> dict:
+        return json.loads(
+            re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL).group(1)
+        )
+
+    return read
 
 
 class Browser:

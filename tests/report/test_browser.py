@@ -6,8 +6,8 @@ import pytest
 
 from interp.data.tokens import Segment
 from interp.interventions.attention import ScaleScores
-from interp.report.comparison import compare
-from interp.report.reading import Variant
+from interp.report.collect import compare_replies
+from interp.report.reply_view import Variant
 from interp.report.write import write_comparison
 
 MAP = ".panel.attention .image canvas"
@@ -15,9 +15,9 @@ EVIL = "<script>document.title='broken'</script><img src=x onerror=\"document.ti
 
 
 @pytest.fixture(scope="module")
-def page(found, tmp_path_factory):
+def page(compared, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "reply.html"
-    write_comparison(found, path, command="interp report")
+    write_comparison(compared, path, command="interp report")
     return path
 
 
@@ -28,8 +28,8 @@ def shown(browser, page):
     assert browser.complaints() == []
 
 
-def click(browser, reading: int, token: int) -> None:
-    browser.run(f'document.querySelector(\'.token[data-reading="{reading}"][data-token="{token}"]\').click()')
+def click(browser, reply: int, token: int) -> None:
+    browser.run(f'document.querySelector(\'.token[data-reply="{reply}"][data-token="{token}"]\').click()')
 
 
 def slide(browser, name: str, value: int) -> None:
@@ -45,30 +45,30 @@ def press(browser, key: str) -> None:
         browser.driver.execute_cdp_cmd("Input.dispatchKeyEvent", {"type": kind, "key": key, "code": key})
 
 
-def test_every_token_of_every_reply_is_a_button(shown, found) -> None:
+def test_every_token_of_every_reply_is_a_button(shown, compared) -> None:
     counts = shown.run(
-        "return [...document.querySelectorAll('.reading')].map(c => c.querySelectorAll('button.token').length)"
+        "return [...document.querySelectorAll('.reply')].map(c => c.querySelectorAll('button.token').length)"
     )
-    assert counts == [len(r.reply.tokens) for r in found.readings]
+    assert counts == [len(r.reply.tokens) for r in compared.views]
     assert shown.run("return document.querySelectorAll('.token.invented').length") == sum(
-        named.count("invented") for named in found.labels
+        named.count("invented") for named in compared.labels
     )
     assert shown.run("return document.getElementById('failed').hidden")
 
 
-def test_it_begins_with_the_first_invented_object(shown, found) -> None:
-    token = found.labels[0].index("invented")
-    assert found.readings[0].reply.tokens[token] in shown.text("#token-head")
+def test_it_begins_with_the_first_invented_object(shown, compared) -> None:
+    token = compared.labels[0].index("invented")
+    assert compared.views[0].reply.tokens[token] in shown.text("#token-head")
     assert shown.run("return document.querySelector('.token[aria-pressed=true]').dataset.token") == str(token)
 
 
-def test_the_numbers_are_those_of_the_pass(shown, found) -> None:
-    reading = found.readings[1]
+def test_the_numbers_are_those_of_the_pass(shown, compared) -> None:
+    view = compared.views[1]
     click(shown, 1, 10)
     slide(shown, "layer", 3)
     slide(shown, "head", 5)
-    row = reading.attention[3, 5, 10]
-    image = list(reading.prompt.layout.places())
+    row = view.attention[3, 5, 10]
+    image = list(view.prompt.layout.places())
     said = shown.text(".panel.attention .image figcaption")
     on_image, most = (
         float(said.split(a)[1].split(b)[0].replace("−", "-")) for a, b in (("On the image ", ";"), ("(", ")"))
@@ -77,7 +77,7 @@ def test_the_numbers_are_those_of_the_pass(shown, found) -> None:
     assert most == pytest.approx(float(row[image].max()), rel=0.03, abs=2e-3)
     budget = shown.run("return document.querySelector('.stack .now .whole').title")
     parts = {p.split(" ")[0]: float(p.split(" ")[1]) for p in budget.split(", ")}
-    for value, share in zip(parts.values(), reading.shares[3, 5, 10], strict=True):
+    for value, share in zip(parts.values(), view.shares[3, 5, 10], strict=True):
         assert value == pytest.approx(float(share), abs=6e-4)
 
 
@@ -97,8 +97,8 @@ def test_a_click_and_each_slider_change_the_picture(shown) -> None:
     assert shown.picture(MAP) == seen[1]
 
 
-def test_a_cell_of_the_grid_chooses_layer_and_head(shown, found) -> None:
-    layers = len(found.readings[0].attention)
+def test_a_cell_of_the_grid_chooses_layer_and_head(shown, compared) -> None:
+    layers = len(compared.views[0].attention)
     where = shown.run(
         "const c = document.querySelector('.panel.attention .heads'); c.scrollIntoView(); const b = c.getBoundingClientRect();"
         "c.dispatchEvent(new MouseEvent('click', {clientX: b.left + 1, clientY: b.top + 1, bubbles: true}));"
@@ -120,7 +120,7 @@ def test_one_scale_and_anchors_can_be_switched(shown) -> None:
 def test_tokens_can_be_coloured_by_something_else(shown) -> None:
     colour = "return document.querySelector('.token').style.background"
     before = shown.run(colour)
-    for score in ("salient_image", "on_image", "surprise"):
+    for score in ("salient_image", "on_image", "surprisal"):
         shown.run(
             "const s = document.getElementById('by'); s.value = arguments[0]; s.dispatchEvent(new Event('change'))",
             score,
@@ -129,12 +129,12 @@ def test_tokens_can_be_coloured_by_something_else(shown) -> None:
     assert shown.run(colour) != before
 
 
-def test_the_keyboard_goes_along_the_reply(shown, found) -> None:
+def test_the_keyboard_goes_along_the_reply(shown, compared) -> None:
     click(shown, 0, 0)
     shown.run("document.querySelector('.token[tabindex=\"0\"]').focus()")
     assert shown.run("return document.querySelectorAll('.token[tabindex=\"0\"]').length") == 1
-    here = "return [document.activeElement.dataset.reading, document.activeElement.dataset.token]"
-    words, head = found.readings[0].reply.tokens, []
+    here = "return [document.activeElement.dataset.reply, document.activeElement.dataset.token]"
+    words, head = compared.views[0].reply.tokens, []
     for key, token in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", len(words) - 1), ("Home", 0)):
         press(shown, key)
         assert shown.run(here) == ["0", str(token)]
@@ -152,11 +152,11 @@ def test_every_control_has_a_name(shown) -> None:
     assert nameless == []
 
 
-def test_the_same_reply_is_shown_under_every_change(shown, found) -> None:
-    assert shown.run("return document.querySelectorAll('#again .card').length") == len(found.readings)
+def test_the_same_reply_is_shown_under_every_variant(shown, compared) -> None:
+    assert shown.run("return document.querySelectorAll('#again .card').length") == len(compared.views)
     click(shown, 1, 0)
     assert shown.run("return document.querySelectorAll('#again .card').length") == 0
-    assert found.readings[0].variant.name in shown.text("#again")
+    assert compared.views[0].variant.name in shown.text("#again")
 
 
 @pytest.mark.parametrize("width", [400, 1280])
@@ -173,10 +173,12 @@ def test_nothing_has_to_be_scrolled_sideways(browser, page, width) -> None:
 def test_models_without_an_image_its_places_or_saliency(browser, model_of, picture, tmp_path, family) -> None:
     model = model_of(family)
     prompt = model.prepare(None if family == "llama" else picture(), "What is there?")
-    found = compare(model, prompt, [Variant("louder", (ScaleScores(Segment.USER, 1.5),))], response="A red chair")
-    write_comparison(found, tmp_path / "page.html", command="")
+    compared = compare_replies(
+        model, prompt, [Variant("louder", (ScaleScores(Segment.USER, 1.5),))], response="A red chair"
+    )
+    write_comparison(compared, tmp_path / "page.html", command="")
     browser.open(tmp_path / "page.html")
-    count = len(found.readings[0].reply.ids)
+    count = len(compared.views[0].reply.ids)
     click(browser, 0, count - 1)
     assert f"Token {count} of {count}" in browser.text("#token-facts")
     assert (
@@ -187,8 +189,8 @@ def test_models_without_an_image_its_places_or_saliency(browser, model_of, pictu
     assert browser.complaints() == []
 
 
-def test_what_a_model_says_never_runs(browser, found, tmp_path) -> None:
-    first = found.readings[0]
+def test_what_a_model_says_never_runs(browser, compared, tmp_path) -> None:
+    first = compared.views[0]
     words = (*first.prompt.tokens[:-3], EVIL, "</script>", "<!--<script>")
     request = replace(first.prompt.request, text=EVIL)
     evil = replace(
@@ -197,11 +199,11 @@ def test_what_a_model_says_never_runs(browser, found, tmp_path) -> None:
         prompt=replace(first.prompt, tokens=words, request=request),
         notes=(EVIL,),
     )
-    said = replace(found, readings=(evil, *found.readings[1:]), image=EVIL, truth=EVIL, prompt=evil.prompt)
+    said = replace(compared, views=(evil, *compared.views[1:]), image=EVIL, truth=EVIL, prompt=evil.prompt)
     write_comparison(said, tmp_path / "evil.html", command=EVIL)
     browser.open(tmp_path / "evil.html")
     assert "broken" not in browser.run("return document.title.replace(arguments[0], '')", EVIL)
-    assert browser.run("return document.querySelectorAll('img').length") == len(found.prompt.images)
+    assert browser.run("return document.querySelectorAll('img').length") == len(compared.prompt.images)
     assert browser.run("return document.scripts.length") == 2
     assert EVIL in browser.run("return [...document.querySelectorAll('.token')].map(t => t.textContent)")
     click(browser, 0, len(first.reply.tokens) - 2)

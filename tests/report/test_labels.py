@@ -2,7 +2,7 @@ import pytest
 
 import interp
 from interp.data.prompt import Reply
-from interp.report.labels import LABELS, labels
+from interp.report.labels import TOKEN_LABELS, label_tokens
 from interp.world import scenes
 
 
@@ -17,7 +17,7 @@ def named(scene, text, question="Describe the image.", known=True):
     ids = prompt.with_response(text).response_ids
     words = tuple(model.tokenizer.decode([i]) for i in ids)
     reply = Reply(text, words, ids, (0.0,) * len(ids), "end", prompt)
-    return dict(zip(words, labels(reply, model.tokenizer, scene if known else None), strict=True))
+    return dict(zip(words, label_tokens(reply, model.tokenizer, scene if known else None), strict=True))
 
 
 def test_tokens_get_the_label_of_the_object_they_belong_to(scene) -> None:
@@ -25,7 +25,7 @@ def test_tokens_get_the_label_of_the_object_they_belong_to(scene) -> None:
     assert "dog" not in scene.present
     found = named(scene, "A chair and a dog.")
     assert (found["chair"], found["dog"], found["and"], found["."]) == ("there", "invented", "none", "none")
-    assert set(found.values()) <= set(LABELS)
+    assert set(found.values()) <= set(TOKEN_LABELS)
 
 
 def test_an_answer_is_labelled_by_the_truth(scene) -> None:

@@ -1,3 +1,5 @@
+"""Arrays in a page: unpacked, they are what was packed, within the promised error."""
+
 import base64
 import gzip
 
@@ -7,11 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.report.packing import Block
+from interp.report.packing import PackedArrays
 
 
-def unpacked(block: Block) -> bytes:
-    return gzip.decompress(base64.b64decode(block.packed()))
+def unpacked(block: PackedArrays) -> bytes:
+    return gzip.decompress(base64.b64decode(block.encode()))
 
 
 def read_rows(content: bytes, about: dict) -> np.ndarray:
@@ -24,9 +26,9 @@ def read_rows(content: bytes, about: dict) -> np.ndarray:
 @given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=5), st.floats(1e-12, 1e3))
 def test_rows_come_back_within_what_is_promised(rows, times) -> None:
     values = torch.tensor(rows, dtype=torch.float64) * times
-    block = Block()
-    block.shares(torch.ones(3))  # something of another size before it
-    about = block.rows(values)
+    block = PackedArrays()
+    block.add_shares(torch.ones(3))  # something of another size before it
+    about = block.add_rows(values)
     off = np.abs(read_rows(unpacked(block), about) - values.numpy())
     assert (off <= values.amax(-1, keepdim=True).numpy() * (1 / 255 + 1e-6) + 1e-37).all()
     assert about["scale"] % 4 == about["codes"] % 4 == 0
@@ -34,15 +36,15 @@ def test_rows_come_back_within_what_is_promised(rows, times) -> None:
 
 def test_zeros_and_largest_values_are_exact() -> None:
     values = torch.tensor([[0.0, 0.25, 0.0], [0.0, 0.0, 0.0]])
-    block = Block()
-    about = block.rows(values)
+    block = PackedArrays()
+    about = block.add_rows(values)
     np.testing.assert_array_equal(read_rows(unpacked(block), about), values.numpy())
 
 
 def test_shares_are_kept_finely() -> None:
     values = torch.rand(4, 5, generator=torch.Generator().manual_seed(0))
-    block = Block()
-    about = block.shares(values)
+    block = PackedArrays()
+    about = block.add_shares(values)
     codes = np.frombuffer(unpacked(block), "<u2", 20, about["codes"]).reshape(about["shape"])
     assert codes / 65535 == pytest.approx(values.numpy(), abs=1 / 65535)
 
@@ -50,7 +52,7 @@ def test_shares_are_kept_finely() -> None:
 def test_the_same_arrays_are_the_same_text() -> None:
     made = []
     for _ in range(2):
-        block = Block()
-        block.rows(torch.arange(6.0).reshape(2, 3))
-        made.append(block.packed())
+        block = PackedArrays()
+        block.add_rows(torch.arange(6.0).reshape(2, 3))
+        made.append(block.encode())
     assert made[0] == made[1]
