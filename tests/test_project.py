@@ -168,9 +168,19 @@ def test_the_page_of_concepts_lists_every_site_in_forward_order_with_its_axes() 
 
 CALL_TESTS = """
 for _name in [n for n in globals() if n.startswith("test_")]:
-    globals().pop(_name)()
+    _test = globals().pop(_name)
+    _test(*([lambda kind: model] if _test.__code__.co_argcount else []))
 """
-"""Calls the tests that a block of a page shows."""
+"""Calls the tests that a block of a page shows, with the page's model in place of the fixture `model_of`."""
+
+
+def block_run(block: str) -> str:
+    """Return what runs a block of a page; one that shows a file of the package can be imported by the next ones."""
+    shown = re.match(r"# (interp/\S+)\.py\n", block)
+    known = f'import sys\nsys.modules["{shown[1].replace("/", ".")}"] = sys.modules["__main__"]\n' if shown else ""
+    return block + known + CALL_TESTS
+
+
 ANALYSES = [name(p) for p in PAGES if p.parent.name == "analyses" and "```python" in p.read_text(encoding="utf-8")]
 
 
@@ -179,7 +189,7 @@ def test_the_python_of_a_page_runs(page: str, tmp_path: Path, run_script: Callab
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     assert blocks
     script = tmp_path / "page.py"
-    script.write_text("\n".join(block + CALL_TESTS for block in blocks), encoding="utf-8")
+    script.write_text("\n".join(map(block_run, blocks)), encoding="utf-8")
     done = run_script(script)
     assert done.returncode == 0, done.stderr[-3000:]
 
