@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from interp.data.result import Result
     from interp.data.tokens import EMITTING, EVERY, LAST, Segment, Tokens, tokens
     from interp.decoding.generate import generate
+    from interp.experiments.effect import effect
     from interp.loading import load
     from interp.models.model import Model
     from interp.passes.capture import capture
@@ -35,6 +36,7 @@ _MODULE_OF = {
     "generate": "decoding.generate",
     **dict.fromkeys(("Capture", "Prompt", "Reply"), "data.prompt"),
     "Result": "data.result",
+    "effect": "experiments.effect",
     "run": "runs.run",
     "sweep": "runs.sweep",
     **dict.fromkeys(("compare", "rescore"), "runs.comparison"),
@@ -57,6 +59,7 @@ __all__ = [
     "Tokens",
     "capture",
     "compare",
+    "effect",
     "generate",
     "load",
     "measure",

@@ -1,4 +1,4 @@
-"""`load`: from a name, a folder or a Hugging Face model to a Model that has been checked."""
+"""`load`: a checked `Model` from a name, a folder or a Hugging Face model."""
 
 import importlib.resources
 import importlib.util
@@ -12,8 +12,11 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 
+from interp.arguments import check_dtype
+from interp.data.errors import check_type
 from interp.families.base import Family, family, known, module_name
 from interp.models.model import Model
+from interp.registry import nearest
 from interp.taps.install import attends
 
 EMBEDDED = {"scenes": "checkpoints/scenes"}
@@ -32,32 +35,39 @@ def load(
     revision: str | None = None,
     trust_remote_code: bool = False,
 ) -> Model:
-    """Return a model ready to be looked into.
+    """Return a model with taps at every site, in evaluation mode and with frozen parameters.
 
     Args:
-        source: `scenes` (ships with the package), a name on the Hugging Face hub, a folder, or a model that is loaded already.
-        processor: its processor or tokenizer; found beside the weights by default, needed with a model object.
-        device_map: where the weights go (`auto`, `cuda:0`, ...); needs accelerate.
-        dtype: type of the weights (`bfloat16`, torch.float16, ...); float32 for the embedded model, the checkpoint's otherwise.
+        source: `scenes` (ships with the package), a name on the Hugging Face Hub (`owner/name`), a folder, or a transformers model.
+        processor: its processor or tokenizer; by default the one saved with the weights. Required with a transformers model.
+        device_map: the devices of the weights (`auto`, `cuda:0`, ...); needs accelerate.
+        dtype: type of the weights (`bfloat16`, torch.float16, ...); by default float32 for the embedded model, else the checkpoint's.
         quantization: load the weights in 4 or 8 bits; needs bitsandbytes.
         revision: branch, tag or commit on the hub.
-        trust_remote_code: run Python code that comes with the checkpoint. Off unless you say so.
+        trust_remote_code: whether to run Python code that comes with the checkpoint.
 
     Raises:
-        FileNotFoundError: a folder without a model, or a name that cannot be fetched.
+        FileNotFoundError: a folder without a model, an unknown name, or a hub name that cannot be fetched.
         ImportError: an extra that a setting needs is not installed.
-        TypeError: a model without a head or whose attention the taps cannot reach, or no processor for a model object.
+        TypeError: a model without a language-model head or whose attention the taps cannot reach, or without a processor.
         ValueError: a model of an unknown kind that fails the checks, with the reason; weights that cannot be read.
     """
+    check_type(
+        source, str | Path | nn.Module, "source", "a name, a folder or a transformers model", "try load('scenes')"
+    )
+    check_type(device_map, str | dict | None, "device_map", "'auto', a device such as 'cuda:0', or devices by module")
+    check_type(quantization, str | None, "quantization", "'4bit', '8bit' or None")
+    check_type(revision, str | None, "revision", "a branch, tag or commit as text")
+    check_type(trust_remote_code, bool, "trust_remote_code", "True or False")
     if isinstance(source, nn.Module):
         if not isinstance(source, PreTrainedModel) or source.get_output_embeddings() is None:
             raise TypeError(
-                f"{type(source).__name__} is no Hugging Face model with a language-model head; "
+                f"{type(source).__name__} is not a transformers model with a language-model head; "
                 "load one as ...ForCausalLM or ...ForConditionalGeneration"
             )
         if processor is None:
             raise TypeError(
-                "a loaded model needs its processor too: load(model, processor=AutoProcessor.from_pretrained(...))"
+                "a transformers model needs its processor: load(model, processor=AutoProcessor.from_pretrained(...))"
             )
         return _checked(
             source,
@@ -65,9 +75,10 @@ def load(
             name=getattr(source.config, "name_or_path", "") or type(source).__name__,
             revision=revision,
         )
+    weights_dtype = _dtype(dtype, str(source))
     place = _place(str(source))
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
-    module = _weights(place, str(source), options, device_map, _dtype(dtype, str(source)), quantization)
+    module = _weights(place, str(source), options, device_map, weights_dtype, quantization)
     found = processor if processor is not None else _processor(place, options)
     revision = revision or getattr(module.config, "_commit_hash", None)
     model = _checked(module, found, name=str(source), revision=revision)
@@ -83,22 +94,21 @@ def _place(name: str) -> str:
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise FileNotFoundError(f"the folder {path} holds no model: there is no config.json in it")
+            raise FileNotFoundError(f"the folder {path} contains no model: it has no config.json")
         return str(path)
-    if path.is_file() or name.startswith(("/", "./", "../", "~")):
+    # Without a slash a name cannot be on the hub; asking it would take half a minute of retries where there is no network.
+    if path.is_file() or name.startswith(("/", "./", "../", "~")) or "/" not in name:
         raise FileNotFoundError(
-            f"{name} is no folder with a model; give a folder, a hub name such as 'llava-hf/llava-1.5-7b-hf', or one of {sorted(EMBEDDED)}"
+            f"{name!r} is neither an embedded model{nearest(name, EMBEDDED)} nor a folder with a model; give one of {sorted(EMBEDDED)}, "
+            "a folder, or a name on the Hugging Face Hub with its owner, such as 'llava-hf/llava-1.5-7b-hf'"
         )
     return name
 
 
 def _dtype(dtype: torch.dtype | str | None, name: str) -> torch.dtype | str:
-    if isinstance(dtype, str) and dtype != "auto":
-        found = getattr(torch, dtype, None)
-        if not isinstance(found, torch.dtype):
-            raise ValueError(f"unknown dtype {dtype!r}; use float32, bfloat16, float16 or auto")
-        return found
-    return dtype or (torch.float32 if name in EMBEDDED else "auto")
+    if dtype == "auto":
+        return dtype
+    return check_dtype(dtype) or (torch.float32 if name in EMBEDDED else "auto")
 
 
 def _weights(
@@ -122,12 +132,12 @@ def _weights(
         return auto.from_pretrained(place, dtype=dtype, attn_implementation="sdpa", **extra, **options)
     except SafetensorError as error:
         raise ValueError(
-            f"the weights of {name!r} cannot be read, they may be cut short: {error}. Copy or download them again."
+            f"the weights of {name!r} cannot be read, perhaps because a file is incomplete: {error}. Copy or download them again."
         ) from error
     except OSError as error:
         raise FileNotFoundError(
-            f"{name!r} could not be loaded: {_first_line(error)} Without a network, give a folder that holds the model, "
-            f"put it into the hub's cache beforehand (hf download {name}), or use the one that ships with the package: load('scenes')."
+            f"{name!r} could not be loaded: {_first_line(error)} Without a network, give a folder that contains the model, "
+            f"download it to the hub's cache beforehand (hf download {name}), or use the embedded model: load('scenes')."
         ) from error
     except ValueError as error:
         if "model type" in str(error) or "Unrecognized" in str(error):
@@ -144,8 +154,8 @@ def _processor(place: str, options: dict[str, Any]) -> Any:
         return AutoProcessor.from_pretrained(place, **options)
     except (ImportError, AttributeError) as error:
         raise ImportError(
-            f"the processor of {place!r} could not be made: {error}. Some processors need torchvision "
-            "(pip install torchvision, the build that fits your torch); or make it yourself and pass it: load(..., processor=...)"
+            f"the processor of {place!r} could not be created: {error}. Some processors need torchvision "
+            "(pip install torchvision, the build for your torch); or create it yourself and pass it: load(..., processor=...)"
         ) from error
     except (OSError, ValueError):
         pass
@@ -153,7 +163,7 @@ def _processor(place: str, options: dict[str, Any]) -> Any:
         return AutoTokenizer.from_pretrained(place, **options)
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
-            f"no processor or tokenizer beside the weights of {place!r}: {_first_line(error)} "
+            f"no processor or tokenizer is saved with the weights of {place!r}: {_first_line(error)} "
             "Save it there, or pass it: load(..., processor=...)"
         ) from error
 
@@ -182,7 +192,7 @@ def _checked(module: nn.Module, processor: Any, *, name: str, revision: str | No
         getattr(c, "is_encoder_decoder", False) for c in (module.config, module.config.get_text_config(decoder=True))
     ):
         raise TypeError(
-            f"{type(module).__name__} is an encoder-decoder; only decoder-only language models are supported"
+            f"{type(module).__name__} is an encoder-decoder model; only decoder-only language models are supported"
         )
     if module_name(kind) in known():
         return Model(module, processor, fitted(family(kind), module), name, revision)

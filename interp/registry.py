@@ -1,7 +1,14 @@
-"""Things of one kind, one file each, found by name: methods, benchmarks."""
+"""Things of one kind, one file each, found by name: methods, benchmarks, analyses.
+
+discover: every class of a kind in a package, so that a new file is picked up without an edit elsewhere.
+build: the value that a name and settings stand for.
+parse, split_list: names and settings from text such as `vaf:enhance=1.3,mode=abs`.
+nearest: the suggestion in every message about an unknown name.
+"""
 
 import difflib
 import importlib
+import inspect
 import json
 import pkgutil
 import re
@@ -12,43 +19,50 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _UNIT = re.compile(r"""\[[^\]]*\]|"[^"]*"|,|[^,\["]+|.""")
-"""What a list in words is made of: brackets and quotes whole, commas, and the rest."""
+"""The units of a list in text: whole brackets and quotes, commas, and anything else."""
 
 
 def discover(package: str, kind: type[T]) -> dict[str, type[T]]:
-    """Return every class of a kind in a package by the name of its file, which is the lower-case name of the class."""
-    files = [f.name for f in pkgutil.iter_modules(importlib.import_module(package).__path__)]
-    classes = {n: vars(importlib.import_module(f"{package}.{n}")).values() for n in files}
-    own = {n: [c for c in there if isinstance(c, type) and c.__name__.lower() == n] for n, there in classes.items()}
-    return {n: c[0] for n, c in own.items() if c and issubclass(c[0], kind)}
+    """Return every concrete class of a kind that the modules of a package define, by name: `VisualAnchors` is `visual_anchors`."""
+    found = {}
+    for file in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        module = importlib.import_module(f"{package}.{file.name}")
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, kind) and value.__module__ == module.__name__:
+                found[re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", value.__name__).lower()] = value
+    return {name: found[name] for name in sorted(found) if not inspect.isabstract(found[name])}
 
 
 def build(what: str, known: Mapping[str, type[T]], name: str, settings: Mapping[str, Any]) -> T:
     """Return the thing of a name with some of its settings; letter case, hyphens and underscores do not matter.
 
     Raises:
-        ValueError: no such thing or setting, or one that is missing; says which there are and what comes nearest.
+        ValueError: an unknown name or setting, or a missing setting; lists the known ones and suggests the nearest.
     """
-    plain = name.lower().replace("-", "").replace("_", "")
-    if plain not in known:
-        raise ValueError(f"no {what} {name!r}{nearest(plain, known)}; {what}s: {', '.join(sorted(known))}")
-    kinds = {f.name: f.type for f in fields(known[plain])}  # type: ignore[arg-type]
-    allowed = list(kinds)
+    plain = {_plain(n): n for n in known}
+    if _plain(name) not in plain:
+        near = nearest(name.lower(), known)
+        raise ValueError(f"no {what} {name!r}{near}; known: {', '.join(sorted(known))}")
+    cls = known[plain[_plain(name)]]
+    kinds = {f.name: f.type for f in fields(cls)}  # type: ignore[arg-type]
+    allowed = ", ".join(kinds) or "none"
     for setting in settings:
-        if setting not in allowed:
-            raise ValueError(
-                f"{name} has no setting {setting!r}{nearest(setting, allowed)}; settings: {', '.join(allowed)}"
-            )
+        if setting not in kinds:
+            raise ValueError(f"{name} has no setting {setting!r}{nearest(setting, kinds)}; settings: {allowed}")
     try:
-        return known[plain](**{n: _settled(v, kinds[n]) for n, v in settings.items()})
+        return cls(**{n: _settled(v, kinds[n]) for n, v in settings.items()})
     except TypeError as error:
-        raise ValueError(f"{name} needs another setting: {error}; settings: {', '.join(allowed)}") from error
+        raise ValueError(f"{name} needs another setting: {error}; settings: {allowed}") from error
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
 
 
 def split_list(text: str) -> list[str]:
-    """Return the things of a list in words: `greedy,vaf:enhance=1.3,mode=abs,spear` names three.
+    """Return the entries of a list in text: `greedy,vaf:enhance=1.3,mode=abs,spear` has three.
 
-    A piece `NAME=VALUE` is a further setting of the thing before it; commas in brackets or quotes part nothing.
+    `NAME=VALUE` is a further setting of the entry before it; commas in brackets or quotes do not separate entries.
     """
     things: list[str] = []
     for piece in _pieces(text):
@@ -60,10 +74,12 @@ def split_list(text: str) -> list[str]:
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
-    """Return the name and the settings in `NAME:SETTING=VALUE,...`; values are JSON, and words that are none stay words.
+    """Return the name and the settings in `NAME:SETTING=VALUE,...`.
+
+    Values are parsed as JSON; anything that is not valid JSON is taken as a string.
 
     Raises:
-        ValueError: a setting that is not written NAME=VALUE.
+        ValueError: a setting without `=`.
     """
     name, _, given = text.partition(":")
     settings = {}
@@ -79,7 +95,7 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _pieces(text: str) -> list[str]:
-    """Return what stands between the commas that are in no brackets or quotes."""
+    """Return the text split at the commas outside brackets and quotes."""
     pieces = [""]
     for unit in _UNIT.findall(text):
         if unit == ",":
@@ -90,16 +106,16 @@ def _pieces(text: str) -> list[str]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return " (do you mean ...?)" where something known is near, else nothing."""
+    """Return " (did you mean ...?)" with the known name nearest to a name, or an empty string when none is near."""
     close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (do you mean {close[0]}?)" if close else ""
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _settled(value: Any, kind: Any) -> Any:
-    """Return a setting as the thing has it: whole numbers as floats where it wants floats, lists as tuples."""
+    """Return a setting in the type of its field: an integer as a float where the field is a float, lists as tuples."""
     return float(value) if kind is float and type(value) is int else _tuples(value)
 
 
 def _tuples(value: Any) -> Any:
-    """Return a list as a tuple, as frozen settings have it, also inside."""
+    """Return nested lists as nested tuples, because frozen settings must be hashable."""
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

@@ -46,5 +46,5 @@ def test_a_setting_without_a_value_is_refused() -> None:
 
 def test_a_benchmark_is_spoken() -> None:
     assert benchmark("steps:n=3,split=test").settings()["n"] == 3
-    with pytest.raises(ValueError, match=r"no benchmark 'stepz' \(do you mean steps\?\)"):
+    with pytest.raises(ValueError, match=r"no benchmark 'stepz' \(did you mean steps\?\)"):
         benchmark("stepz")

@@ -1,9 +1,13 @@
 """Selections of tokens as values: by segment, by position, by role in decoding, by mark.
 
-`Segment` names the parts of a conversation, `Tokens` is a selection, and `tokens(...)` makes one from whatever an argument takes. What a
-selection takes is decided when it meets a `Layout` (see `interp.data.layout`).
+Segment: the parts of a conversation.
+Tokens: a selection; it is resolved to positions only when it meets a layout (see `interp.data.layout`).
+EVERY, EMITTING, PREDICTING, LAST, SINKS: the selections that most arguments are given.
+tokens: a selection from anything that an argument for tokens accepts, names included.
 """
 
+import functools
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -13,6 +17,11 @@ from typing import Any, Protocol, final, runtime_checkable
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+
+from interp.registry import nearest
+
+LONGEST_REPR = 8
+"""A selection of more positions than this is abbreviated when it is printed."""
 
 
 @final
@@ -37,10 +46,14 @@ class Segment(Enum):
         """Return this segment without the other's tokens."""
         return tokens(self) - other
 
+    def __repr__(self) -> str:
+        """Return the name alone, as in `IMAGE | USER`."""
+        return self.name
+
 
 @runtime_checkable
 class Conversation(Protocol):
-    """What a selection asks of the conversation that it meets; `interp.data.layout.Layout` is one."""
+    """What a selection needs to know about a conversation; `interp.data.layout.Layout` is one."""
 
     @property
     def segment(self) -> Int[Tensor, " token"]:
@@ -57,7 +70,7 @@ class Conversation(Protocol):
 @final
 @dataclass(frozen=True)
 class Tokens:
-    """A selection of tokens as a value: what it takes is decided when it meets a layout. Make one with `tokens(...)`.
+    """A selection of tokens as a value, resolved to positions when it meets a layout. Make one with `tokens(...)`.
 
     Selections combine with `|` (either), `&` (both) and `-` (without).
     """
@@ -66,7 +79,7 @@ class Tokens:
     of: tuple[Any, ...] = ()
 
     def __hash__(self) -> int:
-        """Return the hash, worked out once: selections are looked up in every layer of every step."""
+        """Return the hash, computed once: selections are looked up in every layer of every step."""
         return self._hash
 
     @cached_property
@@ -86,7 +99,7 @@ class Tokens:
         return Tokens("minus", (self, tokens(other)))
 
     def mask(self, layout: Conversation) -> Bool[Tensor, " token"]:
-        """Return which tokens of a layout this takes.
+        """Return which tokens of a layout this selects.
 
         Raises:
             IndexError: a position lies outside the layout.
@@ -95,13 +108,13 @@ class Tokens:
 
     @property
     def from_end(self) -> bool:
-        """Whether what it takes moves when the conversation grows."""
+        """Whether the selected positions move when the conversation grows."""
         inside = any(x.from_end for x in self.of if isinstance(x, Tokens))
         return inside or self.kind == "last" or (self.kind == "positions" and any(i < 0 for i in self.of))
 
     @property
     def reach(self) -> int:
-        """How many tokens a conversation has at least that holds every position named here."""
+        """The least number of tokens of a conversation that has every position named here."""
         inside = [x.reach for x in self.of if isinstance(x, Tokens)]
         return max([0, *inside, *(i + 1 for i in self.of if self.kind == "positions")])
 
@@ -121,27 +134,61 @@ class Tokens:
             raise ValueError(f"a token selection is {{kind, of}} with kind one of {sorted(_KINDS)}, got {dict(data)}")
         return cls(data["kind"], tuple(cls.from_dict(x) if isinstance(x, Mapping) else x for x in data.get("of", ())))
 
-    def __str__(self) -> str:
-        """Return the selection the way it is written."""
-        signs = {"or": " | ", "and": " & ", "minus": " - "}
-        if self.kind in signs:
-            return "(" + signs[self.kind].join(map(str, self.of)) + ")"
-        return "|".join(map(str, self.of)) if self.kind == "segment" else f"{self.kind}({', '.join(map(str, self.of))})"
+    def __repr__(self) -> str:
+        """Return the selection as it is written in code: `EMITTING`, `IMAGE | USER`, `tokens([3, 4])`."""
+        if self in _NAMES:
+            return _NAMES[self]
+        if self.kind in _SIGNS:
+            return _SIGNS[self.kind].join(f"({x})" if x.kind in _SIGNS and x not in _NAMES else f"{x}" for x in self.of)
+        if self.kind == "segment":
+            return " | ".join(self.of)
+        if self.kind != "positions":
+            return f"{self.kind}({', '.join(map(repr, self.of))})"
+        if len(self.of) == 1:
+            return f"tokens({self.of[0]})"
+        shown = ", ".join(map(str, self.of[:LONGEST_REPR]))
+        return f"tokens([{shown}])" if len(self.of) <= LONGEST_REPR else f"tokens([{shown}, ... {len(self.of)} in all])"
 
 
-Selector = Tokens | Segment | int | Iterable[int]
-"""What every argument that asks for tokens takes: a selection, a segment, a position, or positions."""
+Selector = Tokens | Segment | str | int | Iterable[int]
+"""Anything that an argument for tokens accepts: a selection, a segment, a name (`"IMAGE | USER"`), a position, or positions."""
 
 
 def tokens(which: Selector) -> Tokens:
-    """Return the selection that a segment, a position or several positions stand for; a selection is returned as it is."""
+    """Return the selection that a segment, a name, a position or several positions stand for.
+
+    Names are those of segments and of `EVERY`, `EMITTING`, `PREDICTING`, `LAST` and `SINKS`, joined with `|`; letter case does not matter.
+
+    Raises:
+        ValueError: an unknown name; suggests the nearest.
+        TypeError: anything else.
+    """
     if isinstance(which, Tokens):
         return which
     if isinstance(which, Segment):
         return Tokens("segment", (which.name,))
-    if isinstance(which, int):
-        return Tokens("positions", (which,))
-    return Tokens("positions", tuple(int(i) for i in which))
+    if isinstance(which, str):
+        return functools.reduce(operator.or_, [_of_name(name.strip()) for name in which.split("|")])
+    try:
+        return Tokens(
+            "positions", (operator.index(which),) if not isinstance(which, Iterable) else _positions_of(which)
+        )
+    except TypeError:
+        raise TypeError(
+            f"tokens are a selection such as EMITTING, a Segment, a name such as 'IMAGE | USER', or positions; got {which!r:.80}"
+        ) from None
+
+
+def _positions_of(which: Iterable[int]) -> tuple[int, ...]:
+    return tuple(map(operator.index, which))
+
+
+def _of_name(name: str) -> Tokens:
+    known = {s.name: tokens(s) for s in Segment} | {n: selection for selection, n in _NAMES.items()}
+    if name.upper() not in known:
+        near = nearest(name.upper(), known)
+        raise ValueError(f"no tokens are called {name!r}{near}; names: {', '.join(known)}, joined with |")
+    return known[name.upper()]
 
 
 EVERY = Tokens("every")
@@ -160,6 +207,9 @@ PROMPT = EVERY - Segment.RESPONSE
 """The tokens of the prompt."""
 QUESTION = (Segment.USER | EMITTING) - Segment.RESPONSE
 """The prompt's tokens after the image, and its last token in any case."""
+
+_NAMES = {EVERY: "EVERY", EMITTING: "EMITTING", PREDICTING: "PREDICTING", LAST: "LAST", SINKS: "SINKS"}
+_SIGNS = {"or": " | ", "and": " & ", "minus": " - "}
 
 
 def _segments(layout: Conversation, *names: str) -> Tensor:
@@ -186,7 +236,7 @@ def _marked(layout: Conversation, name: str) -> Tensor:
 
 
 def marked(name: str) -> Tokens:
-    """Return the selection of the tokens that each prompt has marked with a name."""
+    """Return the selection of the tokens that a prompt marks with a name: `prompt.marked(name=positions)`."""
     return Tokens("marked", (name,))
 
 

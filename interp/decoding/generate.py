@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.generation.streamers import BaseStreamer
 
+from interp.arguments import check_model, check_settings, list_interventions, list_prompts
 from interp.data.prompt import Prompt, Reply
 from interp.interventions.base import Intervention
 from interp.interventions.method import Method, refuse_unfit, resolve
@@ -24,7 +25,7 @@ def generate(model: Model, prompts: Sequence[Prompt], *interventions: Any, **opt
 def generate(
     model: Model,
     prompts: Prompt | Sequence[Prompt],
-    *interventions: Intervention | Method | LogitsProcessor,
+    *interventions: Intervention | Method | LogitsProcessor | str,
     max_new_tokens: int = 128,
     seed: int | None = None,
     on_token: Callable[[str], None] | None = None,
@@ -45,8 +46,11 @@ def generate(
         ValueError: no prompt, a prompt that leaves no room in the context, or options that this sets itself.
         TypeError: a change that is neither an intervention nor a logits processor.
     """
+    check_model(model)
+    check_settings(max_new_tokens=max_new_tokens, seed=seed, on_token=on_token)
     single = isinstance(prompts, Prompt)
-    batch = [prompts] if isinstance(prompts, Prompt) else list(prompts)
+    batch = list_prompts(prompts)
+    interventions = list_interventions(interventions, rules=True)
     _check(model, batch, max_new_tokens, on_token, options)
     refuse_unfit(interventions, options)
     settled = resolve(model, batch, interventions)

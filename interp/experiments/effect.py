@@ -4,18 +4,21 @@ import abc
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
+from interp.arguments import Interventions, check_model, check_prompt, list_interventions
 from interp.data.deprecation import renamed_keyword
+from interp.data.errors import check_type
 from interp.data.prompt import Prompt, Reply
 from interp.decoding.generate import generate
 from interp.interventions.base import Intervention
 from interp.interventions.method import Method, resolve
 from interp.models.model import Model
 from interp.passes.capture import capture
+from interp.registry import build, discover, parse
 from interp.taps.running import Fired, run
 
 Change = Intervention | Method
@@ -165,22 +168,39 @@ class Effect:
 
 
 @renamed_keyword("changes", "interventions")
-def effect(model: Model, prompt: Prompt, interventions: Change | Sequence[Change], *, of: Quantity) -> Effect:
+def effect(model: Model, prompt: Prompt, interventions: Interventions, *, of: Quantity | str) -> Effect:
     """Return what some changes do to a quantity.
 
     Args:
         model: the model.
         prompt: the conversation.
         interventions: an intervention, a method, or several.
-        of: what to follow: `Logit`, `Probability`, `Loss`, `Length`, `Ends`, `Answers`, or a `Quantity` of your own.
+        of: what to follow: `Logit`, `Probability`, `Loss`, `Length`, `Ends`, `Answers`, a name such as `"probability:token=Yes"`, or a
+            `Quantity` of your own.
 
     Raises:
         ValueError: what the quantity or a change cannot be asked of this prompt.
     """
-    several = [interventions] if isinstance(interventions, Change) else list(interventions)
-    settled = resolve(model, [prompt], several)
+    several, of = list_interventions(interventions), check_quantity(of)
+    settled = resolve(check_model(model), [check_prompt(prompt)], several)
     ready = settled.prompts[0]  # a method's sinks are found once, not again for every quantity
     return Effect(of, of(model, prompt, ()), of(model, ready, several), _audited(model, ready, settled.interventions))
+
+
+def check_quantity(given: Any, argument: str = "of") -> Quantity:
+    """Return a quantity, also from its name: `loss`, `probability:token=Yes`.
+
+    Raises:
+        TypeError: neither a quantity nor text.
+        ValueError: an unknown quantity or setting.
+    """
+    if isinstance(given, str):
+        name, settings = parse(given)
+        return build("quantity", discover("interp.experiments", Quantity), name, settings)  # type: ignore[type-abstract]
+    check_type(
+        given, Quantity, argument, "a Quantity or the name of one", "for example Loss() or 'probability:token=Yes'"
+    )
+    return given
 
 
 def _audited(model: Model, prompt: Prompt, interventions: Sequence[Intervention]) -> tuple[Fired, ...]:

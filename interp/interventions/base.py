@@ -1,10 +1,7 @@
 """Changes to a running model, as values: a frozen dataclass with one pure `__call__(value, here) -> value` at one site."""
 
 import abc
-import difflib
-import functools
-import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, final
 
@@ -13,7 +10,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from interp.data.heads import Heads
-from interp.data.tokens import EMITTING, EVERY, LAST, SINKS, Segment, Selector, Tokens, tokens
+from interp.data.tokens import EMITTING, EVERY, Selector, Tokens, tokens
+from interp.registry import nearest
 
 SITES = (
     "resid_pre",
@@ -278,18 +276,13 @@ def from_dict(data: Mapping[str, Any]) -> Intervention:
     known = kinds()
     kind = data.get("kind")
     if kind not in known:
-        raise ValueError(f"unknown intervention {kind!r}{_nearest(kind, known)}; known: {', '.join(sorted(known))}")
+        raise ValueError(f"unknown intervention {kind!r}{nearest(str(kind), known)}; known: {', '.join(sorted(known))}")
     settings = {n: v for n, v in data.items() if n != "kind"}
     types = {f.name: f.type for f in fields(known[kind])}  # type: ignore[arg-type]
     for name in settings:
         if name not in types:
-            raise ValueError(f"{kind} has no setting {name}{_nearest(name, types)}; it has {', '.join(sorted(types))}")
+            raise ValueError(f"{kind} has no setting {name}{nearest(name, types)}; it has {', '.join(sorted(types))}")
     return known[kind](**{n: _meant(v, types[n] == Selector) for n, v in settings.items()})
-
-
-def _nearest(name: Any, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f" (do you mean {close[0]}?)" if close else ""
 
 
 def _plain(value: Any) -> Any:
@@ -302,22 +295,12 @@ def _plain(value: Any) -> Any:
 
 def _meant(value: Any, selects: bool) -> Any:
     if isinstance(value, str) and selects:
-        return functools.reduce(operator.or_, [_selection(part.strip()) for part in value.split("|")])
+        return tokens(value)
     if isinstance(value, Mapping):
         return (
             Heads(tuple(tuple(pair) for pair in value["heads"])) if set(value) == {"heads"} else Tokens.from_dict(value)
         )
     return tuple(_meant(v, False) for v in value) if isinstance(value, list) else value
-
-
-def _selection(name: str) -> Tokens:
-    """Return the tokens of a segment or a selection by its name."""
-    known = {s.name: tokens(s) for s in Segment} | {"EMITTING": EMITTING, "EVERY": EVERY, "SINKS": SINKS, "LAST": LAST}
-    if name not in known:
-        raise ValueError(
-            f"no tokens are called {name!r}{_nearest(name, known)}; names: {', '.join(known)}, joined with |"
-        )
-    return known[name]
 
 
 def canonicalise(change: Intervention, *selectors: str) -> None:

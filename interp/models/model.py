@@ -2,16 +2,17 @@
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from interp.analysis.base import View
+from interp.data.errors import check_type
 from interp.data.heads import HeadWeights, LogitDirections
 from interp.data.layout import Layout
-from interp.data.prompt import Prompt, Request
+from interp.data.prompt import Prompt, Reply, Request
 from interp.data.tokens import Segment
 from interp.families.base import Family, ImageView
 from interp.interventions.base import SITES, Intervention
@@ -147,8 +148,8 @@ class Model:
         text: str = "",
         *,
         system_prompt: str | None = None,
-        response: str | Sequence[int] | None = None,
-        inputs: dict[str, Tensor] | None = None,
+        response: str | Sequence[int] | Reply | None = None,
+        inputs: Mapping[str, Tensor] | None = None,
     ) -> Prompt:
         """Return a prompt in the model's own chat format.
 
@@ -156,7 +157,7 @@ class Model:
             images: an image (PIL, path or array), a list of them, or None for text alone.
             text: the question.
             system_prompt: an instruction before the conversation; `vicuna_v1` is LLaVA-1.5's original one.
-            response: a reply to teacher-force, as text or token ids.
+            response: a reply to teacher-force: text, token ids, or a `Reply`.
             inputs: tensors that were processed elsewhere, instead of images and text; given with the images they were made
                 from, the layout knows where on them each token looks.
 
@@ -164,12 +165,17 @@ class Model:
             ValueError: an empty question, images that do not match the text or the model, or more tokens than fit.
             FileNotFoundError: an image file that is not there.
         """
+        check_type(text, str, "text", "the question as text")
+        check_type(system_prompt, str | None, "system_prompt", "an instruction as text, or None")
+        check_type(response, str | Sequence | Reply | Tensor | None, "response", "a reply: text, token ids or a Reply")
+        check_type(inputs, Mapping | None, "inputs", "processed tensors by name, such as those of a processor")
         if isinstance(images, str) and not text and inputs is None:
             raise ValueError(
                 f"prepare(image, text) got only {images!r}; for text without an image write prepare(text={images!r})"
             )
         several = () if images is None else tuple(images) if isinstance(images, (list, tuple)) else (images,)
-        answer = response if response is None or isinstance(response, str) else tuple(response)
+        given = response.ids if isinstance(response, Reply) else response
+        answer = given if given is None or isinstance(given, str) else tuple(int(i) for i in given)
         return self._again(Request(several, text, system_prompt, answer, inputs))
 
     def inputs(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:

@@ -1,22 +1,33 @@
 """`capture` and `measure`: one pass through the model, forward and, where gradients are asked for, backward."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, final, overload
 
 import torch
 from torch import Tensor
 
+from interp.arguments import (
+    Interventions,
+    check_device,
+    check_dtype,
+    check_model,
+    check_prompt,
+    check_settings,
+    check_tokens,
+    list_interventions,
+    list_layers,
+    list_sites,
+)
 from interp.data.deprecation import renamed_keyword
 from interp.data.prompt import Capture, Prompt
 from interp.data.result import check_finite
 from interp.data.tokens import EVERY, Selector
-from interp.interventions.base import Intervention
-from interp.interventions.method import Method, resolve_for_pass
+from interp.interventions.method import resolve_for_pass
 from interp.models.model import Model
 from interp.passes.memory import Estimate, afford
 from interp.passes.plan import Plan, Wanted, plan
-from interp.passes.target import Target
+from interp.passes.target import Target, check_target
 
 
 @overload
@@ -30,15 +41,15 @@ def capture(  # noqa: PLR0913  # a verb: every setting has a default and is name
     model: Model,
     prompt: Prompt,
     *,
-    want: Iterable[str] = ("pattern",),
-    grad: Iterable[str] = (),
+    want: str | Iterable[str] = ("pattern",),
+    grad: str | Iterable[str] = (),
     target: Target | None = None,
     queries: Selector = EVERY,
-    layers: Iterable[int] | None = None,
-    interventions: Sequence[Intervention | Method] = (),
+    layers: int | Iterable[int] | None = None,
+    interventions: Interventions = (),
     gradient: Literal["full", "position"] = "full",
     device: str | torch.device = "cpu",
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     estimate: bool = False,
 ) -> Capture | Estimate:
     """Run the model once and return the arrays asked for.
@@ -65,20 +76,24 @@ def capture(  # noqa: PLR0913  # a verb: every setting has a default and is name
         MemoryError: more than there is; says what to ask for instead.
         FloatingPointError: NaN or infinity, with site and layer.
     """
-    settled = resolve_for_pass(model, prompt, interventions)
-    prompt = settled.prompts[0]
-    chosen = None if layers is None else tuple(int(i) for i in layers)
-    what = plan(
-        model,
-        prompt,
-        Wanted(frozenset(want), frozenset(grad), target, queries, chosen, gradient),
-        settled.interventions,
+    check_settings(estimate=estimate)
+    wanted = Wanted(
+        list_sites(want, "want"),
+        list_sites(grad, "grad"),
+        check_target(target),
+        check_tokens(queries, "queries"),
+        list_layers(layers),
+        gradient,
     )
+    device, dtype = check_device(device), check_dtype(dtype)
+    settled = resolve_for_pass(check_model(model), check_prompt(prompt), list_interventions(interventions))
+    prompt = settled.prompts[0]
+    what = plan(model, prompt, wanted, settled.interventions)
     needs = what.estimate(None if dtype is None else torch.empty((), dtype=dtype).element_size())
     if estimate:
         return needs
     afford(needs)
-    kept = _Arrays(what, torch.device(device), dtype)
+    kept = _Arrays(what, device, dtype)
     logits, others = what.run(kept.take, kept.room)
     arrays = kept.arrays
     if "logits" in what.want:

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from interp.analysis.base import Analysis, View
 from interp.analysis.reduction import Reduction
+from interp.arguments import Interventions, check_model, check_settings, list_analyses, list_interventions, list_prompts
 from interp.data.deprecation import renamed_keyword
 from interp.data.prompt import Prompt
 from interp.data.result import Result
@@ -21,7 +22,7 @@ from interp.models.model import Model
 from interp.passes.checkpointing import RepetitionError
 from interp.passes.memory import afford
 from interp.passes.plan import Plan, Wanted, plan
-from interp.passes.target import Target
+from interp.passes.target import Target, check_target
 
 if TYPE_CHECKING:
     # One overload for each number of analyses, so that a type checker knows what `measure` returns. For type checkers alone:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     class MeasureOptions(TypedDict, total=False):
         """The keywords of `measure`, for its overloads."""
 
-        interventions: Sequence[Intervention | Method]
+        interventions: Interventions
         target: Target | None
         recompute: bool | None
         progress: bool
@@ -90,7 +91,7 @@ if TYPE_CHECKING:
     ) -> tuple[Samples[_A], Samples[_B], Samples[_C], Samples[_D], Samples[_E]]: ...
     @overload
     def measure(
-        model: Model, prompts: Prompt | Sequence[Prompt], *analyses: Analysis, **options: Unpack[MeasureOptions]
+        model: Model, prompts: Prompt | Sequence[Prompt], *analyses: Analysis | str, **options: Unpack[MeasureOptions]
     ) -> Any: ...
 
 
@@ -98,8 +99,8 @@ if TYPE_CHECKING:
 def measure(
     model: Model,
     prompts: Prompt | Sequence[Prompt],
-    *analyses: Analysis,
-    interventions: Sequence[Intervention | Method] = (),
+    *analyses: Analysis | str,
+    interventions: Interventions = (),
     target: Target | None = None,
     recompute: bool | None = None,
     progress: bool = True,
@@ -129,17 +130,22 @@ def measure(
         ValueError: no analysis, one that needs gradients without a target, or analyses whose gradients need two passes; `recompute=True`
             under changes that do not allow it.
     """
-    if not analyses:
-        raise ValueError("measure needs at least one analysis, for example interp.analysis.sinks.Sinks()")
+    check_settings(recompute=recompute, progress=progress)
     one = functools.partial(
-        _measured, model, analyses=analyses, interventions=interventions, target=target, recompute=recompute
+        _measured,
+        check_model(model),
+        analyses=list_analyses(analyses),
+        interventions=list_interventions(interventions),
+        target=check_target(target),
+        recompute=recompute,
     )
+    several = list_prompts(prompts)
     if isinstance(prompts, Prompt):
         found = one(prompts)
         return found[0] if len(found) == 1 else found
     done: dict[int, tuple[Result, ...]] = {}
     failed = []
-    for index, prompt in enumerate(tqdm(prompts, desc="measure", disable=not progress, leave=False)):
+    for index, prompt in enumerate(tqdm(several, desc="measure", disable=not progress, leave=False)):
         try:
             done[index] = one(prompt)
         except (ValueError, IndexError, ArithmeticError, MemoryError) as error:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -41,6 +41,22 @@ class Loss:
 
     of: Callable[[Tensor], Tensor]
     rows: tuple[int, ...] | None = None
+
+
+def check_target(given: Any) -> Target | None:
+    """Return a target; None stays None.
+
+    Raises:
+        TypeError: anything else than a target.
+    """
+    if given is not None and (
+        isinstance(given, bool | type) or not (isinstance(given, int | Position) or callable(given))
+    ):
+        raise TypeError(
+            "target: expected the index of a response token (target=0), interp.Position(at), or a function of the logits; "
+            f"got {given!r:.80}"
+        )
+    return given
 
 
 def loss_of(prompt: Prompt, target: Target | None, *, local: bool) -> Loss:

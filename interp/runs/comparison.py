@@ -3,12 +3,14 @@
 `compare` returns the table of several runs against a baseline; `rescore` the scores of one run under other reading settings.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from interp.arguments import check_settings
 from interp.bench.base import Benchmark, build_benchmark, compute_scores
+from interp.data.errors import check_type
 from interp.runs.directory import Run
 from interp.runs.parsed_run import ParsedRun, build_rows, compare_outcomes, describe_reading, label_runs
 from interp.runs.table import ComparisonTable, build_frame
@@ -40,7 +42,9 @@ def compare(
         ValueError: no run, an unfinished run, runs that cannot be compared, a setting that changes more than reading, or a run without
             any reply.
     """
-    opened = [r if isinstance(r, Run) else Run.open(r) for r in runs]
+    check_settings(draws=draws, seed=seed)
+    single = isinstance(runs, str) or not isinstance(runs, Iterable)
+    opened = [_open(r, "runs") for r in ([runs] if single else runs)]
     _refuse(opened)
     reader = reading_benchmark(opened[0], benchmark, reading or {})
     answers = [ParsedRun.parse(r, reader, label) for r, label in zip(opened, names or label_runs(opened), strict=True)]
@@ -72,12 +76,17 @@ def rescore(
     Raises:
         ValueError: an unfinished run, a setting that changes more than reading, or a run without any reply.
     """
-    opened = run if isinstance(run, Run) else Run.open(run)
+    opened = _open(run, "run")
     _refuse([opened])
     reader = reading_benchmark(opened, benchmark, reading)
     answers = ParsedRun.parse(opened, reader, opened.method)
     opened.keep_scores(describe_reading(reader), answers.to_json(reader))
     return compute_scores(reader, answers.read.values())
+
+
+def _open(given: Any, argument: str) -> Run:
+    run = check_type(given, Run | str | Path, argument, "a Run or its directory", "interp runs list shows them")
+    return run if isinstance(run, Run) else Run.open(run)
 
 
 def reading_benchmark(run: Run, benchmark: Benchmark | None, reading: Mapping[str, Any]) -> Benchmark:
@@ -86,6 +95,8 @@ def reading_benchmark(run: Run, benchmark: Benchmark | None, reading: Mapping[st
     Raises:
         ValueError: no benchmark has the recorded name, or a setting changes more than reading.
     """
+    check_type(benchmark, Benchmark | None, "benchmark", "a Benchmark or None")
+    check_type(reading, Mapping, "reading", "settings by name", "for example {'parser': 'vcd'}")
     if benchmark is None:
         made = run.manifest["benchmark"]
         try:

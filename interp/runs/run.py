@@ -4,13 +4,15 @@
 `interp.runs.comparison`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
+from interp.arguments import check_method, check_model, check_settings
 from interp.bench.base import Benchmark, parse_benchmark
-from interp.interventions.method import Method, parse_method
+from interp.data.errors import check_type
+from interp.interventions.method import Method
 from interp.loading import load
 from interp.models.model import Model
 from interp.runs.comparison import compare
@@ -66,6 +68,18 @@ def run(  # noqa: PLR0913  # the one call that does it all
         OSError: the disk is full, or no cluster answers; the same call resumes the run.
         ImportError: `ray` is given, but Ray is not installed.
     """
+    check_settings(
+        batch_size=batch_size,
+        limit=limit,
+        seed=seed,
+        system_prompt=system_prompt,
+        folder=folder,
+        resume=resume,
+        progress=progress,
+        strict=strict,
+        ray=ray,
+        gpus_per_replica=gpus_per_replica,
+    )
     found = load_parts(model, benchmark, methods)
     spec = build_spec(
         found.model,
@@ -105,11 +119,13 @@ def load_parts(model: Model | str, benchmark: Benchmark | str, methods: Sequence
     """
     # Names of methods and benchmarks are checked before the model is loaded, which may take minutes.
     parsed = parse_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
-    every = dict.fromkeys([None, *map(_parse, methods)])
-    return RunParts(load(model) if isinstance(model, str) else model, parsed, tuple(every))
+    check_type(parsed, Benchmark, "benchmark", "a benchmark or the name of one", "for example Pope() or 'pope'")
+    several: Any = [methods] if isinstance(methods, str) or not isinstance(methods, Iterable) else methods
+    every = dict.fromkeys([None, *map(_parse, several)])
+    return RunParts(load(model) if isinstance(model, str) else check_model(model), parsed, tuple(every))
 
 
 def _parse(given: Method | str) -> Method | None:
-    if not isinstance(given, str):
-        return given
-    return None if given.strip().lower() == GREEDY else parse_method(given)
+    if isinstance(given, str) and given.strip().lower() == GREEDY:
+        return None
+    return check_method(given, "methods")

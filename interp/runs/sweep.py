@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from interp.analysis.sensitivity import Erasure
+from interp.arguments import check_method, check_model, check_settings, list_prompts
 from interp.bench.base import Benchmark
 from interp.data.heads import Heads
 from interp.data.prompt import Prompt
 from interp.data.results import Failure, Samples
-from interp.experiments.effect import Change, Quantity
+from interp.experiments.effect import Change, Quantity, check_quantity
 from interp.interventions.heads import AblateHeads
-from interp.interventions.method import Method, Together, parse_method, parts
+from interp.interventions.method import Method, Together, parts
 from interp.loading import load
 from interp.models.model import Model
 from interp.registry import nearest
@@ -49,7 +50,12 @@ def sweep(
 ) -> ComparisonTable: ...
 @overload
 def sweep(
-    model: Model | str, what: Sequence[Prompt], *, over: SettingValues | Heads | str, of: Quantity, **settings: Any
+    model: Model | str,
+    what: Sequence[Prompt],
+    *,
+    over: SettingValues | Heads | str,
+    of: Quantity | str,
+    **settings: Any,
 ) -> Samples[SweptQuantity]: ...
 @overload
 def sweep(
@@ -60,7 +66,7 @@ def sweep(
     what: Benchmark | str | Sequence[Prompt],
     *,
     over: SettingValues | Heads | str,
-    of: Quantity | None = None,
+    of: Quantity | str | None = None,
     method: Method | str | None = None,
     **settings: Any,
 ) -> ComparisonTable | Samples[Erasure] | Samples[SweptQuantity]:
@@ -87,9 +93,12 @@ def sweep(
         ValueError: nothing to sweep over, a setting that the method does not have, or anything that `run` refuses.
         TypeError: arguments that exclude each other, such as a method with heads.
     """
+    check_settings(**settings)
+    of = None if of is None else check_quantity(of)
     benchmark = isinstance(what, (Benchmark, str))
+    what = what if isinstance(what, (Benchmark, str)) else list_prompts(what, "what")
     _refuse_mixture(over, method, of, benchmark=benchmark)
-    loaded = load(model) if isinstance(model, str) else model
+    loaded = load(model) if isinstance(model, str) else check_model(model)
     which: Any = None if over == _HEADS else over
     given: Any = what
     if method is None:
@@ -122,10 +131,6 @@ def _refuse_mixture(over: Any, method: Any, of: Any, *, benchmark: bool) -> None
     if not benchmark and not heads and of is None:
         raise TypeError(
             f"over prompts, {over!r} needs a quantity: of=Loss(), of=Probability('Yes'); only heads can do without"
-        )
-    if of is not None and not isinstance(of, Quantity):
-        raise TypeError(
-            f"of is a Quantity such as Loss() or Probability('Yes'), see interp.experiments.effect; got {of!r}"
         )
 
 
@@ -231,7 +236,7 @@ def _split_settings(
 def _parse(method: Method | str) -> Method:
     if isinstance(method, str) and method.strip().lower() == identity.GREEDY:
         raise ValueError("greedy has no settings to sweep over; name a method")
-    return parse_method(method) if isinstance(method, str) else method
+    return check_method(method)
 
 
 def _points(model: Model, over: SettingValues | str) -> list[dict[str, Any]]:

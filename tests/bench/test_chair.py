@@ -197,7 +197,7 @@ def test_settings_are_settled_and_unknown_ones_refused():
         Chair(lemmatiser="snowball")
     with pytest.raises(ValueError, match=r"no split 'test'; COCO val, train, scenes test, counter_prior"):
         Chair(data="x", split="test")
-    with pytest.raises(ValueError, match=r"chair has no setting 'synonym' \(do you mean synonyms\?\)"):
+    with pytest.raises(ValueError, match=r"chair has no setting 'synonym' \(did you mean synonyms\?\)"):
         build_benchmark("chair", synonym="x")
 
 

@@ -95,6 +95,6 @@ def test_a_lemmatiser_without_its_library_says_what_to_install(name, monkeypatch
 
 def test_an_unknown_lemmatiser_is_refused_with_the_nearest():
     with pytest.raises(
-        ValueError, match=r"no lemmatiser 'inflct' \(do you mean inflect\?\); lemmatisers: rules, wordnet_like"
+        ValueError, match=r"no lemmatiser 'inflct' \(did you mean inflect\?\); lemmatisers: rules, wordnet_like"
     ):
         get_lemmatiser("inflct")

@@ -106,7 +106,7 @@ def test_what_is_wrong_in_the_folder_is_named(official, tmp_path):
     assert len(samples) == 3
     with pytest.raises(ValueError, match="data that cannot be used"):
         Mme(data=str(official), tasks=("count",), strict_files=True).samples()
-    with pytest.raises(FileNotFoundError, match=r"no image 0002.jpg in .*do you mean"):
+    with pytest.raises(FileNotFoundError, match=r"no image 0002.jpg in .*did you mean"):
         bench.image(samples[1])
     with pytest.raises(FileNotFoundError, match=r"no folder .*OCR"):
         Mme(data=str(official), tasks=("OCR",)).samples()
@@ -115,7 +115,7 @@ def test_what_is_wrong_in_the_folder_is_named(official, tmp_path):
         FileNotFoundError, match=r"no task of MME in .*, which holds nothing; the folders are called existence, count"
     ):
         Mme(data=str(tmp_path / "empty")).samples()
-    with pytest.raises(ValueError, match=r"no task 'colour' \(do you mean color\?\)"):
+    with pytest.raises(ValueError, match=r"no task 'colour' \(did you mean color\?\)"):
         Mme(tasks=("colour",))
 
 

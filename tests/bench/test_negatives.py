@@ -77,7 +77,7 @@ def test_written_questions_are_an_official_file(tmp_path):
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(ValueError, match=r"no kind 'populer' \(do you mean popular\?\)"):
+    with pytest.raises(ValueError, match=r"no kind 'populer' \(did you mean popular\?\)"):
         build_questions(OBJECTS, "populer")
     with pytest.raises(ValueError, match="at least 1, got 0"):
         build_questions(OBJECTS, "random", per_image=0)

@@ -37,5 +37,5 @@ def test_the_table_of_readers_that_disagree(reply):
 
 
 def test_an_unknown_reader_is_refused_with_the_nearest():
-    with pytest.raises(ValueError, match=r"no parser 'stric' \(do you mean strict\?\); parsers: strict, pope, opera"):
+    with pytest.raises(ValueError, match=r"no parser 'stric' \(did you mean strict\?\); parsers: strict, pope, opera"):
         get_parser("stric")

@@ -108,7 +108,7 @@ def test_a_suffix_is_a_published_one_or_a_text(file):
     question = "Is there a cat in the image?"
     assert Pope(data=data, suffix="clearsight").samples()[0].question == question + SUFFIXES["clearsight"]
     assert Pope(data=data, suffix=" Say yes or no.").samples()[0].question == question + " Say yes or no."
-    with pytest.raises(ValueError, match=r"no suffix 'lava' \(do you mean llava\?\)"):
+    with pytest.raises(ValueError, match=r"no suffix 'lava' \(did you mean llava\?\)"):
         Pope(suffix="lava")
 
 
@@ -144,7 +144,7 @@ def test_files_without_a_usable_line_are_refused(file):
 
 def test_a_missing_file_or_image_says_what_is_near(file, tmp_path):
     data = file(line(image="COCO_val2014_000000000042.jpg"))
-    with pytest.raises(FileNotFoundError, match=r"do you mean coco_pope_random.json\?"):
+    with pytest.raises(FileNotFoundError, match=r"did you mean coco_pope_random.json\?"):
         Pope(data=data.replace("random", "randon")).samples()
     (sample,) = Pope(data=data).samples()
     with pytest.raises(FileNotFoundError, match="no folder of images was given: set images="):
@@ -153,7 +153,7 @@ def test_a_missing_file_or_image_says_what_is_near(file, tmp_path):
         Pope(data=data, images="nowhere").image(sample)
     Image.new("RGB", (4, 4)).save(tmp_path / "000000000042.jpg")
     with pytest.raises(
-        FileNotFoundError, match=r"no image COCO_val2014_000000000042.jpg in .*\(do you mean 000000000042.jpg\?\)"
+        FileNotFoundError, match=r"no image COCO_val2014_000000000042.jpg in .*\(did you mean 000000000042.jpg\?\)"
     ):
         Pope(data=data, images=str(tmp_path)).image(sample)
     Image.new("RGB", (4, 4), "red").save(tmp_path / "COCO_val2014_000000000042.jpg")
@@ -161,7 +161,7 @@ def test_a_missing_file_or_image_says_what_is_near(file, tmp_path):
 
 
 def test_unknown_settings_are_refused():
-    with pytest.raises(ValueError, match=r"pope has no setting 'parsr' \(do you mean parser\?\)"):
+    with pytest.raises(ValueError, match=r"pope has no setting 'parsr' \(did you mean parser\?\)"):
         build_benchmark("pope", parsr="strict")
     with pytest.raises(ValueError, match="no parser 'none'"):
         build_benchmark("pope", parser="none")

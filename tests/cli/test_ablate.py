@@ -43,6 +43,6 @@ def test_generating_under_methods(capsys):
     assert main([*call, "--method", "vaf:enhance=1.3,mode=abs", "--method", "spear"]) == 0
     assert "ScaleScores" in capsys.readouterr().out
     assert main([*call, "--method", "vaff"]) == 1
-    assert "do you mean vaf?" in capsys.readouterr().err
+    assert "did you mean vaf?" in capsys.readouterr().err
     assert main([*call, "--method", "vaf:enhance"]) == 1
     assert "a setting is written NAME=VALUE" in capsys.readouterr().err

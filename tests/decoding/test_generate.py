@@ -325,8 +325,10 @@ def test_a_reply_that_does_not_fit_is_refused(llava):
 @pytest.mark.usefixtures("unchecked")
 def test_something_that_is_no_change_is_refused(llava):
     model, prompt = llava
-    with pytest.raises(TypeError, match=r"a change is an Intervention, got str: 'mask'"):
-        interp.generate(model, prompt, "mask")  # type: ignore[arg-type]
+    with pytest.raises(
+        TypeError, match=r"interventions: expected interventions, methods or names of methods, got int 3"
+    ):
+        interp.generate(model, prompt, 3)
     change = MaskAttention(Segment.IMAGE, layers=[99])
     with pytest.raises(
         ValueError, match=re.escape(f"{change} names layers [99], but the decoder of {model.name} has layers 0..1")

@@ -179,7 +179,7 @@ def test_settings_are_settled():
         (lambda: from_dict({"kind": "Explode"}), "unknown intervention 'Explode'; known: .*Apply, "),
         (
             lambda: from_dict({"kind": "MaskAttention", "key": 1}),
-            r"MaskAttention has no setting key \(do you mean keys\?\); it has .*keys, layers, queries",
+            r"MaskAttention has no setting key \(did you mean keys\?\); it has .*keys, layers, queries",
         ),
     ],
 )

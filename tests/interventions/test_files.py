@@ -43,15 +43,15 @@ def test_a_file_written_by_hand_names_tokens(tmp_path):
     [
         (
             "- {kind: MaskAttentoin, keys: 0}",
-            r"entry 0 of .*: unknown intervention 'MaskAttentoin' \(do you mean MaskAttention\?\); known: ",
+            r"entry 0 of .*: unknown intervention 'MaskAttentoin' \(did you mean MaskAttention\?\); known: ",
         ),
         (
             "- {kind: MaskAttention, keys: 0}\n- {kind: ScaleScores, keys: 0, bye: 2}",
-            r"entry 1 of .*ScaleScores has no setting bye \(do you mean by\?\)",
+            r"entry 1 of .*ScaleScores has no setting bye \(did you mean by\?\)",
         ),
         (
             "- {kind: MaskAttention, keys: IMGE}",
-            r"no tokens are called 'IMGE' \(do you mean IMAGE\?\); names: PAD, SYSTEM",
+            r"no tokens are called 'IMGE' \(did you mean IMAGE\?\); names: PAD, SYSTEM",
         ),
         ("- {kind: MaskAttention}", "entry 0 of .*keys"),
         ("just words", "holds no list of interventions"),

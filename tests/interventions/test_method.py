@@ -27,12 +27,12 @@ def test_a_method_is_found_by_name_with_its_settings():
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("spaer", {}, r"no method 'spaer' \(do you mean spear\?\); methods: adhh, air, "),
-        ("nothing", {}, r"no method 'nothing'; methods: adhh"),
+        ("spaer", {}, r"no method 'spaer' \(did you mean spear\?\); known: adhh, air, "),
+        ("nothing", {}, r"no method 'nothing'; known: adhh"),
         (
             "spear",
             {"enhnce": 2},
-            r"spear has no setting 'enhnce' \(do you mean enhance\?\); settings: enhance, suppress, mode, layers",
+            r"spear has no setting 'enhnce' \(did you mean enhance\?\); settings: enhance, suppress, mode, layers",
         ),
         ("adhh", {}, "adhh needs another setting: .*heads"),
     ],

@@ -50,10 +50,10 @@ def test_names_stand_for_models_and_benchmarks(settings) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"methods": ["spaer"]}, r"no method 'spaer' \(do you mean spear\?\)"),
-        ({"methods": ["spear:enhence=1"]}, r"has no setting 'enhence' \(do you mean enhance\?\)"),
-        ({"benchmark": "popes"}, r"no benchmark 'popes' \(do you mean pope\?\)"),
-        ({"benchmark": "steps:longst=1"}, r"has no setting 'longst' \(do you mean longest\?\)"),
+        ({"methods": ["spaer"]}, r"no method 'spaer' \(did you mean spear\?\)"),
+        ({"methods": ["spear:enhence=1"]}, r"has no setting 'enhence' \(did you mean enhance\?\)"),
+        ({"benchmark": "popes"}, r"no benchmark 'popes' \(did you mean pope\?\)"),
+        ({"benchmark": "steps:longst=1"}, r"has no setting 'longst' \(did you mean longest\?\)"),
         ({"limit": 0}, "batch_size and limit are at least 1, got 4 and 0"),
         ({"batch_size": 0}, "batch_size and limit are at least 1, got 0"),
         ({"num_return_sequences": 2}, "a run keeps one reply per sample; leave out num_return_sequences=2"),
