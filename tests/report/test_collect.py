@@ -35,8 +35,8 @@ def test_variants_mask_the_sinks_a_control_and_the_values(study) -> None:
 
 def test_every_method_is_resolved_once(scene, monkeypatch) -> None:
     calls = []
-    plain = Spear.marked
-    monkeypatch.setattr(Spear, "marked", lambda *given: calls.append(1) or plain(*given))
+    plain = Spear.mark
+    monkeypatch.setattr(Spear, "mark", lambda *given: calls.append(1) or plain(*given))
     model = interp.load("scenes")
     prompt = model.prepare(scene.image, "Describe the image in detail.")
     compare_replies(model, prompt, [Variant("one", (Spear(),)), Variant("other", (Spear(enhance=3.0),))], longest=5)
