@@ -22,7 +22,7 @@ from interp.analysis.saliency import ResponseSaliency
 from interp.analysis.sensitivity import Sensitivity
 from interp.analysis.similarity import HeadSimilarity
 from interp.analysis.sinks import Sinks
-from interp.analysis.statistics import Comparison, compare
+from interp.analysis.statistics import Comparison, compare_groups
 from interp.data.prompt import Prompt
 from interp.data.storage import write_text
 from interp.experiments.sinks import sink_study
@@ -188,7 +188,7 @@ def saliency_section(model: Model, said: Sequence[Captioned]) -> tuple[str, list
     lines, claims = [], []
     for key in ("own", "previous", "output"):
         scores = torch.cat([r.score(key)[m] for r, m in zip(found, picked, strict=True)])
-        result = compare(scores, flags)
+        result = compare_groups(scores, flags)
         low, high = result.auroc_interval or (float("nan"), float("nan"))
         lines.append(
             {

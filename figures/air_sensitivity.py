@@ -17,7 +17,7 @@ def measure_sensitivity(setting: Setting) -> Sensitivity:
     from captions import captioned
     from tqdm import tqdm
 
-    from interp.analysis.sensitivity import pooled, sensitivity
+    from interp.analysis.sensitivity import pool_tokens, sensitivity
     from interp.experiments.erasure import erase_heads
 
     model = setting.loaded
@@ -25,7 +25,7 @@ def measure_sensitivity(setting: Setting) -> Sensitivity:
         model, setting.n, setting.seed + 1, split="counter_prior"
     )  # other scenes than those methods are judged on
     changes = [erase_heads(model, c.prompt).change() for c in tqdm(said, desc="heads")]
-    return sensitivity(*pooled(changes, [c.hallucinated for c in said], [c.correct for c in said]))
+    return sensitivity(*pool_tokens(changes, [c.hallucinated for c in said], [c.correct for c in said]))
 
 
 def measure_exact(setting: Setting) -> Erasure:

@@ -11,7 +11,7 @@ from recipe import Part, Setting, recipe
 from sensitive import sensitive_heads
 
 from interp.analysis.similarity import HeadSimilarity
-from interp.plot.similarity import similarity as draw_similarity
+from interp.plot.similarity import similarity_map as draw_similarity
 from interp.plot.style import BLUE, ORANGE
 
 

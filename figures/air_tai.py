@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from recipe import Part, Setting, recipe
 
-from interp.plot.style import BLUE, GREY, RED, shown
+from interp.plot.style import BLUE, GREY, RED, word_label
 
 
 def measure_tokens(setting: Setting) -> pd.DataFrame:
@@ -36,7 +36,7 @@ def draw(tokens: pd.DataFrame) -> Figure:
     kinds = tokens["mention"].fillna("")
     ax.bar(range(len(tokens)), tokens["tai"], color=[colours.get(k, GREY) for k in kinds])
     ax.axhline(1, color="black", linewidth=0.8, linestyle="--")
-    ax.set_xticks(range(len(tokens)), [shown(str(t)) for t in tokens["token"]], rotation=70, ha="right")
+    ax.set_xticks(range(len(tokens)), [word_label(str(t)) for t in tokens["token"]], rotation=70, ha="right")
     for name, colour in (*colours.items(), ("other", GREY)):
         ax.bar(0, 0, color=colour, label={"other": "other token"}.get(name, f"{name} mention"))
     ax.set(ylabel="TAI (1: in balance)", xlim=(-0.8, len(tokens) - 0.2))

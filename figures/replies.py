@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from interp.data.result import Result
-from interp.plot.style import BLUE, GREY, RED, SEQUENTIAL, shown
+from interp.plot.style import BLUE, GREY, RED, SEQUENTIAL, word_label
 
 COLOURS = {"hallucinated": RED, "correct": BLUE, "": GREY}
 
@@ -71,7 +71,7 @@ def with_invention(said: list[Any]) -> Any:
 def bars(values: Tensor, words: tuple[str, ...], label: str, colour: str, ax: Axes) -> None:
     """Draw what one row gives to each earlier token of the reply."""
     ax.bar(range(len(words)), values.tolist(), color=colour)
-    ax.set_xticks(range(len(words)), [shown(w) for w in words], rotation=75, ha="right", fontsize=8)
+    ax.set_xticks(range(len(words)), [word_label(w) for w in words], rotation=75, ha="right", fontsize=8)
     ax.set(ylabel=label, xlim=(-0.8, len(words) - 0.2))
 
 
@@ -82,7 +82,7 @@ def board(maps: ReplyMaps, name: str, label: str, ax: Axes, *, limit: float | No
     drawn = ax.imshow(
         values.clamp_min(0).sqrt(), cmap=SEQUENTIAL, aspect="auto", vmin=0, vmax=top, interpolation="nearest"
     )
-    words = [shown(w) for w in maps.words]
+    words = [word_label(w) for w in maps.words]
     for axis, names in (("x", ax.set_xticks(range(len(words)), words, rotation=90, fontsize=7)), ("y", None)):
         if names is None:
             ax.set_yticks(range(len(words)), words, fontsize=7)

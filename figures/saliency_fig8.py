@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from recipe import Part, Setting, recipe
 
-from interp.analysis.statistics import Comparison, compare
+from interp.analysis.statistics import Comparison, compare_groups
 from interp.plot.comparison import distributions, hallucination
 from interp.plot.style import BLUE, RED
 
@@ -26,7 +26,7 @@ def measure_mentions(setting: Setting) -> Comparison:
     found = interp.measure(model, [c.prompt for c in said], ResponseSaliency())
     picked = [c.hallucinated | c.correct for c in said]
     scores = [r.score("previous")[m] for r, m in zip(found, picked, strict=True)]
-    return compare(torch.cat(scores), torch.cat([c.hallucinated[m] for c, m in zip(said, picked, strict=True)]))
+    return compare_groups(torch.cat(scores), torch.cat([c.hallucinated[m] for c, m in zip(said, picked, strict=True)]))
 
 
 def draw(mentions: Comparison) -> Figure:

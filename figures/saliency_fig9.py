@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from recipe import Part, Setting, recipe
 from replies import COLOURS, ReplyMaps, bars, measure_reply
 
-from interp.plot.style import shown
+from interp.plot.style import word_label
 
 
 def _with_inventions(setting: Setting) -> list:
@@ -43,7 +43,7 @@ def draw(failure: ReplyMaps, longest: ReplyMaps) -> Figure:
     above.set_title(f"failure case: predicting “{word}”, which is not there; score {score:.2f}")
     steps = range(len(longest.words))
     below.bar(steps, longest.score.tolist(), color=[COLOURS[k] for k in longest.kinds])
-    below.set_xticks(steps, [shown(w) for w in longest.words], rotation=75, ha="right", fontsize=8)
+    below.set_xticks(steps, [word_label(w) for w in longest.words], rotation=75, ha="right", fontsize=8)
     below.set(ylabel="saliency of the previous token", xlim=(-0.8, len(longest.words) - 0.2))
     for kind, colour in COLOURS.items():
         below.bar(0, 0, color=colour, label=f"{kind} mention" if kind else "other token")

@@ -13,7 +13,7 @@ from recipe import Part, Setting, recipe
 
 from interp.analysis.propagation import propagation_probability, random_walk_propagation
 from interp.analysis.spectrum import head_spectrum
-from interp.analysis.statistics import Comparison, compare
+from interp.analysis.statistics import Comparison, compare_groups
 from interp.data.heads import HeadWeights
 from interp.plot.comparison import distributions
 from interp.plot.style import CYCLE
@@ -35,7 +35,7 @@ def measure_captions(setting: Setting) -> Comparison:
     said = captioned(model, setting.n, setting.seed, split="counter_prior")
     found = interp.measure(model, [c.prompt for c in said], EmpiricalPropagation(EMITTING))
     shares = torch.stack([r.share.mean() for r in found])
-    return compare(shares, torch.tensor([bool(c.hallucinated.any()) for c in said]))
+    return compare_groups(shares, torch.tensor([bool(c.hallucinated.any()) for c in said]))
 
 
 def symmetric_weights(xi: float, eta: float, seed: int) -> HeadWeights:

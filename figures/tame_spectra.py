@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from recipe import Part, Setting, recipe
 
 from interp.analysis.spectrum import HeadSpectra, Spectrum
-from interp.plot.spectrum import spectrum, spectrum_of_layer, spectrum_regimes
+from interp.plot.spectrum import spectrum_by_head, spectrum_of_layer, spectrum_regimes
 
 
 def measure_spectra(setting: Setting) -> HeadSpectra:
@@ -25,7 +25,7 @@ def draw(spectra: HeadSpectra) -> Figure:
     """Draw the three panels."""
     figure, axes = plt.subplots(1, 3, figsize=(14.5, 3.9), layout="constrained", width_ratios=(1.1, 1, 1))
     figure.get_layout_engine().set(wspace=0.06)
-    spectrum(spectra, ax=axes[0])
+    spectrum_by_head(spectra, ax=axes[0])
     spectrum_of_layer(spectra, ax=axes[1])
     spectrum_regimes(spectra, ax=axes[2])
     return figure

@@ -12,7 +12,7 @@ from interp.analysis.base import Analysis, View
 from interp.data.result import Result
 from interp.data.tokens import EMITTING, Segment, Selector, tokens
 
-Shape = tuple[int, int, int, int]
+GridShape = tuple[int, int, int, int]
 """Image, tile, rows and columns of one block of image tokens."""
 
 
@@ -83,7 +83,7 @@ def pearson(one: Float[Tensor, "*layer token"], other: Float[Tensor, "*layer tok
     return (a * b).sum(-1).clamp(-1, 1).float()
 
 
-def standing_out(maps: Float[Tensor, "*layer token"], above: float = 2.0) -> Bool[Tensor, "*layer token"]:
+def outlier_tokens(maps: Float[Tensor, "*layer token"], above: float = 2.0) -> Bool[Tensor, "*layer token"]:
     """Return which image tokens stand out of each map: those more than `above` standard deviations (with n) over its mean.
 
     None where a map does not vary.
@@ -122,7 +122,7 @@ class VisualDrift(Result):
     layers: tuple[int, ...]
     queries: tuple[int, ...]
     image: tuple[int, ...]
-    shapes: tuple[Shape, ...]
+    shapes: tuple[GridShape, ...]
     middle: int
     first: int
     notes: tuple[str, ...]
@@ -236,8 +236,8 @@ class VisualAnchors(Analysis[VisualDrift]):
             entropy_as_published=map_entropy(found["maps"], normalised=False),
             r_positive=pearson(found["maps"], anchors[0].expand_as(found["maps"])),
             r_negative=pearson(found["maps"], anchors[1].expand_as(found["maps"])),
-            positive=standing_out(anchors[0], self.above),
-            negative=standing_out(anchors[1], self.above),
+            positive=outlier_tokens(anchors[0], self.above),
+            negative=outlier_tokens(anchors[1], self.above),
             layers=layers,
             queries=view.layout.positions(self.emitting),
             image=view.layout.positions(Segment.IMAGE),

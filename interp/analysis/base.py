@@ -16,7 +16,7 @@ from interp.data.tokens import EVERY, Selector, tokens
 R_co = TypeVar("R_co", bound=Result, covariant=True)
 """The result of an analysis."""
 
-ATTENTION = frozenset({"attn_scores", "pattern", "attn_scores_grad", "pattern_grad"})
+QUERY_ARRAYS = frozenset({"attn_scores", "pattern", "attn_scores_grad", "pattern_grad"})
 """The arrays that have an axis of query rows."""
 
 
@@ -45,7 +45,7 @@ class View:
     unembed: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
     directions: Callable[[Sequence[int]], LogitDirections] | None = field(default=None, repr=False)
 
-    def restricted_to(self, rows: Selector) -> tuple[list[int] | None, "View"]:
+    def for_rows(self, rows: Selector) -> tuple[list[int] | None, "View"]:
         """Return which of the query rows a selection takes (None for all), and the view of them.
 
         Raises:
@@ -100,7 +100,7 @@ class Analysis(abc.ABC, Generic[R_co]):
             view: the conversation; its queries are those of this analysis.
         """
 
-    def joined(self, partials: Mapping[int, Any], view: View) -> Mapping[int, Any]:
+    def join(self, partials: Mapping[int, Any], view: View) -> Mapping[int, Any]:
         """Return what is kept of the layers that have arrived, by layer, the one of `view.layer` being the newest.
 
         All their partials, as they are; an analysis whose layers are multiplied with each other makes one of them here, so that what it
@@ -128,15 +128,15 @@ def on_capture(analysis: Analysis[R_co], capture: Capture, *, view: View | None 
     names = sorted(analysis.want) + [f"{s}_grad" for s in sorted(analysis.grad)]
     arrays = {n: capture[n] for n in names}
     known = view or View(capture.layout, capture.tokens, capture.ids)
-    rows, view = replace(known, queries=capture.queries).restricted_to(analysis.rows)
+    rows, view = replace(known, queries=capture.queries).for_rows(analysis.rows)
     partials: Mapping[int, Any] = {}
     for layer in sorted(capture.layers, reverse=bool(analysis.grad)):  # the order in which a pass gives them
         index, here = capture.layers.index(layer), replace(view, layer=layer)
-        values = restricted({n: a[index] for n, a in arrays.items()}, rows)
-        partials = analysis.joined({**partials, layer: analysis.reduce(values, here)}, here)
+        values = select_rows({n: a[index] for n, a in arrays.items()}, rows)
+        partials = analysis.join({**partials, layer: analysis.reduce(values, here)}, here)
     return analysis.finish(dict(sorted(partials.items())), view)
 
 
-def restricted(values: Mapping[str, Tensor], rows: list[int] | None) -> dict[str, Tensor]:
+def select_rows(values: Mapping[str, Tensor], rows: list[int] | None) -> dict[str, Tensor]:
     """Return a layer's arrays with only some of the query rows of scores and pattern; None keeps all."""
-    return {n: v[:, rows] if rows is not None and n in ATTENTION else v for n, v in values.items()}
+    return {n: v[:, rows] if rows is not None and n in QUERY_ARRAYS else v for n, v in values.items()}

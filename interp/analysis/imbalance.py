@@ -16,7 +16,7 @@ from interp.data.tokens import EMITTING, EVERY, PREDICTING, Segment, Selector, t
 
 Denominator = Literal["output_norm", "uniform", "erasure", "saliency"]
 DENOMINATORS = ("output_norm", "uniform", "erasure", "saliency")
-TEXT = Segment.USER | Segment.RESPONSE
+TEXT_SEGMENTS = Segment.USER | Segment.RESPONSE
 TINY = torch.finfo(torch.float32).tiny
 
 
@@ -78,7 +78,7 @@ class ModalityImbalance(Analysis[ModalityImbalances]):
     row of every decoding step.
     """
 
-    text: Selector = TEXT
+    text: Selector = TEXT_SEGMENTS
     queries: Selector = EMITTING
     want: ClassVar[frozenset[str]] = frozenset({"pattern"})
 
@@ -143,7 +143,7 @@ def contribution_norms(
     return torch.cat(norms, -1)
 
 
-def shares(values: Float[Tensor, "*batch token"]) -> Float[Tensor, "*batch token"]:
+def normalise_shares(values: Float[Tensor, "*batch token"]) -> Float[Tensor, "*batch token"]:
     """Return values ≥ 0 as shares that sum to 1 over the tokens that have one; NaN stays NaN, and all zeros become even shares."""
     total = values.nansum(-1, keepdim=True)
     even = torch.where(values.isnan(), torch.nan, 1.0) / (~values.isnan()).sum(-1, keepdim=True)
@@ -157,7 +157,7 @@ def token_imbalance(
 
     Both are made shares first. Any measure of contribution will do, one from further passes too (exact erasure).
     """
-    return shares(received) / shares(contributed).clamp_min(TINY)
+    return normalise_shares(received) / normalise_shares(contributed).clamp_min(TINY)
 
 
 @final
@@ -265,7 +265,7 @@ class TokenImbalance(Analysis[TokenImbalances]):
             )
         least = min(self.least_rows, sum(p > 0 for p in view.queries))
         each = {"attention": values["pattern"].float().mean(0), "information": self._contributed(values, view)}
-        return {name: shares(later_mean(x, view.queries, least)).cpu() for name, x in each.items()}
+        return {name: normalise_shares(later_mean(x, view.queries, least)).cpu() for name, x in each.items()}
 
     def _contributed(self, values: Mapping[str, Tensor], view: View) -> Tensor:
         """Return one number a row and token."""

@@ -54,7 +54,7 @@ class MassiveTable(Result):
         """How many times the median each entry is, in absolute value."""
         return self.value.abs() / self.median[:, None].clamp_min(torch.finfo(torch.float32).tiny)
 
-    def found(self) -> dict[tuple[int, int], tuple[int, ...]]:
+    def entries(self) -> dict[tuple[int, int], tuple[int, ...]]:
         """Return the massive entries by token and dimension, with the layers after which each is above both bounds."""
         large = (self.value.abs() > self.above) & (self.value.abs() > self.times_median * self.median[:, None])
         places: dict[tuple[int, int], list[int]] = {}

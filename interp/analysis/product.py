@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-Reduction = Literal["each", "abs_then_sum", "sum_then_abs", "mean"]
+HeadReduction = Literal["each", "abs_then_sum", "sum_then_abs", "mean"]
 Norm = Literal["frobenius", "row_l2", "none"]
-HEADS: tuple[str, ...] = ("each", "abs_then_sum", "sum_then_abs", "mean")
+HEAD_REDUCTIONS: tuple[str, ...] = ("each", "abs_then_sum", "sum_then_abs", "mean")
 NORMS: tuple[str, ...] = ("frobenius", "row_l2", "none")
 
 
@@ -16,7 +16,7 @@ def saliency(
     pattern: Float[Tensor, "head query key"],
     gradient: Float[Tensor, "head query key"],
     queries: tuple[int, ...],
-    heads: Reduction = "abs_then_sum",
+    heads: HeadReduction = "abs_then_sum",
 ) -> Float[Tensor, "_ query key"]:
     """Return how much the loss hangs on each attention probability: |A ⊙ ∂loss/∂A| on and below the diagonal.
 
@@ -37,8 +37,8 @@ def saliency(
     latter being the definition of Wang et al., Label Words are Anchors (2023). Differs: no; the released script multiplies
     pre-softmax scores with a gradient of layer 0 instead, which is neither.
     """
-    if heads not in HEADS:
-        raise ValueError(f"heads is one of {', '.join(HEADS)}, got {heads!r}")
+    if heads not in HEAD_REDUCTIONS:
+        raise ValueError(f"heads is one of {', '.join(HEAD_REDUCTIONS)}, got {heads!r}")
     keys = torch.arange(pattern.shape[-1], device=pattern.device)
     seen = keys <= torch.tensor(queries, device=pattern.device)[:, None]
     products = (torch.where(seen, a.float() * g.float(), 0.0) for a, g in zip(pattern, gradient, strict=True))
@@ -50,7 +50,7 @@ def saliency(
     return total.abs()[None] / (len(pattern) if heads == "mean" else 1)
 
 
-def normalised(values: Float[Tensor, "head query key"], norm: Norm) -> Float[Tensor, "head query key"]:
+def normalise_saliency(values: Float[Tensor, "head query key"], norm: Norm) -> Float[Tensor, "head query key"]:
     """Return saliencies divided by the norm of their matrix (`frobenius`), of their row (`row_l2`), or by nothing (`none`).
 
     What is all zero stays so. With a norm, entries lie in [0, 1].
@@ -77,9 +77,9 @@ def refuse_settings(heads: str, norm: str) -> None:
     Raises:
         ValueError: says which there are.
     """
-    if heads not in HEADS or norm not in NORMS:
+    if heads not in HEAD_REDUCTIONS or norm not in NORMS:
         raise ValueError(
-            f"heads is one of {', '.join(HEADS)} and norm one of {', '.join(NORMS)}, got {heads!r} and {norm!r}"
+            f"heads is one of {', '.join(HEAD_REDUCTIONS)} and norm one of {', '.join(NORMS)}, got {heads!r} and {norm!r}"
         )
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.analysis.base import Analysis, View
-from interp.analysis.spectrum import Covariance, Products, covariance_rows, head_spectrum, products, weights_of
+from interp.analysis.spectrum import Covariance, Products, covariance_rows, head_spectrum, products, require_weights
 from interp.data.heads import HeadWeights
 from interp.data.result import Result
 
@@ -195,7 +195,7 @@ class Propagation(Analysis[PropagationCurves]):
         Raises:
             ValueError: no weights at hand.
         """
-        weights = weights_of(view, "Propagation")
+        weights = require_weights(view, "Propagation")
         return self.of_layer(weights, covariance_rows(weights.normalised(values["resid_pre"]), self.covariance))
 
     def finish(self, partials: Mapping[int, Tensor], view: View) -> PropagationCurves:

@@ -6,10 +6,10 @@ from typing import Any, final
 
 from torch import Tensor
 
-from interp.analysis.base import ATTENTION, Analysis, View
+from interp.analysis.base import QUERY_ARRAYS, Analysis, View
 from interp.data.result import Result, check_finite
 
-Rows = list[int] | slice | None
+RowIndex = list[int] | slice | None
 """Some of the query rows of an array; None for all."""
 
 
@@ -30,19 +30,19 @@ class Reduction:
     def __init__(self, analyses: Sequence[Analysis], view: View) -> None:
         """Find out which rows of which array each analysis reads."""
         self.analyses = tuple(analyses)
-        self.views = [view.restricted_to(a.rows)[1] for a in analyses]
+        self.views = [view.for_rows(a.rows)[1] for a in analyses]
         names = frozenset[str]().union(*map(arrays, analyses))
         held = {
             n: tuple(
                 sorted({p for a, v in zip(analyses, self.views, strict=True) if n in arrays(a) for p in v.queries})
             )
-            for n in names & ATTENTION
+            for n in names & QUERY_ARRAYS
         }
         self._waits_for = len(names)
         self._names = names
         self._held = {n: _among(view.queries, rows) for n, rows in held.items()}
         self._own = [
-            {n: _among(held[n], v.queries) for n in arrays(a) & ATTENTION}
+            {n: _among(held[n], v.queries) for n in arrays(a) & QUERY_ARRAYS}
             for a, v in zip(analyses, self.views, strict=True)
         ]
         self._waiting: dict[int, dict[str, Tensor]] = {}
@@ -69,7 +69,7 @@ class Reduction:
             own = {n: _rows(values[n], rows.get(n)) for n in sorted(arrays(analysis))}
             here = replace(view, layer=layer)
             partial = analysis.reduce(own, here)
-            self._partials[index] = dict(analysis.joined({**self._partials[index], layer: partial}, here))
+            self._partials[index] = dict(analysis.join({**self._partials[index], layer: partial}, here))
 
     def results(self) -> tuple[Result, ...]:
         """Return the result of every analysis, when all layers have arrived."""
@@ -82,7 +82,7 @@ def arrays(analysis: Analysis) -> frozenset[str]:
     return analysis.want | {f"{s}_grad" for s in analysis.grad}
 
 
-def _among(have: tuple[int, ...], wanted: tuple[int, ...]) -> Rows:
+def _among(have: tuple[int, ...], wanted: tuple[int, ...]) -> RowIndex:
     """Return where some positions stand among others: most of them in a row as a slice, which copies nothing; few would keep all alive."""
     if have == wanted:
         return None
@@ -91,5 +91,5 @@ def _among(have: tuple[int, ...], wanted: tuple[int, ...]) -> Rows:
     return slice(at[0], at[-1] + 1) if most else at
 
 
-def _rows(value: Tensor, rows: Rows) -> Tensor:
+def _rows(value: Tensor, rows: RowIndex) -> Tensor:
     return value if rows is None else value[:, rows]

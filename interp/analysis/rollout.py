@@ -208,7 +208,7 @@ class AttentionRollout(Analysis[Roots]):
         mixed = (1 - self.residual) * reduced
         return mixed.diagonal_scatter(mixed.diagonal() + self.residual)
 
-    def joined(self, partials: Mapping[int, Any], view: View) -> dict[int, Chain]:
+    def join(self, partials: Mapping[int, Any], view: View) -> dict[int, Chain]:
         """Multiply the newest layer with those before it."""
         return _joined(partials, view, self.queries)
 
@@ -239,7 +239,7 @@ class GradientRelevance(Analysis[Roots]):
         update = relevance_update(values["pattern"], values["pattern_grad"]).cpu()
         return update.diagonal_scatter(update.diagonal() + 1)
 
-    def joined(self, partials: Mapping[int, Any], view: View) -> dict[int, Chain]:
+    def join(self, partials: Mapping[int, Any], view: View) -> dict[int, Chain]:
         """Multiply the newest layer with those before it."""
         return _joined(partials, view, self.queries)
 

@@ -12,7 +12,7 @@ from interp.analysis.base import Analysis, View
 from interp.data.result import Result
 from interp.data.tokens import PREDICTING, Selector
 
-HEADS: tuple[str, ...] = ("each", "mean")
+HEAD_CHOICES: tuple[str, ...] = ("each", "mean")
 
 
 @final
@@ -60,8 +60,8 @@ class AttentionRows(Analysis[AttentionTable]):
 
     def __post_init__(self) -> None:
         """Refuse an unknown setting."""
-        if self.heads not in HEADS:
-            raise ValueError(f"heads is one of {', '.join(HEADS)}, got {self.heads!r}")
+        if self.heads not in HEAD_CHOICES:
+            raise ValueError(f"heads is one of {', '.join(HEAD_CHOICES)}, got {self.heads!r}")
 
     @property
     def rows(self) -> Selector:

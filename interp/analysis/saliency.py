@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interp.analysis.base import Analysis, View
 from interp.analysis.budget import SEGMENTS
-from interp.analysis.product import Norm, Reduction, normalised, refuse_settings, saliency, token_scores
+from interp.analysis.product import HeadReduction, Norm, normalise_saliency, refuse_settings, saliency, token_scores
 from interp.data.result import Result
 from interp.data.tokens import EVERY, PREDICTING, Segment, Selector
 
@@ -20,7 +20,7 @@ __all__ = [
     "SaliencyFlow",
     "SaliencyMaps",
     "TokenSaliency",
-    "normalised",
+    "normalise_saliency",
     "saliency",
     "token_scores",
 ]
@@ -104,14 +104,14 @@ class Saliency(Analysis[SaliencyMaps]):
 
     Args:
         heads: how heads are put together, see `saliency`.
-        norm: what the maps are divided by, see `normalised`; per layer, and per head where heads are kept.
+        norm: what the maps are divided by, see `normalise_saliency`; per layer, and per head where heads are kept.
         queries: which query rows.
 
     Raises:
         ValueError: an unknown setting.
     """
 
-    heads: Reduction = "abs_then_sum"
+    heads: HeadReduction = "abs_then_sum"
     norm: Norm = "frobenius"
     queries: Selector = EVERY
     want: ClassVar[frozenset[str]] = frozenset({"pattern"})
@@ -129,7 +129,7 @@ class Saliency(Analysis[SaliencyMaps]):
     def reduce(self, values: Mapping[str, Tensor], view: View) -> Float[Tensor, "head query key"]:
         """Return one layer's map."""
         found = saliency(values["pattern"], values["pattern_grad"], view.queries, self.heads)
-        return normalised(found, self.norm).cpu()
+        return normalise_saliency(found, self.norm).cpu()
 
     def finish(self, partials: Mapping[int, Tensor], view: View) -> SaliencyMaps:
         """Stack the layers."""
@@ -209,14 +209,14 @@ class ResponseSaliency(Analysis[TokenSaliency]):
 
     Args:
         heads: how heads are put together, see `saliency`.
-        norm: what the rows are divided by, see `normalised`; `row_l2` keeps scores in [0, 1]. `frobenius` divides by the norm over
+        norm: what the rows are divided by, see `normalise_saliency`; `row_l2` keeps scores in [0, 1]. `frobenius` divides by the norm over
             all these rows of a layer.
 
     Raises:
         ValueError: an unknown setting.
     """
 
-    heads: Reduction = "abs_then_sum"
+    heads: HeadReduction = "abs_then_sum"
     norm: Norm = "row_l2"
     want: ClassVar[frozenset[str]] = frozenset({"pattern"})
     grad: ClassVar[frozenset[str]] = frozenset({"pattern"})
@@ -238,7 +238,7 @@ class ResponseSaliency(Analysis[TokenSaliency]):
     def reduce(self, values: Mapping[str, Tensor], view: View) -> Float[Tensor, "head query key"]:
         """Return one layer's rows."""
         found = saliency(values["pattern"], values["pattern_grad"], view.queries, self.heads)
-        return normalised(found, self.norm).cpu()
+        return normalise_saliency(found, self.norm).cpu()
 
     def finish(self, partials: Mapping[int, Tensor], view: View) -> TokenSaliency:
         """Stack the layers and read the scores off the rows."""

@@ -207,7 +207,7 @@ def sensitivity(
     variances with n - 1. Both 0 where the groups agree.
 
     Args:
-        hallucinated: ΔP of every hallucinated token, see `pooled`.
+        hallucinated: ΔP of every hallucinated token, see `pool_tokens`.
         correct: ΔP of every correct token.
         unit: what ΔP is in, for the record.
         level: of the bootstrap interval over tokens.
@@ -236,7 +236,7 @@ def sensitivity(
     return Sensitivity(score.float(), effect.float(), low, high, p, false_discovery(p), *counts, unit)
 
 
-def pooled(
+def pool_tokens(
     changes: Sequence[Float[Tensor, "layer head _"]],
     hallucinated: Sequence[Bool[Tensor, " _"]],
     correct: Sequence[Bool[Tensor, " _"]],

@@ -141,10 +141,10 @@ class SinkTable(Result):
                     "massive_ratio": float(ratio[best, p]),
                 }
             )
-        return pd.DataFrame(lines, columns=list(COLUMNS))
+        return pd.DataFrame(lines, columns=list(SINK_COLUMNS))
 
 
-COLUMNS = (
+SINK_COLUMNS = (
     *("position", "token", "segment", "sink", "layers", "persistence", "received", "occupancy"),
     *("massive_layers", "massive_dim", "massive_ratio"),
 )

@@ -265,7 +265,7 @@ class Spectrum(Analysis[HeadSpectra]):
         Raises:
             ValueError: no weights at hand.
         """
-        weights = weights_of(view, "Spectrum")
+        weights = require_weights(view, "Spectrum")
         rows = covariance_rows(weights.normalised(values["resid_pre"]), self.covariance)
         return head_spectrum(weights.at_offset(self.offset), rows), weights.scale
 
@@ -275,7 +275,7 @@ class Spectrum(Analysis[HeadSpectra]):
         return _stacked({layer: found for layer, (found, _) in partials.items()}, scale, self)
 
 
-def weights_of(view: View, analysis: str) -> HeadWeights:
+def require_weights(view: View, analysis: str) -> HeadWeights:
     """Return the weights of the layer a view is of.
 
     Raises:

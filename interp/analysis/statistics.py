@@ -149,7 +149,7 @@ class Comparison(Result):
         return f"{sizes}: {means}, {effect}AUROC {self.auroc:.3f} [{low:.3f}, {high:.3f}], p {self.p_value:.2g}"
 
 
-def compare(
+def compare_groups(
     score: Float[Tensor, " token"],
     hallucinated: Bool[Tensor, " token"],
     *,

@@ -7,7 +7,7 @@ import numpy as np
 from interp.bench.base import Sample
 from interp.world import Scene
 from interp.world.objects import COLOURS, PLURALS
-from interp.world.questions import View, existence_text, view
+from interp.world.questions import SceneView, existence_text, view
 from interp.world.text import NUMBERS, coloured, region, with_article
 
 _PLACES = (
@@ -28,7 +28,7 @@ def scene_questions(about: Sequence[Scene], seed: int) -> list[Sample]:
     return found
 
 
-def _pairs(generator: np.random.Generator, seen: View) -> Iterator[tuple[str, str, str]]:
+def _pairs(generator: np.random.Generator, seen: SceneView) -> Iterator[tuple[str, str, str]]:
     """Go through tasks with a question to be answered yes and one to be answered no."""
 
     def other(options: Sequence[str], than: str) -> str:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from interp.analysis.base import Analysis, on_capture, restricted
+from interp.analysis.base import Analysis, on_capture, select_rows
 from interp.analysis.reduction import arrays
 from interp.checks.base import Check, run_checks
 from interp.data.prompt import AXES, Capture, Prompt
@@ -76,12 +76,12 @@ class AnalysisTrial:
         """Return the result for the saved capture, its layers reduced in some order, and what was read of each layer."""
         kept, read = self.saved, []
         view = replace(self.model.view(self.prompts[0]), queries=kept.queries)
-        rows, view = view.restricted_to(self.analysis.rows)
+        rows, view = view.for_rows(self.analysis.rows)
         partials: Mapping[int, Any] = {}
         for layer in order(kept.layers):
             here, index = replace(view, layer=layer), kept.layers.index(layer)
-            values = _Recorded(restricted({n: a[index].clone() for n, a in kept.arrays.items()}, rows))
-            partials = self.analysis.joined({**partials, layer: self.analysis.reduce(values, here)}, here)
+            values = _Recorded(select_rows({n: a[index].clone() for n, a in kept.arrays.items()}, rows))
+            partials = self.analysis.join({**partials, layer: self.analysis.reduce(values, here)}, here)
             read.append(values)
         return self.analysis.finish(dict(sorted(partials.items())), view), read
 
@@ -145,8 +145,8 @@ def _read_of_first_layer(trial: AnalysisTrial, backwards: bool) -> frozenset[str
     """
     kept = trial.saved
     view = replace(trial.model.view(trial.prompts[0]), queries=kept.queries)
-    rows, view = view.restricted_to(trial.analysis.rows)
-    values = _Recorded(restricted({n: kept[n][0] for n in sorted(kept.arrays, reverse=backwards)}, rows))
+    rows, view = view.for_rows(trial.analysis.rows)
+    values = _Recorded(select_rows({n: kept[n][0] for n in sorted(kept.arrays, reverse=backwards)}, rows))
     try:
         trial.analysis.reduce(values, replace(view, layer=kept.layers[0]))
     except KeyError:

@@ -21,7 +21,8 @@ from interp.passes.capture import capture
 from interp.registry import build, discover, parse
 from interp.taps.running import Fired, run
 
-Change = Intervention | Method
+AnyIntervention = Intervention | Method
+"""What a quantity can be measured under: a method is an intervention too."""
 
 
 class Quantity(abc.ABC):
@@ -30,11 +31,11 @@ class Quantity(abc.ABC):
     unit: str = ""
 
     @abc.abstractmethod
-    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[Change]) -> float:
+    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[AnyIntervention]) -> float:
         """Return the quantity under some changes."""
 
 
-def _next_logits(model: Model, prompt: Prompt, interventions: Sequence[Change]) -> Tensor:
+def _next_logits(model: Model, prompt: Prompt, interventions: Sequence[AnyIntervention]) -> Tensor:
     return capture(model, prompt, want={"logits"}, interventions=interventions).logits[-1].float()
 
 
@@ -61,7 +62,7 @@ class Logit(Quantity):
     token: str | int
     unit: str = field(default="logit", init=False)
 
-    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[Change]) -> float:
+    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[AnyIntervention]) -> float:
         """Return the logit."""
         return float(_next_logits(model, prompt, interventions)[_token_id(model, self.token)])
 
@@ -74,7 +75,7 @@ class Probability(Quantity):
     token: str | int
     unit: str = field(default="probability", init=False)
 
-    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[Change]) -> float:
+    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[AnyIntervention]) -> float:
         """Return the probability."""
         return float(_next_logits(model, prompt, interventions).softmax(-1)[_token_id(model, self.token)])
 
@@ -90,7 +91,7 @@ class Loss(Quantity):
 
     unit: str = field(default="nats per token", init=False)
 
-    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[Change]) -> float:
+    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[AnyIntervention]) -> float:
         """Return the loss."""
         ids = torch.tensor(prompt.response_ids)
         if not len(ids):
@@ -107,7 +108,7 @@ class Length(Quantity):
     max_new_tokens: int = 128
     unit: str = field(default="tokens", init=False)
 
-    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[Change]) -> float:
+    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[AnyIntervention]) -> float:
         """Return the length."""
         return float(len(generate(model, prompt, *interventions, max_new_tokens=self.max_new_tokens).ids))
 
@@ -120,7 +121,7 @@ class Ends(Quantity):
     max_new_tokens: int = 128
     unit: str = field(default="1 if it ends by itself", init=False)
 
-    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[Change]) -> float:
+    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[AnyIntervention]) -> float:
         """Return 1 when the model ended it."""
         return float(generate(model, prompt, *interventions, max_new_tokens=self.max_new_tokens).stop == "end")
 
@@ -134,7 +135,7 @@ class Answers(Quantity):
     max_new_tokens: int = 16
     unit: str = field(default="1 if it gives the answer", init=False)
 
-    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[Change]) -> float:
+    def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[AnyIntervention]) -> float:
         """Return 1 when the reply begins with the answer."""
         reply: Reply = generate(model, prompt, *interventions, max_new_tokens=self.max_new_tokens)
         return float(reply.text.strip().lower().startswith(self.answer.strip().lower()))

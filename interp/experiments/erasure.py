@@ -20,7 +20,7 @@ from interp.passes.row_subset import narrowed
 from interp.taps.install import tap_path
 from interp.taps.running import Pass, run
 
-ROOM = 2**24
+MOST_ENTRIES = 2**24
 """How many numbers the largest array of one tile may have."""
 
 
@@ -105,7 +105,7 @@ def _tile(model: Model, rest: "_Rest") -> int:
     vocabulary = model.module.get_output_embeddings().weight.shape[0]
     scores = model.heads * rest.keys if rest.isolated else 0  # where rows see each other no scores are made
     largest = rest.rows * max(scores, vocabulary, 4 * model.dim)
-    return max(1, min(model.heads, ROOM // largest))
+    return max(1, min(model.heads, MOST_ENTRIES // largest))
 
 
 @final

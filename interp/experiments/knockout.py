@@ -26,7 +26,7 @@ FLOWS: tuple[tuple[str, Selector, Selector], ...] = (
 )
 """Name, query rows and keys of the flows that are cut by default."""
 
-PLACES: tuple[tuple[str, Selector], ...] = (
+PATCH_PLACES: tuple[tuple[str, Selector], ...] = (
     ("image", Segment.IMAGE),
     ("question", Segment.USER - LAST),
     ("last", LAST),
@@ -113,7 +113,7 @@ def patch(
     source: Prompt,
     *,
     of: Quantity,
-    at: Sequence[tuple[str, Selector]] = PLACES,
+    at: Sequence[tuple[str, Selector]] = PATCH_PLACES,
     site: str = "resid_post",
     progress: bool = True,
 ) -> LayerSweep:

@@ -10,13 +10,13 @@ from tqdm import tqdm
 
 from interp.analysis.sinks import Sinks, SinkTable
 from interp.data.prompt import Prompt
-from interp.experiments.effect import Loss, Quantity
+from interp.experiments.effect import Quantity, ReplyLoss
 from interp.interventions.stream import SetDims
 from interp.models.model import Model
 from interp.passes.capture import capture
 from interp.passes.measure import measure
 
-WAYS: tuple[Literal["zero", "value", "mean"], ...] = ("zero", "value", "mean")
+SET_TO: tuple[Literal["zero", "value", "mean"], ...] = ("zero", "value", "mean")
 
 
 @final
@@ -77,12 +77,12 @@ def massive_study(
     """
     if not prompts:
         raise ValueError("the study needs at least one prompt")
-    quantity, bounds = of or Loss(), detector or Sinks()
+    quantity, bounds = of or ReplyLoss(), detector or Sinks()
     tables = [measure(model, p, bounds, progress=False) for p in prompts]
     layer, position, dim = _shared(tables, bounds)
     held = [capture(model, p, want={"resid_post"}, layers=[layer]).resid_post[0, position, dim] for p in prompts]
     mean = float(torch.stack(held).float().mean())
-    ways = {how: SetDims(position, (dim,), how, (mean,) if how == "value" else (), layers=(layer,)) for how in WAYS}
+    ways = {how: SetDims(position, (dim,), how, (mean,) if how == "value" else (), layers=(layer,)) for how in SET_TO}
     lines: list[tuple[str, int, float]] = []
     for index, prompt in enumerate(tqdm(prompts, desc="massive", disable=not progress)):
         lines.append(("as it is", index, quantity(model, prompt, ())))

@@ -18,7 +18,7 @@ from interp.models.model import Model
 from interp.passes.measure import measure
 
 HOW = ("mask", "zero", "mean")
-AFTER_IMAGE = Segment.USER | Segment.RESPONSE
+_AFTER_IMAGE = Segment.USER | Segment.RESPONSE
 
 
 def sink_ablation(how: str, sinks: Tokens = SINKS) -> Intervention:
@@ -39,7 +39,7 @@ def sink_ablation(how: str, sinks: Tokens = SINKS) -> Intervention:
     if how not in HOW:
         raise ValueError(f"how is one of {', '.join(HOW)}, got {how!r}")
     if how == "mask":
-        return MaskAttention(sinks, queries=AFTER_IMAGE)
+        return MaskAttention(sinks, queries=_AFTER_IMAGE)
     return ZeroValues(sinks) if how == "zero" else MeanValues(sinks)
 
 

@@ -9,7 +9,7 @@ from interp.plot.rates import rates
 from interp.plot.scene import scene
 from interp.plot.shares import budget, shares
 from interp.plot.sinks import massive, received
-from interp.plot.style import shown, style
+from interp.plot.style import style, word_label
 from interp.plot.words import coloured_words
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "received",
     "scene",
     "shares",
-    "shown",
     "style",
     "visible",
+    "word_label",
 ]

@@ -50,7 +50,7 @@ def visual_heads(result: VisualDrift, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def anchor(
+def visual_anchor(
     image: Any,
     result: VisualDrift,
     layout: Layout,

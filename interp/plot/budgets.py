@@ -14,7 +14,7 @@ def separated(result: SinkShares, ax: Axes | None = None) -> Axes:
     return shares(result.share.mean(1), names, at=result.layers, ax=ax)
 
 
-def changes(result: ShareChange, ax: Axes | None = None) -> Axes:
+def share_changes(result: ShareChange, ax: Axes | None = None) -> Axes:
     """Draw the change of every share by layer, averaged over the heads; the grey line is their sum, what was made or lost."""
     with style():
         ax = axes_or_new(ax)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from interp.data.result import Result
 from interp.data.storage import write_atomically
-from interp.plot.pictures import drawable, picture, pictures
+from interp.plot.pictures import drawable, functions_for, picture
 from interp.plot.style import style
 
 Draw = Callable[[Axes], object]
@@ -31,7 +31,7 @@ def save_pictures(result: Result, folder: Path, name: str) -> list[Path]:
     """Write every picture there is of a result: `name.png`, or one named after each of several; none if there is none."""
     if not drawable(result):
         return []
-    several = pictures(type(result))
+    several = functions_for(type(result))
     drawn = {
         f"{kind if kind.startswith(name) else f'{name}_{kind}'}.png": function for kind, function in several.items()
     }

@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 
 from interp.analysis.imbalance import ModalityImbalances, TokenImbalances
 from interp.plot.heatmap import heatmap
-from interp.plot.style import BLUE, CYCLE, GREY, ORANGE, axes_or_new, shown, style, whole_ticks
+from interp.plot.style import BLUE, CYCLE, GREY, ORANGE, axes_or_new, style, whole_ticks, word_label
 
 
 def modality(result: ModalityImbalances, ax: Axes | None = None) -> Axes:
@@ -25,12 +25,12 @@ def modality_by_step(result: ModalityImbalances, ax: Axes | None = None) -> Axes
     return ax
 
 
-def tokens(result: TokenImbalances, count: int = 12, ax: Axes | None = None) -> Axes:
+def imbalanced_tokens(result: TokenImbalances, count: int = 12, ax: Axes | None = None) -> Axes:
     """Draw the tokens with the largest imbalance, largest at the top; the grey line is balance."""
     found = result.largest(count)
     with style():
         ax = axes_or_new(ax, (5.0, 0.9 + 0.24 * len(found)))
-        names = [f"{shown(line['token'])}  {line['position']}" for line in found]
+        names = [f"{word_label(line['token'])}  {line['position']}" for line in found]
         places = range(len(found))
         ax.barh(places, [line["tai"] for line in found], color=CYCLE[0])
         ax.set_yticks(places, names)

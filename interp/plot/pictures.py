@@ -15,7 +15,7 @@ from interp.plot.heatmap import heatmap
 from interp.plot.style import axes_or_new, style, whole_ticks
 
 
-def pictures(kind: type[Result]) -> dict[str, Callable[..., Axes]]:
+def functions_for(kind: type[Result]) -> dict[str, Callable[..., Axes]]:
     """Return the functions of this folder whose first argument is a result of this kind, by name."""
     found: dict[str, Callable[..., Axes]] = {}
     for info in sorted(pkgutil.iter_modules(interp.plot.__path__), key=lambda info: info.name):
@@ -35,7 +35,7 @@ def picture(result: Result, ax: Axes | None = None) -> Axes:
     Raises:
         ValueError: there is no picture for an array with these axes.
     """
-    own = pictures(type(result))
+    own = functions_for(type(result))
     if own:
         return next(iter(own.values()))(result, ax=ax)
     name = result.summary_field()
@@ -55,7 +55,7 @@ def picture(result: Result, ax: Axes | None = None) -> Axes:
 def drawable(result: Result) -> bool:
     """Say whether `picture` can draw a result: a function was made for it, or its summary runs over layers first."""
     axes = result.axes()[result.summary_field()]
-    return bool(pictures(type(result))) or axes[:1] in (("layer",), ("depth",))
+    return bool(functions_for(type(result))) or axes[:1] in (("layer",), ("depth",))
 
 
 def _lines(array: Tensor, name: str, layers: list[Any], each: str, ax: Axes | None) -> Axes:

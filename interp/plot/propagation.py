@@ -8,7 +8,7 @@ from interp.analysis.empirical import ObservedPropagation
 from interp.analysis.propagation import PropagationCurves
 from interp.data.heads import Heads, heads
 from interp.plot.heatmap import heatmap
-from interp.plot.style import CYCLE, GREY, axes_or_new, shown, style
+from interp.plot.style import CYCLE, GREY, axes_or_new, style, word_label
 
 
 def curves(
@@ -57,6 +57,6 @@ def observed_by_token(result: ObservedPropagation, most: int = 30, ax: Axes | No
     with style():
         ax = axes_or_new(ax, (max(4.0, 0.24 * len(values) + 1), 3.0))
         ax.bar(range(len(values)), values, color=CYCLE[0])
-        ax.set_xticks(range(len(values)), [shown(w) for w in result.words[first:]], rotation=90)
+        ax.set_xticks(range(len(values)), [word_label(w) for w in result.words[first:]], rotation=90)
         ax.set(xlabel="token", ylabel="share of heads", ylim=(0, 1))
     return ax

@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 
 from interp.analysis.readouts import LensTable, LogitParts
 from interp.plot.signed import signed
-from interp.plot.style import CYCLE, GREY, SEQUENTIAL, axes_or_new, shown, style, whole_ticks
+from interp.plot.style import CYCLE, GREY, SEQUENTIAL, axes_or_new, style, whole_ticks, word_label
 
 
 def lens(result: LensTable, most: int = 24, ax: Axes | None = None) -> Axes:
@@ -20,7 +20,7 @@ def lens(result: LensTable, most: int = 24, ax: Axes | None = None) -> Axes:
         ax = axes_or_new(ax, (max(3.6, 0.3 * len(known) + 1.4), 3.4))
         cells = result.following[:, known].exp().numpy()
         drawn = ax.imshow(cells, origin="lower", aspect="auto", cmap=SEQUENTIAL, vmin=0, vmax=1)
-        ax.set_xticks(range(len(known)), [shown(result.words[i]) for i in known], rotation=60, ha="right")
+        ax.set_xticks(range(len(known)), [word_label(result.words[i]) for i in known], rotation=60, ha="right")
         every = -(-len(result.layers) // 16)
         ax.set_yticks(range(0, len(result.layers), every), [str(i) for i in result.layers[::every]])
         ax.set(xlabel="token read at", ylabel="layer")

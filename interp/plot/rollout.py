@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from interp.analysis.rollout import Roots
 from interp.data.layout import Layout
 from interp.plot.overlay import overlay
-from interp.plot.style import CYCLE, axes_or_new, shown, style
+from interp.plot.style import CYCLE, axes_or_new, style, word_label
 
 
 def roots(result: Roots, count: int = 12, ax: Axes | None = None) -> Axes:
@@ -25,7 +25,7 @@ def roots(result: Roots, count: int = 12, ax: Axes | None = None) -> Axes:
     with style():
         ax = axes_or_new(ax, (4.6, 0.9 + 0.24 * len(top)))
         ax.barh(range(len(top)), values[top].tolist(), color=CYCLE[0])
-        ax.set_yticks(range(len(top)), [f"{shown(result.words[p])}  {p}" for p in top])
+        ax.set_yticks(range(len(top)), [f"{word_label(result.words[p])}  {p}" for p in top])
         ax.invert_yaxis()
         ax.set(xlabel=f"{result.kind} of row {row}", ylabel="token, position")
     return ax

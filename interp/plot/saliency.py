@@ -7,7 +7,7 @@ from interp.analysis.budget import SEGMENTS
 from interp.analysis.saliency import SaliencyFlow, SaliencyMaps, TokenSaliency
 from interp.data.colours import SEGMENT_COLOURS
 from interp.plot.pairs import pairs
-from interp.plot.style import CYCLE, GREY, axes_or_new, shown, style, whole_ticks
+from interp.plot.style import CYCLE, GREY, axes_or_new, style, whole_ticks, word_label
 
 
 def saliency_map(result: SaliencyMaps, layer: int | None = None, ax: Axes | None = None) -> Axes:
@@ -68,7 +68,7 @@ def scores(result: TokenSaliency, key: str = "own", ax: Axes | None = None) -> A
     with style():
         ax = axes_or_new(ax, (max(3.2, 0.32 * len(result.reply)), 2.8))
         ax.bar(range(len(result.reply)), result.score(key).tolist(), color=CYCLE[0])
-        ax.set_xticks(range(len(result.reply)), [shown(w) for w in result.reply], rotation=60, ha="right")
+        ax.set_xticks(range(len(result.reply)), [word_label(w) for w in result.reply], rotation=60, ha="right")
         what = {"own": "last token", "previous": "last token but one", "output": "reply so far"}[key]
         ax.set(ylabel=f"saliency of the {what}")
     return ax
@@ -85,7 +85,7 @@ def sources(result: TokenSaliency, ax: Axes | None = None) -> Axes:
             colour = SEGMENT_COLOURS.get(segment.name, GREY)
             ax.bar(places, parts[:, index].tolist(), bottom=bottom.tolist(), color=colour, label=segment.name)
             bottom = bottom + parts[:, index]
-        ax.set_xticks(places, [shown(w) for w in result.reply], rotation=60, ha="right")
+        ax.set_xticks(places, [word_label(w) for w in result.reply], rotation=60, ha="right")
         ax.set(ylabel="share of saliency", ylim=(0, 1))
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax

@@ -4,7 +4,7 @@ import torch
 from matplotlib.axes import Axes
 
 from interp.analysis.sinks import SinkTable
-from interp.plot.style import CYCLE, GREY, SEQUENTIAL, axes_or_new, shown, style, whole_ticks
+from interp.plot.style import CYCLE, GREY, SEQUENTIAL, axes_or_new, style, whole_ticks, word_label
 
 
 def received(result: SinkTable, most: int = 14, ax: Axes | None = None) -> Axes:
@@ -18,7 +18,9 @@ def received(result: SinkTable, most: int = 14, ax: Axes | None = None) -> Axes:
         ax = axes_or_new(ax, (5.0, 0.9 + 0.24 * len(top)))
         drawn = ax.imshow(mean[:, top].T.float().numpy(), aspect="auto", cmap=SEQUENTIAL, vmin=0, vmax=1)
         stars = ["★ " if p in result.positions else "" for p in top]
-        ax.set_yticks(range(len(top)), [f"{s}{shown(result.words[p])}  {p}" for s, p in zip(stars, top, strict=True)])
+        ax.set_yticks(
+            range(len(top)), [f"{s}{word_label(result.words[p])}  {p}" for s, p in zip(stars, top, strict=True)]
+        )
         every = -(-len(result.layers) // 16)
         ax.set_xticks(range(0, len(result.layers), every), [str(i) for i in result.layers[::every]])
         ax.set(xlabel="layer", ylabel="token, position")
@@ -40,7 +42,7 @@ def massive(result: SinkTable, largest: int = 3, ax: Axes | None = None) -> Axes
         ratio = result.massive / result.median[:, None].clamp_min(torch.finfo(torch.float32).tiny)
         top = ratio.amax(0).topk(min(largest, ratio.shape[1])).indices.tolist()
         for position, colour in zip(top, CYCLE, strict=False):
-            name = f"{shown(result.words[position])} at {position}"
+            name = f"{word_label(result.words[position])} at {position}"
             ax.plot(layers, result.massive[:, position].tolist(), marker="o", markersize=4, color=colour, label=name)
         ax.plot(layers, result.median.tolist(), color=GREY, marker="s", markersize=4, label="median entry")
         bound = (result.times_median * result.median).clamp_min(result.above)

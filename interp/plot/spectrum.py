@@ -9,7 +9,7 @@ from interp.plot.signed import signed
 from interp.plot.style import CYCLE, GREY, axes_or_new, style
 
 
-def spectrum(result: HeadSpectra, ax: Axes | None = None) -> Axes:
+def spectrum_by_head(result: HeadSpectra, ax: Axes | None = None) -> Axes:
     """Draw ξ = tr W / √tr (SΣ)² of every head: how far its eigenvalues lie to one side of zero."""
     return signed(result.xi, "ξ = tr W / √tr (SΣ)²", layers=result.layers, ax=ax)
 

@@ -23,10 +23,10 @@ __all__ = [
     "SKY",
     "YELLOW",
     "axes_or_new",
-    "shown",
     "style",
     "visible",
     "whole_ticks",
+    "word_label",
 ]
 
 CYCLE: Final = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
@@ -73,7 +73,7 @@ def axes_or_new(ax: Axes | None, size: tuple[float, float] = (5.0, 3.4)) -> Axes
     return pyplot.subplots(figsize=size, layout="constrained")[1]
 
 
-def shown(word: str) -> str:
+def word_label(word: str) -> str:
     """Return a token as it can be read in a picture: `visible`, and nothing taken for mathematics."""
     return visible(word).replace("$", r"\$")
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from interp.plot.style import GREY, RED, shown, style
+from interp.plot.style import GREY, RED, style, word_label
 
 
 def towers(
@@ -45,7 +45,9 @@ def towers(
             space.plot([dim, dim], [token, token], [0, float(flat[rank])], **line)
         for place in where[:named].tolist():
             token, dim = divmod(place, values.shape[1])
-            space.text(dim, token, float(sizes[token, dim]), f" {shown(words[token])}, {dim}", color=RED, fontsize=8)
+            space.text(
+                dim, token, float(sizes[token, dim]), f" {word_label(words[token])}, {dim}", color=RED, fontsize=8
+            )
         space.set(xlabel="dimension", ylabel="token position", zlabel="|entry| of the stream")
         space.set(xlim=(0, values.shape[1]), ylim=(0, len(words)), zlim=(0, float(flat[0]) or 1.0))
         space.set_box_aspect(None, zoom=0.8)  # leaves room for the labels

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from interp.data.colours import SEGMENT_COLOURS
-from interp.plot.style import GREY, SEQUENTIAL, axes_or_new, shown, style
+from interp.plot.style import GREY, SEQUENTIAL, axes_or_new, style, word_label
 
 ASPECT = 0.62
 """Width of a character of the fixed-width font in parts of its size."""
@@ -38,7 +38,7 @@ def coloured_words(
     """
     if len(words) != len(by):
         raise ValueError(f"{len(by)} colours were given for {len(words)} words")
-    cells = _laid_out([shown(w) for w in words], columns)
+    cells = _laid_out([word_label(w) for w in words], columns)
     lines = 1 + max((line for _, line, _ in cells), default=0)
     with style():
         ax = axes_or_new(ax, (6.4, 0.5 + 0.26 * lines))

@@ -20,7 +20,7 @@ from interp.data.heads import Heads
 from interp.data.prompt import Prompt
 from interp.data.result import Result
 from interp.data.results import Failure, Samples
-from interp.experiments.effect import Change, Quantity
+from interp.experiments.effect import AnyIntervention, Quantity
 from interp.experiments.erasure import erase_heads
 from interp.interventions.method import resolve
 from interp.models.model import Model
@@ -78,7 +78,7 @@ def sweep_heads(
 
 
 def sweep_quantity(
-    model: Model, prompts: Sequence[Prompt], variants: Mapping[str, Change], *, of: Quantity, name: str, **kept: Any
+    model: Model, prompts: Sequence[Prompt], variants: Mapping[str, AnyIntervention], *, of: Quantity, name: str, **kept: Any
 ) -> Samples[SweptQuantity]:
     """Return a quantity under every intervention for every prompt, with one file per prompt; see `sweep` and `effect`.
 
@@ -165,7 +165,7 @@ def _erase(model: Model, prompt: Prompt, at: Literal["step", "all"], heads: Any)
         return LostJob(str(error))
 
 
-def _follow(model: Model, prompt: Prompt, of: Quantity, variants: Mapping[str, Change]) -> SweptQuantity | LostJob:
+def _follow(model: Model, prompt: Prompt, of: Quantity, variants: Mapping[str, AnyIntervention]) -> SweptQuantity | LostJob:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NothingChanged)  # one of the values may be neutral

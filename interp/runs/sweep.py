@@ -17,7 +17,7 @@ from interp.bench.base import Benchmark
 from interp.data.heads import Heads
 from interp.data.prompt import Prompt
 from interp.data.results import Failure, Samples
-from interp.experiments.effect import Change, Quantity, check_quantity
+from interp.experiments.effect import AnyIntervention, Quantity, check_quantity
 from interp.interventions.heads import AblateHeads
 from interp.interventions.method import Method, Together, parts
 from interp.loading import load
@@ -246,7 +246,7 @@ def _points(model: Model, over: SettingValues | str) -> list[dict[str, Any]]:
     return [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
 
 
-def _without(model: Model, heads: Heads | None) -> dict[str, Change]:
+def _without(model: Model, heads: Heads | None) -> dict[str, AnyIntervention]:
     every = itertools.product(range(model.layers), range(model.heads)) if heads is None else heads
     return {f"{layer}.{head}": AblateHeads(Heads(((layer, head),))) for layer, head in every}
 

@@ -12,7 +12,7 @@ import torch
 
 from interp.loading import load
 from interp.world.card_text import page
-from interp.world.doses import dose_response, effect, hide, image_share, replies
+from interp.world.doses import dose_response, hide, image_share, measure_effect, replies
 from interp.world.evaluation import load_model, measure_abilities
 from interp.world.processor import build_tokenizer
 from interp.world.resting import Rest, rest_on_images, rest_on_text
@@ -98,7 +98,7 @@ def measure_card(
     captions = replies(loaded, about, [DETAILED[0]] * doses)
     measured["image_share"] = image_share(loaded, about, captions)
     measured["doses"] = dose_response(loaded, about)
-    measured["hidden"] = {name: effect(loaded, about, hide(at)) for name, at in HIDDEN.items()}
+    measured["hidden"] = {name: measure_effect(loaded, about, hide(at)) for name, at in HIDDEN.items()}
     if run:
         rest = measured["rest"]
         measured["awake"] = {name: rest[name].awake(rest["planted"]) for name in rest if name != "planted"}

@@ -26,7 +26,7 @@ BATCH: Final = 50
 
 @final
 @dataclass(frozen=True)
-class Effect:
+class DoseEffect:
     """What the model says under a change.
 
     Attributes:
@@ -49,7 +49,7 @@ class Dose:
     """
 
     amount: float
-    effect: Effect
+    measure_effect: DoseEffect
 
 
 def replies(
@@ -64,7 +64,7 @@ def replies(
     return said
 
 
-def effect(model: Model, about: Sequence[Scene], *interventions: Intervention) -> Effect:
+def measure_effect(model: Model, about: Sequence[Scene], *interventions: Intervention) -> DoseEffect:
     """Return captions' and answers' scores under some changes: one caption and about four questions per scene."""
     asked: list[tuple[Scene, Question]] = [
         (scene, question) for scene in about for question in scene.questions if question.kind == "existence"
@@ -73,7 +73,7 @@ def effect(model: Model, about: Sequence[Scene], *interventions: Intervention) -
     captions = replies(model, about, [DETAILED[0]] * len(about), *interventions)
     texts, questions = [question.text for _, question in asked], [question for _, question in asked]
     answers = replies(model, [scene for scene, _ in asked], texts, *interventions, longest=3)
-    return Effect(score_captions(captions, about), score_yes_no(answers, questions))
+    return DoseEffect(score_captions(captions, about), score_yes_no(answers, questions))
 
 
 def boost(amount: float) -> ScaleScores:
@@ -83,7 +83,9 @@ def boost(amount: float) -> ScaleScores:
 
 def dose_response(model: Model, about: Sequence[Scene], amounts: Sequence[float] = AMOUNTS) -> tuple[Dose, ...]:
     """Return what every strength does, over the same scenes."""
-    return tuple(Dose(amount, effect(model, about, *((boost(amount),) if amount else ()))) for amount in amounts)
+    return tuple(
+        Dose(amount, measure_effect(model, about, *((boost(amount),) if amount else ()))) for amount in amounts
+    )
 
 
 def hide(position: int) -> MaskAttention:

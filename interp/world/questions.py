@@ -56,7 +56,7 @@ class Question:
 
 @final
 @dataclass(frozen=True)
-class View:
+class SceneView:
     """What questions are made from: the place, all objects, and the visible ones by class."""
 
     place: str
@@ -89,9 +89,9 @@ class View:
         return found if len(columns) == len(found) > 1 else []
 
 
-def view(place: str, objects: Sequence[Object]) -> View:
+def view(place: str, objects: Sequence[Object]) -> SceneView:
     """Return what questions about a scene are made from."""
-    return View(place, tuple(objects), groups(objects))
+    return SceneView(place, tuple(objects), groups(objects))
 
 
 def existence_text(name: str) -> str:
@@ -103,7 +103,7 @@ def _pick(generator: np.random.Generator, options: Sequence[T]) -> T:
     return options[int(generator.integers(len(options)))]
 
 
-def negatives(generator: np.random.Generator, seen: View, probe: Probe, n: int) -> list[str]:
+def negatives(generator: np.random.Generator, seen: SceneView, probe: Probe, n: int) -> list[str]:
     """Return n absent classes: any, the most common ones, or the most expected ones."""
     absent = seen.absent
     if probe == "popular":
@@ -114,7 +114,7 @@ def negatives(generator: np.random.Generator, seen: View, probe: Probe, n: int) 
     return [str(name) for name in generator.permutation(absent)[:n]]
 
 
-def _existence(generator: np.random.Generator, seen: View) -> Question:
+def _existence(generator: np.random.Generator, seen: SceneView) -> Question:
     if seen.groups and generator.random() < 0.5:
         name = _pick(generator, seen.groups).name
         return Question("existence", existence_text(name), "Yes", name)
@@ -123,21 +123,21 @@ def _existence(generator: np.random.Generator, seen: View) -> Question:
     return Question("existence", existence_text(name), "No", name, probe)
 
 
-def _colour(generator: np.random.Generator, seen: View) -> Question | None:
+def _colour(generator: np.random.Generator, seen: SceneView) -> Question | None:
     if not seen.singles:
         return None
     thing = _pick(generator, seen.singles)
     return Question("colour", f"What color is the {thing.name}?", thing.colour, thing.name)
 
 
-def _where(generator: np.random.Generator, seen: View) -> Question | None:
+def _where(generator: np.random.Generator, seen: SceneView) -> Question | None:
     if not seen.singles:
         return None
     thing = _pick(generator, seen.singles)
     return Question("where", f"Where is the {thing.name}?", region(thing), thing.name)
 
 
-def _count(generator: np.random.Generator, seen: View) -> Question:
+def _count(generator: np.random.Generator, seen: SceneView) -> Question:
     name, number = _pick(generator, seen.absent), 0
     if seen.groups and generator.random() < 0.85:
         several = [group for group in seen.groups if group.count > 1]
@@ -146,18 +146,18 @@ def _count(generator: np.random.Generator, seen: View) -> Question:
     return Question("count", f"How many {PLURALS[name]} are there?", NUMBERS[number], name)
 
 
-def _place(_: np.random.Generator, seen: View) -> Question:
+def _place(_: np.random.Generator, seen: SceneView) -> Question:
     return Question("place", "What place is this?", with_article(seen.place))
 
 
-def _at(generator: np.random.Generator, seen: View) -> Question | None:
+def _at(generator: np.random.Generator, seen: SceneView) -> Question | None:
     if not seen.alone:
         return None
     thing = _pick(generator, seen.alone)
     return Question("at", f"What is {region(thing)}?", coloured(thing), thing.name)
 
 
-def _order(_: np.random.Generator, seen: View) -> Question | None:
+def _order(_: np.random.Generator, seen: SceneView) -> Question | None:
     if not seen.ordered:
         return None
     names = listed([with_article(thing.name) for thing in seen.ordered])
@@ -165,43 +165,43 @@ def _order(_: np.random.Generator, seen: View) -> Question | None:
     return Question("order", text, f"From left to right, there is {names}.")
 
 
-Step = Callable[[np.random.Generator, View], tuple[str, str] | None]
+Step = Callable[[np.random.Generator, SceneView], tuple[str, str] | None]
 """Makes one step: what is asked, and what is true."""
 
 
-def _step_describe(_: np.random.Generator, seen: View) -> tuple[str, str]:
+def _step_describe(_: np.random.Generator, seen: SceneView) -> tuple[str, str]:
     caption = short_caption(seen.place, seen.objects)
     return "describe the image", f"the image shows {caption[0].lower()}{caption[1:-1]}"
 
 
-def _step_count(_: np.random.Generator, seen: View) -> tuple[str, str]:
+def _step_count(_: np.random.Generator, seen: SceneView) -> tuple[str, str]:
     number = sum(group.count for group in seen.groups)
     noun = "object" if number == 1 else "objects"
     return "count the objects", f"there {'is' if number == 1 else 'are'} {NUMBERS[number]} {noun}"
 
 
-def _step_at(generator: np.random.Generator, seen: View) -> tuple[str, str] | None:
+def _step_at(generator: np.random.Generator, seen: SceneView) -> tuple[str, str] | None:
     if not seen.alone:
         return None
     thing = _pick(generator, seen.alone)
     return f"say what is {region(thing)}", f"{region(thing)} there is {coloured(thing)}"
 
 
-def _step_colour(generator: np.random.Generator, seen: View) -> tuple[str, str] | None:
+def _step_colour(generator: np.random.Generator, seen: SceneView) -> tuple[str, str] | None:
     if not seen.singles:
         return None
     thing = _pick(generator, seen.singles)
     return f"say what color the {thing.name} is", f"the {thing.name} is {thing.colour}"
 
 
-def _step_where(generator: np.random.Generator, seen: View) -> tuple[str, str] | None:
+def _step_where(generator: np.random.Generator, seen: SceneView) -> tuple[str, str] | None:
     if not seen.singles:
         return None
     thing = _pick(generator, seen.singles)
     return f"say where the {thing.name} is", f"the {thing.name} is {region(thing)}"
 
 
-def _steps(generator: np.random.Generator, seen: View) -> Question | None:
+def _steps(generator: np.random.Generator, seen: SceneView) -> Question | None:
     """Two or three different steps: mostly describe and count first, then look at one thing."""
     asked: list[Step] = [_step_describe, _step_count]
     if generator.random() < 0.3:
@@ -217,7 +217,7 @@ def _steps(generator: np.random.Generator, seen: View) -> Question | None:
     return Question("steps", text, " ".join(steps), steps=steps)
 
 
-MAKERS: Final[Mapping[Kind, Callable[[np.random.Generator, View], Question | None]]] = MappingProxyType(
+MAKERS: Final[Mapping[Kind, Callable[[np.random.Generator, SceneView], Question | None]]] = MappingProxyType(
     {
         "existence": _existence,
         "colour": _colour,
@@ -231,12 +231,12 @@ MAKERS: Final[Mapping[Kind, Callable[[np.random.Generator, View], Question | Non
 )
 
 
-def draw_question(generator: np.random.Generator, seen: View, kind: Kind) -> Question | None:
+def draw_question(generator: np.random.Generator, seen: SceneView, kind: Kind) -> Question | None:
     """Draw one question of a kind, or None if the scene has none."""
     return MAKERS[kind](generator, seen)
 
 
-def probe_questions(generator: np.random.Generator, seen: View, probe: Probe) -> list[Question]:
+def probe_questions(generator: np.random.Generator, seen: SceneView, probe: Probe) -> list[Question]:
     """Return as many existence questions with the answer yes as with no, at most `PROBED` of each."""
     there = [group.name for group in seen.groups]
     positives = [str(name) for name in generator.permutation(there)[:PROBED]] if there else []

@@ -11,8 +11,8 @@ from interp.analysis.anchors import (
     VisualDrift,
     head_groups,
     map_entropy,
+    outlier_tokens,
     pearson,
-    standing_out,
     visual_map,
     visual_mass,
 )
@@ -88,9 +88,9 @@ def test_correlations_lie_between_minus_one_and_one(n, seed, scale):
 def test_what_stands_out():
     maps = torch.zeros(2, 10)
     maps[0, 3] = 1.0  # z = 3
-    assert standing_out(maps).nonzero().tolist() == [[0, 3]]
-    assert not standing_out(maps, above=3.1).any()
-    assert not standing_out(torch.full((1, 7), 0.1)).any()
+    assert outlier_tokens(maps).nonzero().tolist() == [[0, 3]]
+    assert not outlier_tokens(maps, above=3.1).any()
+    assert not outlier_tokens(torch.full((1, 7), 0.1)).any()
 
 
 def layer(*rows):

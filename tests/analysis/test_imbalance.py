@@ -16,7 +16,7 @@ from interp.analysis.imbalance import (
     TokenImbalances,
     contribution_norms,
     later_mean,
-    shares,
+    normalise_shares,
     token_imbalance,
 )
 from interp.data.heads import HeadWeights
@@ -102,10 +102,10 @@ def test_tokens_that_few_rows_come_after_are_left_out_unless_there_are_no_more()
 
 def test_shares_sum_to_one_and_leave_out_what_has_none() -> None:
     torch.testing.assert_close(
-        shares(torch.tensor([1.0, 3.0, math.nan])), torch.tensor([0.25, 0.75, math.nan]), equal_nan=True
+        normalise_shares(torch.tensor([1.0, 3.0, math.nan])), torch.tensor([0.25, 0.75, math.nan]), equal_nan=True
     )
     torch.testing.assert_close(
-        shares(torch.tensor([0.0, 0.0, math.nan])), torch.tensor([0.5, 0.5, math.nan]), equal_nan=True
+        normalise_shares(torch.tensor([0.0, 0.0, math.nan])), torch.tensor([0.5, 0.5, math.nan]), equal_nan=True
     )
 
 
@@ -114,7 +114,7 @@ def test_shares_sum_to_one_and_leave_out_what_has_none() -> None:
 def test_the_mean_imbalance_weighted_by_information_is_one(values) -> None:
     received, contributed = torch.tensor(values).T
     tai = token_imbalance(received, contributed)
-    assert float((tai * shares(contributed)).sum()) == pytest.approx(1, abs=1e-4)
+    assert float((tai * normalise_shares(contributed)).sum()) == pytest.approx(1, abs=1e-4)
     torch.testing.assert_close(token_imbalance(received, received * 3), torch.ones(len(received)))
     torch.testing.assert_close(token_imbalance(received * 7, contributed), tai)
 

@@ -28,7 +28,7 @@ def test_only_what_is_above_both_bounds_is_massive():
     found = analysis.finish(
         {i: analysis.reduce({"resid_post": x}, VIEW) for i, x in ((4, first), (5, second), (6, third))}, VIEW
     )
-    assert found.found() == {(0, 3): (4, 5)}  # after layer 6 it is only 150 medians
+    assert found.entries() == {(0, 3): (4, 5)}  # after layer 6 it is only 150 medians
     torch.testing.assert_close(found.ratio[:, 0], T([1500.0, 1500.0, 150.0]))
     assert found.frame()["layer"].unique().tolist() == [4, 5, 6]
 
@@ -45,8 +45,8 @@ def test_a_planted_entry_is_found_where_it_was_planted(model_of, picture):
         return changed
 
     found = interp.measure(model, prompt, Massive(), interventions=(Apply("resid_post", plant, layers=(0,)),))
-    assert found.found()[2, 11] == (0, 1)
-    assert (2, 11) not in interp.measure(model, prompt, Massive()).found()
+    assert found.entries()[2, 11] == (0, 1)
+    assert (2, 11) not in interp.measure(model, prompt, Massive()).entries()
 
 
 def test_streaming_and_a_saved_capture_agree(model_of, picture, tmp_path):

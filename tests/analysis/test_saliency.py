@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 import interp
 from interp.analysis.base import View, on_capture
-from interp.analysis.product import normalised, saliency, token_scores
+from interp.analysis.product import normalise_saliency, saliency, token_scores
 from interp.analysis.saliency import ResponseSaliency, Saliency, SaliencyMaps, TokenSaliency
 from interp.analysis.sinks import Sinks
 from interp.data.layout import Layout
@@ -43,11 +43,11 @@ def test_nothing_is_salient_above_the_diagonal_or_below_zero(rows, first, heads)
 
 def test_norms_by_hand():
     values = T([[[3.0, 0.0], [4.0, 12.0]]])
-    torch.testing.assert_close(normalised(values, "frobenius"), values / 13)
-    torch.testing.assert_close(normalised(values, "row_l2"), T([[[1.0, 0], [0.1**0.5, 0.9**0.5]]]))
-    torch.testing.assert_close(normalised(values, "none"), values)
-    assert not normalised(torch.zeros(1, 2, 2), "row_l2").any()
-    torch.testing.assert_close(normalised(values * 1e-30, "frobenius"), values / 13)
+    torch.testing.assert_close(normalise_saliency(values, "frobenius"), values / 13)
+    torch.testing.assert_close(normalise_saliency(values, "row_l2"), T([[[1.0, 0], [0.1**0.5, 0.9**0.5]]]))
+    torch.testing.assert_close(normalise_saliency(values, "none"), values)
+    assert not normalise_saliency(torch.zeros(1, 2, 2), "row_l2").any()
+    torch.testing.assert_close(normalise_saliency(values * 1e-30, "frobenius"), values / 13)
 
 
 def test_scores_read_the_row_of_the_token():
@@ -157,7 +157,7 @@ def test_what_cannot_be_is_refused(model_of, picture):
     with pytest.raises(ValueError, match="got 'max'"):
         saliency(torch.ones(1, 1, 1), torch.ones(1, 1, 1), (0,), "max")
     with pytest.raises(ValueError, match="norm is one of"):
-        normalised(torch.ones(1, 1, 1), "l3")
+        normalise_saliency(torch.ones(1, 1, 1), "l3")
     model = model_of("llava")
     bare = model.prepare(picture(), "What is it?")
     with pytest.raises(ValueError, match="no reply"):
@@ -177,5 +177,5 @@ def test_what_cannot_be_is_refused(model_of, picture):
 def test_a_view_without_its_rows_is_refused():
     layout = Layout(torch.full((3,), Segment.USER.value))
     with pytest.raises(ValueError, match="does it need a reply"):
-        View(layout, ("a", "b", "c"), (0, 1, 2), (0, 1, 2)).restricted_to(ResponseSaliency().rows)
+        View(layout, ("a", "b", "c"), (0, 1, 2), (0, 1, 2)).for_rows(ResponseSaliency().rows)
     assert TokenSaliency.summary_field() == "own"

@@ -12,7 +12,7 @@ from interp.analysis.sensitivity import (
     HeadAttribution,
     Sensitivity,
     agreement,
-    pooled,
+    pool_tokens,
     sensitivity,
 )
 from interp.data.heads import Heads
@@ -86,7 +86,7 @@ def test_without_hallucinated_tokens_n_is_0_and_nothing_is_nan(tmp_path):
 
 def test_replies_are_pooled_by_their_marks():
     one, other = torch.arange(6.0).reshape(1, 2, 3), torch.arange(4.0).reshape(1, 2, 2) + 10
-    bad, good = pooled(
+    bad, good = pool_tokens(
         [one, other], [T([True, False, False]), T([False, True])], [T([False, True, True]), T([False, False])]
     )
     torch.testing.assert_close(bad, T([[[0.0, 11.0], [3.0, 13.0]]]))
@@ -139,8 +139,8 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match=r"ranked by one of score, effect_size, .*got 'size'"):
         found.top(1, by="size")
     with pytest.raises(ValueError, match="got 0 replies"):
-        pooled([], [], [])
+        pool_tokens([], [], [])
     with pytest.raises(ValueError, match="a reply of 3 tokens has masks of 2 and 3"):
-        pooled([torch.rand(1, 1, 3)], [T([True, False])], [T([True, False, False])])
+        pool_tokens([torch.rand(1, 1, 3)], [T([True, False])], [T([True, False, False])])
     with pytest.raises(ValueError, match="both hallucinated and correct"):
-        pooled([torch.rand(1, 1, 1)], [T([True])], [T([True])])
+        pool_tokens([torch.rand(1, 1, 1)], [T([True])], [T([True])])

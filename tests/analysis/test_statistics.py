@@ -12,7 +12,7 @@ from interp.analysis.statistics import (
     auroc,
     bootstrap_difference,
     cohens_d,
-    compare,
+    compare_groups,
     false_discovery,
     hallucination_by_score,
     permutation_p,
@@ -98,7 +98,7 @@ def test_spearman():
 
 def test_compare_by_hand():
     score, bad = T([0.1, 0.2, 0.4, 0.5, 0.6, 0.9]), T([True, True, False, False, True, False])
-    found = compare(score, bad, bins=3, resamples=200)
+    found = compare_groups(score, bad, bins=3, resamples=200)
     assert (found.n_hallucinated, found.n_correct) == (3, 3)
     assert found.mean_hallucinated == pytest.approx(0.3)
     assert found.mean_correct == pytest.approx(0.6)
@@ -112,18 +112,18 @@ def test_compare_by_hand():
 
 
 def test_without_hallucinated_tokens_n_is_0_and_nothing_is_nan(tmp_path):
-    found = compare(T([0.3, 0.4]), T([False, False]))
+    found = compare_groups(T([0.3, 0.4]), T([False, False]))
     assert (found.n_hallucinated, found.n_correct) == (0, 2)
     assert found.mean_hallucinated is found.auroc is found.cohens_d is found.p_value is found.auroc_interval is None
     assert str(found) == "n = 0 hallucinated, 2 correct: nothing to compare"
     again = Comparison.load(found.save(tmp_path / "c.safetensors"))
     assert again.bins == found.bins
-    nothing = compare(T([]), T([]).bool())
+    nothing = compare_groups(T([]), T([]).bool())
     assert (nothing.n_hallucinated, nothing.n_correct, nothing.bins) == (0, 0, ())
 
 
 def test_a_saved_comparison_comes_back(tmp_path):
-    found = compare(T([0.1, 0.2, 0.4]), T([True, False, False]), resamples=20)
+    found = compare_groups(T([0.1, 0.2, 0.4]), T([True, False, False]), resamples=20)
     again = Comparison.load(found.save(tmp_path / "c.safetensors"))
     assert (again.auroc, again.auroc_interval, again.bins) == (found.auroc, found.auroc_interval, found.bins)
     assert found.frame()["value"].tolist() == pytest.approx([0.1, 0.2, 0.4])
@@ -149,6 +149,6 @@ def test_what_makes_no_statistics_is_refused():
     with pytest.raises(ValueError, match="two numbers in each group, got 1 and 2"):
         welch(T([1.0]), T([2.0, 3.0]))
     with pytest.raises(ValueError, match="NaN or infinite"):
-        compare(T([float("nan")]), T([True]))
+        compare_groups(T([float("nan")]), T([True]))
     with pytest.raises(ValueError, match="at least 1 and level is in"):
-        compare(T([1.0]), T([True]), bins=0)
+        compare_groups(T([1.0]), T([True]), bins=0)

@@ -143,7 +143,7 @@ class Infinite(ImageMass):
 
 
 class SumsUpwards(ImageMass):
-    def joined(self, partials, view):
+    def join(self, partials, view):
         total = sum(partials.values())
         return {**partials, view.layer: total}
 

@@ -1,6 +1,8 @@
 """What tests of pictures share: a result made by hand, and what a picture really looks like."""
 
+import math
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
@@ -9,6 +11,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
 
 from interp.analysis.base import View
 from interp.analysis.sinks import Sinks, SinkTable
@@ -53,3 +57,22 @@ def rendered() -> Callable[[Axes], np.ndarray]:
         return np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
 
     return pixels
+
+
+@pytest.fixture
+def examples(sink_table) -> SimpleNamespace:
+    """What the looks of all plots are made from: a conversation of 10 tokens about an image of 8 × 8 pixels, and numbers."""
+    segments = [Segment.SYSTEM, *[Segment.IMAGE] * 4, *[Segment.USER] * 2, *[Segment.RESPONSE] * 3]
+    return SimpleNamespace(
+        segments=tuple(s.name for s in segments),
+        words=("<s>", "a", "b", "c", "d", "What", "?", " red", " $x$", "\n"),
+        layout=Layout(torch.tensor([s.value for s in segments]), (Grid(0, 2, 2, (0.0, 0.0, 8.0, 8.0)),)),
+        image=Image.linear_gradient("L").resize((8, 8)).convert("RGB"),
+        waves=waves,
+        sink_table=sink_table,
+    )
+
+
+def waves(*shape: int, start: float = 0.0) -> Tensor:
+    """Return numbers in [0, 1] that neither repeat nor depend on a random generator."""
+    return ((torch.arange(math.prod(shape)) * 0.7 + start).sin() / 2 + 0.5).reshape(shape)

@@ -15,3 +15,12 @@ def test_ranks_are_lines_beside_the_median_and_the_bound(ax) -> None:
     np.testing.assert_allclose(lines["largest"], [5, 900])
     np.testing.assert_allclose(lines["second"], [4, 2])
     np.testing.assert_allclose(lines["bound"], [100, 500])
+
+
+def massive_table() -> MassiveTable:
+    where = torch.zeros(4, 3).long()
+    value = torch.tensor([[3.0, 2, 1], [900, 5, 4], [950, 6, 5], [40, 30, 20]])
+    return MassiveTable(value, where, where, torch.tensor([0.01, 0.5, 0.6, 0.8]), (0, 1, 2, 3), ("a",), 100.0, 1000.0)
+
+
+EXAMPLES = {"activations.largest": lambda examples: (massive_table(),)}

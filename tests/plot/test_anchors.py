@@ -9,7 +9,7 @@ from interp.analysis.anchors import VisualAnchors, VisualDrift
 from interp.analysis.base import View
 from interp.data.layout import Grid, Layout
 from interp.data.tokens import Segment
-from interp.plot.anchors import anchor, drift, entropy, visual_heads
+from interp.plot.anchors import drift, entropy, visual_anchor, visual_heads
 
 SEGMENTS = [Segment.SYSTEM, *[Segment.IMAGE] * 4, Segment.USER, Segment.RESPONSE]
 LAYOUT = Layout(torch.tensor([s.value for s in SEGMENTS]), (Grid(0, 2, 2, (0.0, 0.0, 8.0, 8.0)),))
@@ -39,10 +39,24 @@ def test_heads_of_both_groups_are_marked(ax, result) -> None:
 
 
 def test_an_anchor_lies_on_its_patches(ax, result) -> None:
-    anchor(Image.new("RGB", (8, 8)), result, LAYOUT, "negative", 5, ax=ax)
+    visual_anchor(Image.new("RGB", (8, 8)), result, LAYOUT, "negative", 5, ax=ax)
     drawn = np.asarray(ax.images[1].get_array())
     np.testing.assert_allclose(
         [drawn[0, 0], drawn[0, 7], drawn[7, 0], drawn[7, 7]], result.negative_anchor[0], rtol=1e-6
     )
     with pytest.raises(ValueError, match=r"query one of \[5, 6\], got 'upper' and 6"):
-        anchor(Image.new("RGB", (8, 8)), result, LAYOUT, "upper")
+        visual_anchor(Image.new("RGB", (8, 8)), result, LAYOUT, "upper")
+
+
+def example_drift(examples) -> VisualDrift:
+    analysis, view = VisualAnchors(), View(examples.layout, examples.words, tuple(range(10)), (5, 6, 7, 8, 9))
+    patterns = (3 * examples.waves(5, 4, 5, 10)).softmax(-1)
+    return analysis.finish({i: analysis.reduce({"pattern": p}, view) for i, p in enumerate(patterns)}, view)
+
+
+EXAMPLES = {
+    "anchors.drift": lambda examples: (example_drift(examples),),
+    "anchors.entropy": lambda examples: (example_drift(examples),),
+    "anchors.visual_heads": lambda examples: (example_drift(examples),),
+    "anchors.visual_anchor": lambda examples: (examples.image, example_drift(examples), examples.layout),
+}

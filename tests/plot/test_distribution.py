@@ -34,3 +34,15 @@ def test_correlations_leave_out_what_is_not_defined(ax, result) -> None:
     distribution_correlation(result, ax=ax)
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [-1.0, -0.6], rtol=1e-6)
     np.testing.assert_allclose(ax.lines[1].get_ydata(), [-1.0, -0.2], rtol=1e-6)
+
+
+def spread(waves) -> AttentionDistribution:
+    arrays = waves(3, 4) / 10, 2 * waves(3, 4, start=2.0), waves(3, 4), -waves(3, 4), waves(3) - 1
+    return AttentionDistribution(*arrays, (3, 4, 5), 5)
+
+
+EXAMPLES = {
+    "distribution.distribution": lambda examples: (spread(examples.waves),),
+    "distribution.distribution_variance": lambda examples: (spread(examples.waves),),
+    "distribution.distribution_correlation": lambda examples: (spread(examples.waves),),
+}

@@ -31,3 +31,6 @@ def test_many_layers_are_not_all_named(ax) -> None:
 def test_layers_must_be_as_many_as_rows() -> None:
     with pytest.raises(ValueError, match="3 layers are named for 2 rows"):
         heatmap(torch.rand(2, 2), "x", layers=(0, 1, 2))
+
+
+EXAMPLES = {"heatmap.heatmap": lambda examples: (examples.waves(4, 6), "nats")}

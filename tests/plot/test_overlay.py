@@ -135,3 +135,6 @@ def test_wrong_counts_and_images_are_refused() -> None:
         overlay(Image.new("RGB", (8, 8)), torch.ones(3), layout)
     with pytest.raises(ValueError, match=r"no image 1; it has \[0\]"):
         overlay(Image.new("RGB", (8, 8)), torch.ones(4), layout, 1)
+
+
+EXAMPLES = {"overlay.overlay": lambda examples: (examples.image, examples.waves(4), examples.layout)}

@@ -24,3 +24,6 @@ def test_a_cell_is_the_root_of_its_value_and_segments_are_parted(ax) -> None:
 def test_every_key_needs_a_segment() -> None:
     with pytest.raises(ValueError, match="2 rows and 5 keys were given with 2 positions and 4 segments"):
         pairs(torch.rand(2, 5), "attention", SEGMENTS[1:])
+
+
+EXAMPLES = {"pairs.pairs": lambda examples: (examples.waves(10, 10).tril(), "attention", examples.segments)}

@@ -13,7 +13,7 @@ from interp.analysis.budget import SegmentShares
 from interp.analysis.sinks import SinkTable
 from interp.data.result import Result
 from interp.plot.files import png, save_pictures
-from interp.plot.pictures import drawable, picture, pictures
+from interp.plot.pictures import drawable, functions_for, picture
 
 
 @final
@@ -58,9 +58,9 @@ class OneNumber(Result):
 
 
 def test_functions_are_found_by_the_kind_of_their_first_argument() -> None:
-    assert set(pictures(SinkTable)) == {"massive", "received"}
-    assert set(pictures(SegmentShares)) == {"budget"}
-    assert pictures(ByHead) == {}
+    assert set(functions_for(SinkTable)) == {"massive", "received"}
+    assert set(functions_for(SegmentShares)) == {"budget"}
+    assert functions_for(ByHead) == {}
 
 
 def test_layers_and_heads_become_a_map(ax) -> None:

@@ -39,3 +39,19 @@ def test_observed_propagation_by_head_and_by_token(ax) -> None:
     bars = observed_by_token(found, most=3)
     np.testing.assert_allclose([p.get_height() for p in bars.patches], found.by_token[1:], rtol=1e-6)
     assert [t.get_text() for t in bars.get_xticklabels()] == ["a", "\\n", "b"]
+
+
+def observed_of(examples) -> ObservedPropagation:
+    activated = examples.waves(2, 3, 10)
+    return ObservedPropagation(activated, activated.mean(-1), activated.mean((0, 1)), (0, 1), examples.words)
+
+
+def curves_of(waves) -> PropagationCurves:
+    return PropagationCurves(waves(2, 3, 16), torch.arange(1, 17) / 16, (1, 6), "corrected", "identity", 0)
+
+
+EXAMPLES = {
+    "propagation.curves": lambda examples: (curves_of(examples.waves), [(6, 2)]),
+    "propagation.observed": lambda examples: (observed_of(examples),),
+    "propagation.observed_by_token": lambda examples: (observed_of(examples),),
+}

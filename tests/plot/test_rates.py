@@ -18,3 +18,6 @@ def test_each_line_is_an_interval_with_its_value(ax) -> None:
 def test_names_values_and_intervals_belong_together() -> None:
     with pytest.raises(ValueError, match="1 names, 2 values and 0 intervals"):
         rates(["a"], [0.1, 0.2], [], "x")
+
+
+EXAMPLES = {"rates.rates": lambda examples: (["before", "after"], [0.5, 0.25], [(0.4, 0.6), (0.1, 0.5)], "accuracy")}

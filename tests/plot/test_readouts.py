@@ -25,3 +25,21 @@ def test_parts_are_means_over_tokens(ax) -> None:
     np.testing.assert_allclose(head_parts(result, ax=ax).images[0].get_array(), [[2.0, 1.0]])
     lines = {line.get_label(): line.get_ydata()[0] for line in layer_parts(result).lines[:3]}
     assert lines == {"heads": 3.0, "MLP": 3.0, "rest": 0.0}
+
+
+def lens_table(examples) -> LensTable:
+    top, rank = torch.zeros(3, 10, 1), torch.zeros(3, 10).long()
+    following, entropy = (examples.waves(3, 10) + 0.01).log(), examples.waves(3, 10)
+    return LensTable(top.long(), top, following, rank, entropy, (0, 1, 2), tuple(range(10)), examples.words)
+
+
+def logit_parts(waves) -> LogitParts:
+    arrays = waves(3, 4, 2) - 0.5, waves(3, 2), waves(3, 2) / 4, waves(2), waves(2), waves(2)
+    return LogitParts(*arrays, (0, 1, 2), (5, 6), (1, 2))
+
+
+EXAMPLES = {
+    "readouts.lens": lambda examples: (lens_table(examples),),
+    "readouts.head_parts": lambda examples: (logit_parts(examples.waves),),
+    "readouts.layer_parts": lambda examples: (logit_parts(examples.waves),),
+}

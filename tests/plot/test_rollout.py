@@ -23,3 +23,13 @@ def test_the_tokens_a_row_comes_from_most_stand_first(ax) -> None:
 def test_the_image_shows_its_tokens(ax) -> None:
     drawn = np.asarray(roots_on_image(Image.new("RGB", (4, 4)), RESULT, LAYOUT, ax=ax).images[1].get_array())
     np.testing.assert_allclose([drawn[0, 0], drawn[0, 3]], [0.2, 0.4], rtol=1e-6)
+
+
+def roots_of(examples) -> Roots:
+    return Roots(examples.waves(2, 1, 10), (0, 1), (6,), (1, 2, 3, 4), examples.words, "relevance")
+
+
+EXAMPLES = {
+    "rollout.roots": lambda examples: (roots_of(examples),),
+    "rollout.roots_on_image": lambda examples: (examples.image, roots_of(examples), examples.layout),
+}

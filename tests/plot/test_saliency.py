@@ -51,3 +51,22 @@ def test_sources_are_shares(ax, tokens) -> None:
     sources(tokens, ax=ax)
     heights = np.array([p.get_height() for p in ax.patches]).reshape(4, 2)
     np.testing.assert_allclose(heights, [[0, 0.25], [0.5, 0], [0.5, 0], [0, 0.75]])
+
+
+def maps_of(examples) -> SaliencyMaps:
+    maps = examples.waves(2, 1, 10, 10).tril()
+    return SaliencyMaps(maps, (2, 5), examples.words, examples.segments, tuple(range(10)), "mean", "none")
+
+
+def token_saliency(examples) -> TokenSaliency:
+    own, source = examples.waves(2, 3), examples.waves(2, 3, 4)
+    arrays = examples.waves(2, 1, 3, 10), own, own * 2, own * 0, source
+    return TokenSaliency(*arrays, (0, 1), examples.words, (7, 8, 9), "mean", "row_l2")
+
+
+EXAMPLES = {
+    "saliency.saliency_map": lambda examples: (maps_of(examples),),
+    "saliency.flow": lambda examples: (maps_of(examples).flow(),),
+    "saliency.scores": lambda examples: (token_saliency(examples),),
+    "saliency.sources": lambda examples: (token_saliency(examples),),
+}

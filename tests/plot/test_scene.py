@@ -20,3 +20,11 @@ def test_the_chosen_objects_stand_out(ax) -> None:
     edges = {thing.name: patch.get_edgecolor() for thing, patch in zip(drawn.objects, ax.patches, strict=True)}
     assert len(set(edges.values())) == (2 if len(edges) > 1 else 1)
     assert all((edge == edges[chosen]) == (name == chosen) for name, edge in edges.items())
+
+
+def scene_of(index: int):
+    drawn = scenes("test", index + 1)[index]
+    return drawn.image, drawn.objects
+
+
+EXAMPLES = {"scene.scene": lambda examples: scene_of(0)}

@@ -39,3 +39,22 @@ def test_estimates_stand_against_the_exact_change(ax) -> None:
     exact = torch.tensor([[[0.5, torch.nan]]])
     estimates(exact, torch.tensor([[[0.4, 9.0]]]), ax=ax)
     np.testing.assert_allclose(ax.lines[0].get_xydata(), [[0.5, 0.4]], rtol=1e-6)
+
+
+def erased(waves) -> Erasure:
+    arrays = (waves(3, 4, 5) + 0.1).log(), (waves(5, start=1.0) + 0.1).log()
+    return Erasure(*arrays, (3, 4, 5, 6, 7), tuple("abcde"), "step")
+
+
+def ranked(waves):
+    hallucinated = waves(3, 4, 20) + torch.tensor([0.8, 0, 0, 0])[:, None]
+    return sensitivity(hallucinated, waves(3, 4, 30, start=1.0), resamples=50)
+
+
+EXAMPLES = {
+    "sensitivity.erasure": lambda examples: (erased(examples.waves),),
+    "sensitivity.first_order": lambda examples: (FirstOrder(examples.waves(3, 4, 5) - 0.5, (0, 1, 2), (3, 4, 5, 6, 7)),),
+    "sensitivity.effect_sizes": lambda examples: (ranked(examples.waves),),
+    "sensitivity.strongest": lambda examples: (ranked(examples.waves),),
+    "sensitivity.estimates": lambda examples: (examples.waves(3, 4, 5), examples.waves(3, 4, 5) ** 2),
+}

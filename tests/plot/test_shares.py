@@ -37,3 +37,9 @@ def test_a_budget_is_averaged_over_heads_and_drawn_at_its_layers(ax) -> None:
 def test_one_name_a_part() -> None:
     with pytest.raises(ValueError, match="2 names were given for 3 parts"):
         shares(torch.rand(2, 3), ("SINK", "IMAGE"))
+
+
+EXAMPLES = {
+    "shares.shares": lambda examples: (torch.tensor([[0.1, 0.2, 0.7], [0.3, 0.3, 0.4]]), ("SINK", "IMAGE", "USER")),
+    "shares.budget": lambda examples: (SegmentShares((3 * examples.waves(4, 2, 4)).softmax(-1), (0, 1, 2, 3)),),
+}

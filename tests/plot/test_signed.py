@@ -24,3 +24,6 @@ def test_all_zero_can_be_drawn(ax) -> None:
 def test_every_row_needs_its_layer() -> None:
     with pytest.raises(ValueError, match="3 layers are named for 2 rows"):
         signed(torch.zeros(2, 2), "effect", layers=(1, 2, 3))
+
+
+EXAMPLES = {"signed.signed": lambda examples: (examples.waves(4, 6) - 0.4, "effect")}

@@ -39,3 +39,6 @@ def test_massive_draws_the_loudest_token_by_layer_and_the_bound(sink_table, ax) 
     assert list(lines["median entry"]) == [1.0, 1.0, 1.0]
     assert list(lines["bound"]) == [1000.0, 1000.0, 1000.0]
     assert ax.get_yscale() == "log"
+
+
+EXAMPLES = {"sinks.received": lambda examples: (examples.sink_table,), "sinks.massive": lambda examples: (examples.sink_table,)}

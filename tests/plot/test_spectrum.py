@@ -9,7 +9,7 @@ import torch
 from interp.analysis.spectrum import HeadSpectra, spectrum
 from interp.data.heads import HeadWeights
 from interp.plot.pictures import picture
-from interp.plot.spectrum import spectrum as drawn
+from interp.plot.spectrum import spectrum_by_head as drawn
 from interp.plot.spectrum import spectrum_of_layer, spectrum_regimes
 
 
@@ -50,3 +50,15 @@ def test_regimes_have_their_colours(ax, spectra) -> None:
     assert names == ["uniform", "localised", "vanishing", "|ξ η| = 1"]
     x, y = ax.lines[1].get_data()
     np.testing.assert_allclose(np.asarray(x) * np.asarray(y), 1, rtol=1e-5)
+
+
+def spectra_of(waves) -> HeadSpectra:
+    q, k, none = waves(3, 4, 8) - 0.5, waves(3, 4, 8, start=1.0) - 0.5, torch.zeros(3, 4)
+    return spectrum(lambda layer: HeadWeights(q * (layer + 1), k, q, q.mT, none, none, none, 0.5), [2, 5])
+
+
+EXAMPLES = {
+    "spectrum.spectrum_by_head": lambda examples: (spectra_of(examples.waves),),
+    "spectrum.spectrum_of_layer": lambda examples: (spectra_of(examples.waves), 5),
+    "spectrum.spectrum_regimes": lambda examples: (spectra_of(examples.waves),),
+}

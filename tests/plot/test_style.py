@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from interp.data.colours import SEGMENT_COLOURS
-from interp.plot.style import axes_or_new, shown, style
+from interp.plot.style import axes_or_new, style, word_label
 
 
 def test_nothing_stays_behind() -> None:
@@ -59,4 +59,4 @@ def test_axes_given_are_the_axes_used(ax) -> None:
     ("word", "text"), [("a", "a"), ("\n", r"\n"), (" ", " "), ("", "''"), ("$", r"\$"), ("a\n", r"a\n")]
 )
 def test_words_can_be_read(word, text) -> None:
-    assert shown(word) == text
+    assert word_label(word) == text

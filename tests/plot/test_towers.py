@@ -24,3 +24,6 @@ def test_towers_refuse_flat_axes_and_missing_words() -> None:
         towers(torch.rand(2, 2), ("a", "b"), plt.subplots()[1])
     with pytest.raises(ValueError, match="1 words were given for 2 tokens"):
         towers(torch.rand(2, 2), ("a",))
+
+
+EXAMPLES = {"towers.towers": lambda examples: (8 * examples.waves(10, 16) ** 6, examples.words)}

@@ -37,3 +37,6 @@ def test_words_wrap_and_do_not_overlap(ax) -> None:
 def test_one_score_a_word() -> None:
     with pytest.raises(ValueError, match="2 colours were given for 3 words"):
         coloured_words(["a", "b", "c"], torch.rand(2))
+
+
+EXAMPLES = {"words.coloured_words": lambda examples: (examples.words, examples.segments)}
