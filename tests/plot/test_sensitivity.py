@@ -53,7 +53,9 @@ def ranked(waves):
 
 EXAMPLES = {
     "sensitivity.erasure": lambda examples: (erased(examples.waves),),
-    "sensitivity.first_order": lambda examples: (FirstOrder(examples.waves(3, 4, 5) - 0.5, (0, 1, 2), (3, 4, 5, 6, 7)),),
+    "sensitivity.first_order": lambda examples: (
+        FirstOrder(examples.waves(3, 4, 5) - 0.5, (0, 1, 2), (3, 4, 5, 6, 7)),
+    ),
     "sensitivity.effect_sizes": lambda examples: (ranked(examples.waves),),
     "sensitivity.strongest": lambda examples: (ranked(examples.waves),),
     "sensitivity.estimates": lambda examples: (examples.waves(3, 4, 5), examples.waves(3, 4, 5) ** 2),

@@ -15,5 +15,7 @@ def test_cosines_are_a_map_from_zero_to_one(ax) -> None:
 
 
 EXAMPLES = {
-    "similarity.similarity_map": lambda examples: (HeadSimilarity(examples.waves(3, 4), (0, 1, 2), examples.words, "as_they_are"),)
+    "similarity.similarity_map": lambda examples: (
+        HeadSimilarity(examples.waves(3, 4), (0, 1, 2), examples.words, "as_they_are"),
+    )
 }

@@ -41,4 +41,7 @@ def test_massive_draws_the_loudest_token_by_layer_and_the_bound(sink_table, ax) 
     assert ax.get_yscale() == "log"
 
 
-EXAMPLES = {"sinks.received": lambda examples: (examples.sink_table,), "sinks.massive": lambda examples: (examples.sink_table,)}
+EXAMPLES = {
+    "sinks.received": lambda examples: (examples.sink_table,),
+    "sinks.massive": lambda examples: (examples.sink_table,),
+}
