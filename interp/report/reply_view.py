@@ -16,7 +16,7 @@ from torch import Tensor
 from interp.analysis.anchors import VisualAnchors, VisualDrift
 from interp.analysis.base import Analysis
 from interp.analysis.budget import SEGMENTS, shares_of
-from interp.analysis.product import normalised
+from interp.analysis.product import normalise_saliency
 from interp.analysis.rows import AttentionRows, AttentionTable
 from interp.analysis.saliency import ResponseSaliency, TokenSaliency
 from interp.analysis.sinks import Sinks, SinkTable
@@ -206,7 +206,7 @@ def _analyses(model: Model, whole: Prompt) -> list[Analysis]:
 
 def _previous(salient: TokenSaliency) -> Float[Tensor, " token"]:
     """Return the saliency of the token just before each token, as `ResponseSaliency()` defines it: heads added, rows of length one."""
-    added = normalised(salient.saliency.sum(1, keepdim=True).flatten(0, 1), "row_l2").unsqueeze(1)
+    added = normalise_saliency(salient.saliency.sum(1, keepdim=True).flatten(0, 1), "row_l2").unsqueeze(1)
     own = [p - 1 for p in salient.positions]
     return added[:, 0, range(len(own)), own].mean(0)
 

@@ -110,7 +110,7 @@ def _attention(study: Study) -> list[StudyFigure]:
 
 def _sinks(study: Study) -> list[StudyFigure]:
     table, sinks = study.shown.view.sinks, study.sinks
-    words = " and ".join(f"“{plot.shown(w)}”" for w in sinks.words)
+    words = " and ".join(f"“{plot.word_label(w)}”" for w in sinks.words)
     heads = table.received[:, :, list(sinks.positions)].sum(-1)
     return [
         _figure(

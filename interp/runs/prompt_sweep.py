@@ -78,7 +78,13 @@ def sweep_heads(
 
 
 def sweep_quantity(
-    model: Model, prompts: Sequence[Prompt], variants: Mapping[str, AnyIntervention], *, of: Quantity, name: str, **kept: Any
+    model: Model,
+    prompts: Sequence[Prompt],
+    variants: Mapping[str, AnyIntervention],
+    *,
+    of: Quantity,
+    name: str,
+    **kept: Any,
 ) -> Samples[SweptQuantity]:
     """Return a quantity under every intervention for every prompt, with one file per prompt; see `sweep` and `effect`.
 
@@ -165,7 +171,9 @@ def _erase(model: Model, prompt: Prompt, at: Literal["step", "all"], heads: Any)
         return LostJob(str(error))
 
 
-def _follow(model: Model, prompt: Prompt, of: Quantity, variants: Mapping[str, AnyIntervention]) -> SweptQuantity | LostJob:
+def _follow(
+    model: Model, prompt: Prompt, of: Quantity, variants: Mapping[str, AnyIntervention]
+) -> SweptQuantity | LostJob:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NothingChanged)  # one of the values may be neutral
