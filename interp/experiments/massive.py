@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from interp.analysis.sinks import Sinks, SinkTable
 from interp.data.prompt import Prompt
-from interp.experiments.effect import Quantity, ReplyLoss
+from interp.experiments.effect import Loss, Quantity
 from interp.interventions.stream import SetDims
 from interp.models.model import Model
 from interp.passes.capture import capture
@@ -77,7 +77,7 @@ def massive_study(
     """
     if not prompts:
         raise ValueError("the study needs at least one prompt")
-    quantity, bounds = of or ReplyLoss(), detector or Sinks()
+    quantity, bounds = of or Loss(), detector or Sinks()
     tables = [measure(model, p, bounds, progress=False) for p in prompts]
     layer, position, dim = _shared(tables, bounds)
     held = [capture(model, p, want={"resid_post"}, layers=[layer]).resid_post[0, position, dim] for p in prompts]

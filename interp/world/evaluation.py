@@ -69,7 +69,7 @@ def ask(
 
 @final
 @dataclass(frozen=True)
-class Answers:
+class AnswerScores:
     """Accuracy of one kind of question.
 
     Attributes:
@@ -127,7 +127,7 @@ class Abilities:
     yes_no: dict[str, YesNoScores]
     captions: dict[str, CaptionScores]
     shuffled: CaptionScores
-    answers: dict[str, Answers]
+    answers: dict[str, AnswerScores]
     steps: Steps
     pairs: tuple[Pair, ...]
 
@@ -164,12 +164,12 @@ def _yes_no(
 
 def _answers(
     model: LlavaForConditionalGeneration, processor: LlavaProcessor, about: Sequence[Scene], kind: str
-) -> Answers:
+) -> AnswerScores:
     images, asked = _asked(about, kind)
     replies = ask(model, processor, images, [q.text for q in asked], longest=40)
     truths = [question.answer for question in asked]
     right = rate(reply == truth for reply, truth in zip(replies, truths, strict=True))
-    return Answers(right, max(Tally(truths).values()) / len(truths))
+    return AnswerScores(right, max(Tally(truths).values()) / len(truths))
 
 
 def _steps(model: LlavaForConditionalGeneration, processor: LlavaProcessor, about: Sequence[Scene]) -> Steps:

@@ -4,7 +4,7 @@ from torch.testing import assert_close
 
 import interp
 from interp import EVERY, LAST, Segment
-from interp.experiments.effect import AnswersWith, Ends, Length, Logit, Probability, ReplyLoss, effect
+from interp.experiments.effect import Answers, Ends, Length, Logit, Loss, Probability, effect
 from interp.experiments.knockout import attention_knockout, patch
 from interp.experiments.sinks import Task, sink_ablation, sink_study
 from interp.interventions.attention import MaskAttention
@@ -44,8 +44,8 @@ def test_an_effect_is_the_difference_of_two_passes(planted, prompt):
 def test_every_quantity_follows_the_planted_behaviour(planted, prompt):
     answered = prompt.with_response("ghi")
     assert effect(planted.model, prompt, CUT, of=Logit("g")).change < 0
-    assert effect(planted.model, answered, CUT, of=ReplyLoss()).change > 1
-    assert effect(planted.model, prompt, CUT, of=AnswersWith("ghij", max_new_tokens=4)).change == -1
+    assert effect(planted.model, answered, CUT, of=Loss()).change > 1
+    assert effect(planted.model, prompt, CUT, of=Answers("ghij", max_new_tokens=4)).change == -1
     assert effect(planted.model, prompt, CUT, of=Length(max_new_tokens=5)).without == 5
     assert effect(planted.model, prompt, CUT, of=Ends(max_new_tokens=5)).without == 0
 
@@ -59,7 +59,7 @@ def test_quantities_say_what_they_cannot_follow(planted, prompt):
     with pytest.raises(ValueError, match="is not one token of planted"):
         effect(planted.model, prompt, CUT, of=Probability("gh"))
     with pytest.raises(ValueError, match=r"this prompt has none; prompt.with_response"):
-        effect(planted.model, prompt, CUT, of=ReplyLoss())
+        effect(planted.model, prompt, CUT, of=Loss())
 
 
 def test_the_sink_study_finds_the_planted_sink_and_what_breaks(planted):

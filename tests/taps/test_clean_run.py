@@ -13,7 +13,7 @@ from interp.analysis.saliency import Saliency
 from interp.data.heads import Heads
 from interp.data.tokens import EMITTING, LAST, PREDICTING, SINKS
 from interp.decoding.stream import Continuation
-from interp.experiments.effect import ReplyLoss, effect
+from interp.experiments.effect import Loss, effect
 from interp.interventions.attention import MaskAttention
 from interp.interventions.function import Apply
 from interp.interventions.heads import AblateHeads, ScaleHeads
@@ -191,7 +191,7 @@ def test_other_changes_are_in_place_in_both(other, model_of, picture):
 def test_it_enters_the_audit_once_and_warns_where_it_changes_nothing(model_of, picture):
     model = model_of("llama")
     prompt = prompt_of(model, picture, reply="a cat")
-    done = effect(model, prompt, STEP, of=ReplyLoss())
+    done = effect(model, prompt, STEP, of=Loss())
     assert [(f.calls, f.layers) for f in done.audit] == [(2, {0, 1})]
     assert done.under == pytest.approx(
         -float(forced(model, prompt, STEP)[range(len(prompt.response_ids)), prompt.response_ids].mean()), rel=1e-4
