@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from interp.arguments import check_dtype
 from interp.data.errors import check_type
-from interp.families.base import Family, family, known, module_name
+from interp.families.base import Family, family, family_names, module_name
 from interp.models.model import Model
 from interp.registry import nearest
 from interp.taps.install import attends
@@ -142,7 +142,7 @@ def _weights(
     except ValueError as error:
         if "model type" in str(error) or "Unrecognized" in str(error):
             raise ValueError(
-                f"{name!r}: {_first_line(error)} Kinds with a family file: {', '.join(known())}."
+                f"{name!r}: {_first_line(error)} Kinds with a family file: {', '.join(family_names())}."
             ) from error
         raise
 
@@ -194,7 +194,7 @@ def _checked(module: nn.Module, processor: Any, *, name: str, revision: str | No
         raise TypeError(
             f"{type(module).__name__} is an encoder-decoder model; only decoder-only language models are supported"
         )
-    if module_name(kind) in known():
+    if module_name(kind) in family_names():
         return Model(module, processor, fitted(family(kind), module), name, revision)
     from interp.checks.model import check_discovered
 
@@ -249,7 +249,7 @@ def discovered(module: nn.Module) -> Family:
         raise TypeError(
             f"no family for model_type {module.config.model_type!r}, and its attention does not go through "
             f"transformers' AttentionInterface; "
-            f"add interp/families/{module_name(module.config.model_type)}.py if it does. Known: {', '.join(known())}"
+            f"add interp/families/{module_name(module.config.model_type)}.py if it does. Known: {', '.join(family_names())}"
         )
     layer = decoder.get_submodule(lists[0])[0]
     attention = next(n for n, m in layer.named_modules() if attends(m))

@@ -9,7 +9,7 @@ from transformers.models.llama.modeling_llama import LlamaAttention, LlamaForCau
 
 import interp
 from interp.families._tokenizer import small_tokenizer
-from interp.families.base import family, known
+from interp.families.base import family, family_names
 from interp.loading import discovered, load
 
 SHAPE = {
@@ -70,7 +70,7 @@ def test_a_processor_can_be_given(saved, model_of):
     assert load(saved, processor=processor).processor is processor
 
 
-@pytest.mark.parametrize("kind", known())
+@pytest.mark.parametrize("kind", family_names())
 def test_a_model_object_needs_no_check_when_its_kind_is_known(kind):
     module, processor = family(kind).tiny()
     model = load(module, processor=processor)
@@ -87,7 +87,7 @@ def test_a_model_of_an_unknown_kind_is_discovered_checked_and_noted(name, caplog
     with caplog.at_level(logging.WARNING, logger="interp"):
         model = load(module, processor=tokenizer)
     kind = module.config.model_type
-    assert kind not in known()
+    assert kind not in family_names()
     assert len(model.notes) == 1
     assert model.notes[0].startswith(f"{kind} has no family file; its parts were discovered")
     assert caplog.messages == list(model.notes)

@@ -49,9 +49,9 @@ def methods(
 
 
 def _chosen(names: list[str] | None) -> "dict[str, type[Method]]":
-    from interp.interventions.method import methods as known
+    from interp.interventions.method import methods as method_classes
 
-    everything = known()
+    everything = method_classes()
     for name in names or []:
         if name not in everything:
             raise typer.BadParameter(
@@ -65,12 +65,12 @@ def _tiny() -> "dict[str, Model]":
     import transformers
 
     import interp
-    from interp.families.base import family, known
+    from interp.families.base import family, family_names
 
     transformers.utils.logging.set_verbosity_error()
     made = {}
-    with progress(len(known()), "kinds of models") as tell:
-        for name in known():
+    with progress(len(family_names()), "kinds of models") as tell:
+        for name in family_names():
             tell(name)
             if (tiny := family(name).tiny) is not None:
                 module, processor = tiny()

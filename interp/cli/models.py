@@ -63,9 +63,9 @@ def models(
 
 
 def _chosen(names: list[str] | None) -> list[str]:
-    from interp.families.base import known
+    from interp.families.base import family_names
 
-    everything = known()
+    everything = family_names()
     for name in names or []:
         if name not in everything:
             raise typer.BadParameter(

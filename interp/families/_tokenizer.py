@@ -1,4 +1,4 @@
-"""A tokenizer for the tiny models: every byte is a token, so any text survives a round trip, and nothing is downloaded."""
+"""A tokenizer for the tiny models: every byte is a token, so any text survives a round trip. Nothing is downloaded."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,8 +12,8 @@ def small_tokenizer(special: Sequence[str] = (), *, add_bos: bool = False, **nam
     Args:
         special: strings that are one token each.
         add_bos: whether every encoded text begins with `<s>`, as Llama's and Gemma's do.
-        named: more special tokens that the tokenizer also offers as attributes (`image_token="<image>"`), as many processors
-            want them; `bos_token`, `eos_token`, `pad_token` and `unk_token` replace the four first ones.
+        named: more special tokens that the tokenizer also has as attributes (`image_token="<image>"`), as many processors
+            require; `bos_token`, `eos_token`, `pad_token` and `unk_token` replace the first four.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast

@@ -1,4 +1,4 @@
-"""What is particular to one kind of model: one file per `model_type`, and the folder is the registry."""
+"""The record of a model family, and the lookup of families by `model_type`. The folder is the registry: one file per `model_type`."""
 
 import importlib
 import pkgutil
@@ -13,13 +13,13 @@ from interp.data.layout import Grid
 @final
 @dataclass(frozen=True)
 class ImageView:
-    """One image as the processor saw it: what a family needs to say which tokens saw which pixels.
+    """One processed image: what a family needs to compute which pixels each image token covers.
 
     Args:
         processor: the model's processor.
         config: the model's configuration.
         inputs: the processed inputs of the whole prompt (a batch of one).
-        index: which image of the prompt.
+        index: index of the image in the prompt.
         size: width and height of the original image in pixels.
     """
 
@@ -38,7 +38,7 @@ class ImageView:
 @final
 @dataclass(frozen=True)
 class Family:
-    """Where a kind of model keeps its parts, and how an image becomes tokens.
+    """Where the parts of a kind of model are, and how an image becomes tokens.
 
     Paths are attribute paths: `decoder`, `vision` and `qformer` from the top of the model; `attention`, `mlp`, `attn_out`,
     `mlp_out` and `resid_mid` from a decoder layer.
@@ -49,18 +49,18 @@ class Family:
         attention: the attention module of a layer.
         attn_out: the module whose output the attention adds to the residual stream; the attention itself by default.
         mlp_out: the module whose output the MLP adds to the residual stream.
-        resid_mid: the norm that reads the residual stream between attention and MLP; None where the two run in parallel.
+        resid_mid: the norm that reads the residual stream between attention and MLP; None if the two run in parallel.
         attn_norm: the norm of a layer that the attention reads through.
-        final_norm: the norm of the decoder that the head reads through.
+        final_norm: the norm of the decoder that the output head reads through.
         vision: the module below which every attention belongs to the vision tower.
         qformer: the module below which every attention belongs to the Q-Former.
         image_token: the attribute of the configuration that holds the id of the image placeholder; None for a language model.
         grids: the blocks of image tokens of one image, in token order.
-        patches: where a Q-Former's tokens have no place on the image, the grid of the patches that it looks at.
-        prompt: the text for a number of images, a question and a system prompt, where the processor has no chat template.
+        patches: for a Q-Former, whose tokens have no place on the image, the grid of the patches that it attends to.
+        prompt: the text for a number of images, a question and a system prompt, if the processor has no chat template.
         right_padded: names of inputs that are padded on the right in a batch although they are token sequences.
-        response_type: the token type of a teacher-forced reply, where the model tells kinds of tokens apart.
-        tiny: makes a randomly initialised small model of this kind and its real processor, without any download.
+        response_type: the token type of a teacher-forced reply, if the model distinguishes token types.
+        tiny: builds a small model of this kind with random weights and its real processor, without a download.
     """
 
     decoder: str
@@ -82,7 +82,7 @@ class Family:
     tiny: Callable[[], tuple[Any, Any]] | None = None
 
 
-def known() -> list[str]:
+def family_names() -> list[str]:
     """Return the model types that have a family file."""
     return sorted(
         m.name
@@ -92,7 +92,7 @@ def known() -> list[str]:
 
 
 def module_name(model_type: str) -> str:
-    """Return what the family file of a model type is called (`blip-2` lives in `blip_2`)."""
+    """Return the name of a model type's family file (`blip_2` for `blip-2`)."""
     return model_type.replace("-", "_")
 
 
@@ -100,12 +100,12 @@ def family(model_type: str) -> Family:
     """Return the family record of a model type.
 
     Raises:
-        LookupError: there is no file for it.
+        LookupError: the model type has no family file.
     """
     name = module_name(model_type)
-    if name not in known():
+    if name not in family_names():
         raise LookupError(
-            f"no family for model_type {model_type!r}; known: {', '.join(known())}. "
+            f"no family for model_type {model_type!r}; known: {', '.join(family_names())}. "
             f"Add interp/families/{name}.py with a FAMILY record, or pass the model object to interp.load, which discovers its parts."
         )
     return importlib.import_module(f"interp.families.{name}").FAMILY

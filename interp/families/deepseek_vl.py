@@ -4,9 +4,11 @@ from math import isqrt
 from typing import Any
 
 from interp.data.layout import Grid
+from interp.families._tiny import build, siglip, text
+from interp.families._tokenizer import small_tokenizer
 from interp.families.base import Family, ImageView
 
-TEMPLATE = (
+_TEMPLATE = (
     "{% if messages[0]['role'] != 'system' %}{{ 'You are a helpful language and vision assistant.\\n\\n' }}{% endif %}"
     "{% for message in messages %}{{ {'system': '', 'user': 'User: ', 'assistant': 'Assistant: '}[message['role']] }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
@@ -16,7 +18,7 @@ TEMPLATE = (
 )
 
 
-def grids(view: ImageView) -> tuple[Grid, ...]:
+def _grids(view: ImageView) -> tuple[Grid, ...]:
     """Return the one grid of an image; its box is the square that the image was padded to."""
     images, (width, height), side = view.processor.image_processor, view.size, isqrt(view.processor.num_image_tokens)
     square, least = images.size["height"], images.min_size
@@ -28,9 +30,8 @@ def grids(view: ImageView) -> tuple[Grid, ...]:
     return (Grid(view.index, side, side, box),)
 
 
-def tiny() -> tuple[Any, Any]:
-    """Return a DeepSeek-VL of two layers that sees 28 × 28 pixels as 4 × 4 patches, and its processor."""
-    import torch
+def _tiny() -> tuple[Any, Any]:
+    """Return a DeepSeek-VL of two layers with 28 × 28 pixels and 4 × 4 patches, and its processor."""
     from transformers import (
         DeepseekVLConfig,
         DeepseekVLForConditionalGeneration,
@@ -38,30 +39,22 @@ def tiny() -> tuple[Any, Any]:
         DeepseekVLProcessor,
     )
 
-    from interp.families._tokenizer import small_tokenizer
-
     tokenizer = small_tokenizer(add_bos=True, image_token="<image_placeholder>")
     images = DeepseekVLImageProcessorPil(size={"height": 28, "width": 28}, min_size=7)
-    processor = DeepseekVLProcessor(images, tokenizer, chat_template=TEMPLATE, num_image_tokens=16)
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "initializer_range": 0.15}
-    text = {"model_type": "llama", "num_hidden_layers": 2, "num_key_value_heads": 4, **shape}
-    text |= {"vocab_size": len(tokenizer), "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-    vision = {"model_type": "siglip_vision_model", "num_hidden_layers": 2, "vision_use_head": False, **shape}
+    processor = DeepseekVLProcessor(images, tokenizer, chat_template=_TEMPLATE, num_image_tokens=16)
     config = DeepseekVLConfig(
-        text_config=text,
-        vision_config={"image_size": 28, "patch_size": 7, **vision},
+        text_config=text("llama", tokenizer, num_key_value_heads=4),
+        vision_config=siglip(28),
         image_token_id=processor.image_token_id,
         tie_word_embeddings=False,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return DeepseekVLForConditionalGeneration(config).eval(), processor
+    return build(DeepseekVLForConditionalGeneration, config), processor
 
 
 FAMILY = Family(
     decoder="model.language_model",
     vision="model.vision_model",
     image_token="image_token_id",
-    grids=grids,
-    tiny=tiny,
+    grids=_grids,
+    tiny=_tiny,
 )

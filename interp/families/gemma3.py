@@ -4,9 +4,11 @@ from math import isqrt
 from typing import Any
 
 from interp.data.layout import Grid
+from interp.families._tiny import build, siglip, text
+from interp.families._tokenizer import small_tokenizer
 from interp.families.base import Family, ImageView
 
-TEMPLATE = (
+_TEMPLATE = (
     "{{ bos_token }}{% set first = messages[0] if messages[0]['role'] == 'system' else none %}"
     "{% for message in messages if message['role'] != 'system' %}"
     "{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else message['role']) + '\\n' }}"
@@ -18,10 +20,10 @@ TEMPLATE = (
 )
 
 
-def grids(view: ImageView) -> tuple[Grid, ...]:
+def _grids(view: ImageView) -> tuple[Grid, ...]:
     """Return the grid of the whole image and those of its crops.
 
-    Whether there are crops is read from the processor's `images_kwargs`: arguments of one single call leave no trace.
+    Whether there are crops is read from the processor's `images_kwargs`; arguments of a single call cannot be seen here.
     """
     import numpy as np
 
@@ -29,56 +31,37 @@ def grids(view: ImageView) -> tuple[Grid, ...]:
     boxes = [view.whole]
     if settings["do_pan_and_scan"]:
         names = ("pan_and_scan_min_crop_size", "pan_and_scan_max_num_crops", "pan_and_scan_min_ratio_to_activate")
-        where = np.indices((height, width), dtype=np.int32)  # an image of its own coordinates: a crop says where it is
+        where = np.indices(
+            (height, width), dtype=np.int32
+        )  # pixels that hold their own coordinates locate a crop
         crops = view.processor.image_processor.pan_and_scan(where, *(settings[name] for name in names))
         ends = ((crop[:, 0, 0].tolist(), (crop[:, -1, -1] + 1).tolist()) for crop in crops)
         boxes += [(float(x0), float(y0), float(x1), float(y1)) for (y0, x0), (y1, x1) in ends]
     return tuple(Grid(view.index, side, side, box, tile=i) for i, box in enumerate(boxes))
 
 
-def tiny() -> tuple[Any, Any]:
-    """Return a Gemma 3 of two layers, one with a sliding window, on 56 × 56 pixels and 4 × 4 tokens, and its processor."""
-    import torch
-    from transformers import (
-        Gemma3Config,
-        Gemma3ForConditionalGeneration,
-        Gemma3ImageProcessorPil,
-        Gemma3Processor,
-    )
-
-    from interp.families._tokenizer import small_tokenizer
+def _tiny() -> tuple[Any, Any]:
+    """Return a Gemma 3 of two layers, one with a sliding window, with 56 × 56 pixels and 4 × 4 tokens, and its processor."""
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3ImageProcessorPil, Gemma3Processor
 
     named = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
     named |= {"bos_token": "<bos>", "eos_token": "<eos>"}
     tokenizer = small_tokenizer(["<start_of_turn>", "<end_of_turn>"], add_bos=True, **named)
     images = Gemma3ImageProcessorPil(size={"height": 56, "width": 56})
-    processor = Gemma3Processor(images, tokenizer, chat_template=TEMPLATE, image_seq_length=16)
-    shape: dict[str, Any] = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_attention_heads": 4,
-        "initializer_range": 0.15,
-    }
-    text = {"num_hidden_layers": 2, "num_key_value_heads": 2, "head_dim": 8, "query_pre_attn_scalar": 8, **shape}
-    text |= {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 32, "vocab_size": len(tokenizer)}
-    text |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "model_type": "gemma3_text"}
-    vision = {"model_type": "siglip_vision_model", "num_hidden_layers": 2, "vision_use_head": False, **shape}
+    processor = Gemma3Processor(images, tokenizer, chat_template=_TEMPLATE, image_seq_length=16)
+    own: dict[str, Any] = {"num_key_value_heads": 2, "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 32}
+    own |= {"layer_types": ["sliding_attention", "full_attention"]}
     config = Gemma3Config(
-        text_config=text,
-        vision_config={"image_size": 56, "patch_size": 7, **vision},
+        text_config=text("gemma3_text", tokenizer, **own),
+        vision_config=siglip(56),
         mm_tokens_per_image=16,
         image_token_index=tokenizer.image_token_id,
         boi_token_index=tokenizer.boi_token_id,
         eoi_token_index=tokenizer.eoi_token_id,
         tie_word_embeddings=False,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = Gemma3ForConditionalGeneration(config).eval()
-        torch.nn.init.normal_(
-            model.model.multi_modal_projector.mm_input_projection_weight, std=0.2
-        )  # zero when it is new
-        return model, processor
+    zero = {"model__multi_modal_projector__mm_input_projection_weight": 0.2}
+    return build(Gemma3ForConditionalGeneration, config, **zero), processor
 
 
 FAMILY = Family(
@@ -88,6 +71,6 @@ FAMILY = Family(
     resid_mid="pre_feedforward_layernorm",
     vision="model.vision_tower",
     image_token="image_token_id",
-    grids=grids,
-    tiny=tiny,
+    grids=_grids,
+    tiny=_tiny,
 )

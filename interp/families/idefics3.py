@@ -1,23 +1,26 @@
-"""Idefics 3: an image is stretched to whole tiles, and a copy of the whole, one tile large, follows them."""
+"""Idefics 3: an image is stretched to whole tiles, followed by a copy of the whole image at the size of one tile."""
 
 from math import ceil, isqrt
 from typing import Any
 
 from interp.data.layout import Grid
+from interp.families._tiny import build, text, vision
+from interp.families._tokenizer import small_tokenizer
 from interp.families.base import Family, ImageView
 
-TEMPLATE = (
+_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message['role'] | capitalize + ':' }}"
     "{% if message['content'] is string %}{{ ' ' + message['content'] }}{% else %}{% for part in message['content'] %}"
     "{{ '<image>' if part['type'] == 'image' else (' ' if loop.first else '') + part['text'] }}"
     "{% endfor %}{% endif %}{{ '<end_of_utterance>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
-SPECIAL = ("<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>")
+TILE_TOKENS = tuple(f"<row_{row}_col_{col}>" for row in range(1, 4) for col in range(1, 4))
+"""The tokens in front of the tiles of the tiny models."""
 
 
 def tiles(images: Any, width: int, height: int) -> tuple[int, int]:
-    """Return into how many rows and columns of tiles an image processor cuts an image of this size."""
+    """Return the numbers of rows and columns of tiles into which an image processor cuts an image of this size."""
     import numpy as np
     from transformers.models.idefics3.image_processing_pil_idefics3 import get_resize_output_image_size
 
@@ -33,8 +36,8 @@ def tiles(images: Any, width: int, height: int) -> tuple[int, int]:
     return rows, ceil(int(rows * side * (width / height)) / side)
 
 
-def grids(view: ImageView) -> tuple[Grid, ...]:
-    """Return the grid of every tile, row by row, and that of the whole image, alone where one tile is enough."""
+def _grids(view: ImageView) -> tuple[Grid, ...]:
+    """Return the grid of every tile, row by row, and that of the whole image; only the latter if one tile is enough."""
     side = isqrt(view.processor.image_seq_len)
     rows, cols = tiles(view.processor.image_processor, *view.size)
     cut = Grid(view.index, rows, cols, view.whole)
@@ -42,9 +45,8 @@ def grids(view: ImageView) -> tuple[Grid, ...]:
     return tuple(Grid(view.index, side, side, box, tile=i) for i, box in enumerate([*boxes, view.whole]))
 
 
-def tiny() -> tuple[Any, Any]:
-    """Return an Idefics 3 of two layers on tiles of 42 × 42 pixels and 3 × 3 tokens, and its processor."""
-    import torch
+def _tiny() -> tuple[Any, Any]:
+    """Return an Idefics 3 of two layers with tiles of 42 × 42 pixels and 3 × 3 tokens, and its processor."""
     from transformers import (
         Idefics3Config,
         Idefics3ForConditionalGeneration,
@@ -52,36 +54,24 @@ def tiny() -> tuple[Any, Any]:
         Idefics3Processor,
     )
 
-    from interp.families._tokenizer import small_tokenizer
-
-    places = [f"<row_{row}_col_{col}>" for row in range(1, 4) for col in range(1, 4)]
-    tokenizer = small_tokenizer([*SPECIAL, *places], add_bos=True)
+    special = ["<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>"]
+    tokenizer = small_tokenizer([*special, *TILE_TOKENS], add_bos=True)
     images = Idefics3ImageProcessorPil(size={"longest_edge": 126}, max_image_size={"longest_edge": 42})
-    processor = Idefics3Processor(images, tokenizer, image_seq_len=9, chat_template=TEMPLATE)
-    config = Idefics3Config(image_token_id=processor.image_token_id, **shapes(tokenizer))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return Idefics3ForConditionalGeneration(config).eval(), processor
+    processor = Idefics3Processor(images, tokenizer, image_seq_len=9, chat_template=_TEMPLATE)
+    config = Idefics3Config(image_token_id=processor.image_token_id, **parts(tokenizer))
+    return build(Idefics3ForConditionalGeneration, config), processor
 
 
-def shapes(tokenizer: Any) -> dict[str, Any]:
-    """Return the small sizes of text model and vision tower, as arguments of a configuration."""
-    shape: dict[str, Any] = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_attention_heads": 4,
-        "num_hidden_layers": 2,
-    }
-    shape |= {"initializer_range": 0.15}
-    text: dict[str, Any] = {"model_type": "llama", "num_key_value_heads": 2, "vocab_size": len(tokenizer), **shape}
-    text |= {"bos_token_id": 1, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
-    return {"text_config": text, "vision_config": {"image_size": 42, "patch_size": 7, **shape}, "scale_factor": 2}
+def parts(tokenizer: Any) -> dict[str, Any]:
+    """Return the tiny text model and vision tower, as arguments of a configuration; SmolVLM has the same."""
+    decoder = text("llama", tokenizer, num_key_value_heads=2)
+    return {"text_config": decoder, "vision_config": vision(42), "scale_factor": 2}
 
 
 FAMILY = Family(
     decoder="model.text_model",
     vision="model.vision_model",
     image_token="image_token_id",
-    grids=grids,
-    tiny=tiny,
+    grids=_grids,
+    tiny=_tiny,
 )

@@ -2,23 +2,14 @@
 
 from typing import Any
 
-from interp.data.layout import Grid
-from interp.families.base import Family, ImageView
+from interp.families._tiny import SIZE, build, text, vision
+from interp.families._tokenizer import small_tokenizer
+from interp.families.base import Family
+from interp.families.blip_2 import FAMILY as BLIP_2
 
 
-def grids(view: ImageView) -> tuple[Grid, ...]:
-    """Return one row of Q-Former queries: each may look at the whole image, so none has a place on it."""
-    return (Grid(view.index, 1, view.config.num_query_tokens, None),)
-
-
-def patches(view: ImageView) -> Grid:
-    """Return the grid of vision patches that the Q-Former looks at; the first key of its cross-attention is no patch."""
-    side = view.config.vision_config.image_size // view.config.vision_config.patch_size
-    return Grid(view.index, side, side, view.whole)
-
-
-def prompt(images: int, question: str, system: str | None = None) -> str:
-    """Return the question as it is; the processor puts the image in front of it.
+def _prompt(images: int, question: str, system: str | None = None) -> str:
+    """Return the question unchanged; the processor puts the image in front of it.
 
     Raises:
         ValueError: more than one image.
@@ -28,9 +19,8 @@ def prompt(images: int, question: str, system: str | None = None) -> str:
     return f"{system} {question}" if system else question
 
 
-def tiny() -> tuple[Any, Any]:
-    """Return an InstructBLIP of two layers that sees 28 × 28 pixels through eight queries, and its processor."""
-    import torch
+def _tiny() -> tuple[Any, Any]:
+    """Return an InstructBLIP of two layers with 28 × 28 pixels and eight queries, and its processor."""
     from transformers import (
         BlipImageProcessorPil,
         InstructBlipConfig,
@@ -38,33 +28,19 @@ def tiny() -> tuple[Any, Any]:
         InstructBlipProcessor,
     )
 
-    from interp.families._tokenizer import small_tokenizer
-
     tokenizer, reader = small_tokenizer(["<image>"], add_bos=True), small_tokenizer()
     reader.padding_side = "right"
     images = BlipImageProcessorPil(size={"height": 28, "width": 28})
     processor = InstructBlipProcessor(images, tokenizer, reader, num_query_tokens=8)
-    shape: dict[str, Any] = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_attention_heads": 4,
-        "num_hidden_layers": 2,
-    }
-    shape |= {"initializer_range": 0.15}
-    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     config = InstructBlipConfig(
-        text_config={"model_type": "llama", "vocab_size": len(tokenizer), **shape, **ids},
-        vision_config={"image_size": 28, "patch_size": 7, **shape},
-        qformer_config={"vocab_size": len(reader), **shape},
+        text_config=text("llama", tokenizer),
+        vision_config=vision(28),
+        qformer_config={"vocab_size": len(reader), **SIZE},
         num_query_tokens=8,
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         initializer_range=0.15,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = InstructBlipForConditionalGeneration(config).eval()
-        torch.nn.init.normal_(model.query_tokens)  # zero by default, which makes all queries one
-        return model, processor
+    return build(InstructBlipForConditionalGeneration, config, query_tokens=1.0), processor  # equal queries otherwise
 
 
 FAMILY = Family(
@@ -72,9 +48,9 @@ FAMILY = Family(
     vision="vision_model",
     qformer="qformer",
     image_token="image_token_index",
-    grids=grids,
-    patches=patches,
-    prompt=prompt,
+    grids=BLIP_2.grids,
+    patches=BLIP_2.patches,
+    prompt=_prompt,
     right_padded=("qformer_input_ids", "qformer_attention_mask"),
-    tiny=tiny,
+    tiny=_tiny,
 )

@@ -4,9 +4,11 @@ from math import isqrt
 from typing import Any
 
 from interp.data.layout import Grid
+from interp.families._tiny import build, text, vision, without_video
+from interp.families._tokenizer import small_tokenizer
 from interp.families.base import Family, ImageView
 
-TEMPLATE = (
+_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
     "{{ '<IMG_CONTEXT>\\n' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endif %}"
@@ -14,10 +16,10 @@ TEMPLATE = (
 )
 
 
-def grids(view: ImageView) -> tuple[Grid, ...]:
+def _grids(view: ImageView) -> tuple[Grid, ...]:
     """Return the grid of every tile, row by row, and that of the thumbnail where there is more than one tile.
 
-    Whether and how finely images are cut is read from the processor: arguments of one single call leave no trace.
+    Whether and how finely images are cut is read from the processor; arguments of a single call cannot be seen here.
     """
     from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
@@ -35,9 +37,8 @@ def grids(view: ImageView) -> tuple[Grid, ...]:
     return tuple(Grid(view.index, side, side, box, tile=i) for i, box in enumerate(boxes))
 
 
-def tiny() -> tuple[Any, Any]:
-    """Return an InternVL of two layers on tiles of 56 × 56 pixels and 4 × 4 tokens, and its processor."""
-    import torch
+def _tiny() -> tuple[Any, Any]:
+    """Return an InternVL of two layers with tiles of 56 × 56 pixels and 4 × 4 tokens, and its processor."""
     from transformers import (
         GotOcr2ImageProcessorPil,
         InternVLConfig,
@@ -45,44 +46,25 @@ def tiny() -> tuple[Any, Any]:
         InternVLProcessor,
     )
 
-    from interp.families._processor import without_video
-    from interp.families._tokenizer import small_tokenizer
-
-    named: dict[str, Any] = {
-        "start_image_token": "<img>",
-        "end_image_token": "</img>",
-        "context_image_token": "<IMG_CONTEXT>",
-    }
-    tokenizer = small_tokenizer(["<|im_start|>", "<|im_end|>"], video_token="<video>", **named)
+    named = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
+    tokenizer = small_tokenizer(["<|im_start|>", "<|im_end|>"], add_bos=False, video_token="<video>", **named)
     images = GotOcr2ImageProcessorPil(size={"height": 56, "width": 56}, max_patches=6)
-    made = {"image_processor": images, "tokenizer": tokenizer, "image_seq_length": 16, "chat_template": TEMPLATE}
-    processor = without_video(InternVLProcessor, **made)
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "initializer_range": 0.15}
-    text = {
-        "model_type": "qwen2",
-        "num_hidden_layers": 2,
-        "num_key_value_heads": 2,
-        "tie_word_embeddings": False,
-        **shape,
-    }
-    text |= {"vocab_size": len(tokenizer), "eos_token_id": 2, "pad_token_id": 0}
-    vision = {"image_size": 56, "patch_size": 7, "num_hidden_layers": 2, **shape}
+    settings = {"image_processor": images, "tokenizer": tokenizer, "image_seq_length": 16, "chat_template": _TEMPLATE}
+    processor = without_video(InternVLProcessor, **settings)
     config = InternVLConfig(
-        text_config=text,
-        vision_config=vision,
+        text_config=text("qwen2", tokenizer, num_key_value_heads=2, tie_word_embeddings=False, bos_token_id=None),
+        vision_config=vision(56),
         image_token_id=processor.image_token_id,
         image_seq_length=16,
         tie_word_embeddings=False,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return InternVLForConditionalGeneration(config).eval(), processor
+    return build(InternVLForConditionalGeneration, config), processor
 
 
 FAMILY = Family(
     decoder="model.language_model",
     vision="model.vision_tower",
     image_token="image_token_id",
-    grids=grids,
-    tiny=tiny,
+    grids=_grids,
+    tiny=_tiny,
 )

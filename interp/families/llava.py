@@ -1,11 +1,13 @@
-"""LLaVA 1.5 and its kin: one image, cropped or padded to a square, becomes one grid of CLIP patches."""
+"""LLaVA 1.5 and its variants: one image, cropped or padded to a square, becomes one grid of CLIP patches."""
 
 from typing import Any
 
 from interp.data.layout import Grid
+from interp.families._tiny import build, clip, text
+from interp.families._tokenizer import small_tokenizer
 from interp.families.base import Family, ImageView
 
-TEMPLATE = (
+_TEMPLATE = (
     "{% for message in messages %}{{ {'user': 'USER: ', 'assistant': 'ASSISTANT: '}[message['role']] "
     "if message['role'] != 'system' else '' }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
@@ -15,8 +17,8 @@ TEMPLATE = (
 )
 
 
-def grids(view: ImageView) -> tuple[Grid, ...]:
-    """Return the one grid of an image; its box is what is left after padding to a square, resizing and cropping."""
+def _grids(view: ImageView) -> tuple[Grid, ...]:
+    """Return the one grid of an image; its box is the region that remains after padding to a square, resizing and cropping."""
     images, (width, height) = view.processor.image_processor, view.size
     x0 = y0 = 0
     if images.do_pad and "pad_to_square" in dir(images):
@@ -41,41 +43,27 @@ def grids(view: ImageView) -> tuple[Grid, ...]:
     return (Grid(view.index, rows, cols, box),)
 
 
-def tiny() -> tuple[Any, Any]:
-    """Return a LLaVA of two layers that sees 28 × 28 pixels as 4 × 4 patches, and its processor."""
-    import torch
+def _tiny() -> tuple[Any, Any]:
+    """Return a LLaVA of two layers with 28 × 28 pixels and 4 × 4 patches, and its processor."""
     from transformers import CLIPImageProcessorPil, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
-
-    from interp.families._tokenizer import small_tokenizer
 
     tokenizer = small_tokenizer(["<image>"], add_bos=True)
     images = CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
-    processor = LlavaProcessor(
-        images, tokenizer, patch_size=7, vision_feature_select_strategy="default", num_additional_image_tokens=1,
-        chat_template=TEMPLATE,
-    )  # fmt: skip
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "initializer_range": 0.15}
-    text = {
-        "model_type": "llama",
-        "vocab_size": len(tokenizer),
-        "num_hidden_layers": 2,
-        "num_key_value_heads": 4,
-        **shape,
-    }
-    text |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-    vision = {"model_type": "clip_vision_model", "num_hidden_layers": 3, "image_size": 28, "patch_size": 7, **shape}
+    own = {"patch_size": 7, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+    processor = LlavaProcessor(images, tokenizer, chat_template=_TEMPLATE, **own)
     config = LlavaConfig(
-        text_config=text, vision_config=vision, image_token_index=processor.image_token_id, image_seq_length=16
+        text_config=text("llama", tokenizer, num_key_value_heads=4),
+        vision_config=clip(28),
+        image_token_index=processor.image_token_id,
+        image_seq_length=16,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return LlavaForConditionalGeneration(config).eval(), processor
+    return build(LlavaForConditionalGeneration, config), processor
 
 
 FAMILY = Family(
     decoder="model.language_model",
     vision="model.vision_tower",
     image_token="image_token_id",
-    grids=grids,
-    tiny=tiny,
+    grids=_grids,
+    tiny=_tiny,
 )

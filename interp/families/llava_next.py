@@ -3,9 +3,11 @@
 from typing import Any
 
 from interp.data.layout import Grid
+from interp.families._tiny import build, clip, text
+from interp.families._tokenizer import small_tokenizer
 from interp.families.base import Family, ImageView
 
-TEMPLATE = (
+_TEMPLATE = (
     "{% for message in messages %}"
     "{{ {'system': '<<SYS>>\\n', 'user': '[INST] ', 'assistant': ' '}[message['role']] }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
@@ -18,7 +20,7 @@ TEMPLATE = (
 def tiled(view: ImageView) -> Grid:
     """Return the grid of the joined tiles, without the rows or columns that are padding only.
 
-    The box is where the kept patches lie: up to half a patch beyond the image or short of it, because whole ones are kept.
+    The box covers the kept patches: it ends up to half a patch outside or inside the image, because only whole patches are kept.
 
     Raises:
         ValueError: the image is so narrow that no patch is kept.
@@ -36,7 +38,7 @@ def tiled(view: ImageView) -> Grid:
     kept = unpad_image(torch.stack(every), (height, width))
     if not kept.numel():
         raise ValueError(
-            f"nothing of the tiles of a {width} × {height} image is left after unpadding; give a less narrow one"
+            f"unpadding leaves no patch of the tiles of a {width} × {height} image; give a less narrow one"
         )
     rows, cols = kept.shape[1:]
     (top, left), patch = kept[:, 0, 0].tolist(), tile / side
@@ -45,15 +47,14 @@ def tiled(view: ImageView) -> Grid:
     return Grid(view.index, rows, cols, (x0, y0, x1, y1), tile=1, newline=True)
 
 
-def grids(view: ImageView) -> tuple[Grid, ...]:
+def _grids(view: ImageView) -> tuple[Grid, ...]:
     """Return the grid of the whole image and that of its tiles."""
     side = view.inputs["pixel_values"].shape[-1] // view.config.vision_config.patch_size
     return (Grid(view.index, side, side, view.whole), tiled(view))
 
 
-def tiny() -> tuple[Any, Any]:
-    """Return a LLaVA-NeXT of two layers on tiles of 28 × 28 pixels and 4 × 4 patches, and its processor."""
-    import torch
+def _tiny() -> tuple[Any, Any]:
+    """Return a LLaVA-NeXT of two layers with tiles of 28 × 28 pixels and 4 × 4 patches, and its processor."""
     from transformers import (
         LlavaNextConfig,
         LlavaNextForConditionalGeneration,
@@ -61,31 +62,25 @@ def tiny() -> tuple[Any, Any]:
         LlavaNextProcessor,
     )
 
-    from interp.families._tokenizer import small_tokenizer
-
     tokenizer = small_tokenizer(["<image>"], add_bos=True)
     pinpoints = [[28, 56], [56, 28], [56, 56], [84, 28], [28, 84]]
     crop = {"height": 28, "width": 28}
     images = LlavaNextImageProcessorPil(size={"shortest_edge": 28}, crop_size=crop, image_grid_pinpoints=pinpoints)
     own = {"patch_size": 7, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
-    processor = LlavaNextProcessor(images, tokenizer, chat_template=TEMPLATE, **own)
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "initializer_range": 0.15}
-    text = {"model_type": "mistral", "num_hidden_layers": 2, "num_key_value_heads": 2, "sliding_window": None, **shape}
-    text |= {"vocab_size": len(tokenizer), "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-    vision = {"model_type": "clip_vision_model", "num_hidden_layers": 3, "image_size": 28, "patch_size": 7, **shape}
-    token = processor.image_token_id
+    processor = LlavaNextProcessor(images, tokenizer, chat_template=_TEMPLATE, **own)
     config = LlavaNextConfig(
-        text_config=text, vision_config=vision, image_token_index=token, image_grid_pinpoints=pinpoints
+        text_config=text("mistral", tokenizer, num_key_value_heads=2, sliding_window=None),
+        vision_config=clip(28),
+        image_token_index=processor.image_token_id,
+        image_grid_pinpoints=pinpoints,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return LlavaNextForConditionalGeneration(config).eval(), processor
+    return build(LlavaNextForConditionalGeneration, config), processor
 
 
 FAMILY = Family(
     decoder="model.language_model",
     vision="model.vision_tower",
     image_token="image_token_id",
-    grids=grids,
-    tiny=tiny,
+    grids=_grids,
+    tiny=_tiny,
 )

@@ -11,7 +11,7 @@ import interp
 from interp.checks import model as conformance
 from interp.checks.base import Check
 from interp.checks.model import CHECKS, check, check_discovered, parts_of
-from interp.families.base import Family, family, known
+from interp.families.base import Family, family, family_names
 from interp.models.model import Model
 from interp.taps import attention as attending
 from interp.taps import running
@@ -21,7 +21,7 @@ from interp.testing.models import check_family, check_model, conformance_page, s
 @pytest.mark.parametrize(
     "dtype", [None, pytest.param(torch.bfloat16, marks=pytest.mark.slow)], ids=["float32", "bfloat16"]
 )
-@pytest.mark.parametrize("kind", known())
+@pytest.mark.parametrize("kind", family_names())
 def test_every_family_passes_every_check(kind, dtype):
     done = check_family(kind, dtype)
     assert {c.name: c.detail for c in done if not c.passed} == {}

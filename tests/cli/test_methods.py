@@ -3,7 +3,7 @@
 import json
 
 from interp.cli import methods
-from interp.families.base import known
+from interp.families.base import family_names
 from interp.interventions.method import methods as every
 
 
@@ -17,7 +17,7 @@ def test_every_method_is_listed_with_what_it_edits_and_where_it_fits(interp_) ->
     assert (rows["adhh"]["needs"], rows["adhh"]["edits"]) == (["heads"], "pattern")
     assert [rows[m]["passes"] for m in ("vaf", "vcd", "sgrs")] == [1, 2, 3]
     for row in rows.values():
-        assert not row["fits"] or sorted([*row["fits"], *row["not"]]) == known()
+        assert not row["fits"] or sorted([*row["fits"], *row["not"]]) == family_names()
     assert set(rows["damro"]["fits"]) == {"blip_2", "instructblip", "internvl", "llava"}
     assert "no class token" in rows["damro"]["not"]["qwen2_vl"]
     assert "this is a language model" in rows["vcd"]["not"]["gpt2"]

@@ -4,12 +4,12 @@ import json
 
 from interp.checks.base import Check
 from interp.cli import models
-from interp.families.base import known
+from interp.families.base import family_names
 
 
 def test_every_family_is_listed(interp_) -> None:
     rows = json.loads(interp_("models", "--json").out)
-    assert [row["family"] for row in rows] == known()
+    assert [row["family"] for row in rows] == family_names()
     assert all(row["what it is"] for row in rows)
     takes = {row["family"]: row["takes"] for row in rows}
     assert (takes["llava"], takes["gpt2"]) == ("image, text", "text")

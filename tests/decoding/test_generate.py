@@ -8,7 +8,7 @@ from transformers.generation import MinLengthLogitsProcessor, NoRepeatNGramLogit
 
 import interp
 from interp.data.tokens import EMITTING, EVERY, Segment
-from interp.families.base import family, known
+from interp.families.base import family, family_names
 from interp.interventions.attention import MaskAttention, ScalePattern, ScaleScores
 from interp.interventions.function import Apply
 from interp.interventions.values import ZeroValues
@@ -49,7 +49,7 @@ class Ban(LogitsProcessor):
 # --------------------------------------------------------------------------------------------- equal to plain transformers
 
 
-@pytest.mark.parametrize("kind", known())
+@pytest.mark.parametrize("kind", family_names())
 def test_greedy_replies_are_those_of_plain_transformers(model_of, picture, kind):
     model = model_of(kind)
     prompt = question(model, picture)
@@ -118,7 +118,7 @@ def test_the_seed_decides_and_leaves_the_stream_of_random_numbers_alone(llava):
 # --------------------------------------------------------------------------------------------------------------- batches
 
 
-@pytest.mark.parametrize("kind", known())
+@pytest.mark.parametrize("kind", family_names())
 @pytest.mark.parametrize("edited", [False, True])
 def test_a_batch_of_different_lengths_is_each_alone(model_of, picture, kind, edited):
     model = model_of(kind)

@@ -14,7 +14,7 @@ def test_grids_of_two_images(check_grids):
 
 
 def test_an_image_without_patches_is_refused(check_grids):
-    with pytest.raises(ValueError, match="1 × 150 image is left after unpadding"):
+    with pytest.raises(ValueError, match="unpadding leaves no patch of the tiles of a 1 × 150 image"):
         check_grids("llava_next", [(1, 150)])
 
 

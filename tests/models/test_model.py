@@ -3,13 +3,13 @@ import torch
 
 import interp
 from interp.data.tokens import EMITTING, Segment
-from interp.families.base import known
+from interp.families.base import family_names
 from interp.interventions.attention import MaskAttention
 from interp.interventions.function import Apply
 from interp.passes.capture import capture
 
 
-@pytest.mark.parametrize("kind", known())
+@pytest.mark.parametrize("kind", family_names())
 def test_a_model_knows_its_sizes(model_of, picture, kind):
     model = model_of(kind)
     got = capture(

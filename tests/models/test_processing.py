@@ -5,10 +5,10 @@ from PIL import Image
 from interp.data.layout import Grid
 from interp.data.prompt import Prompt
 from interp.data.tokens import Segment
-from interp.families.base import family, known
+from interp.families.base import family, family_names
 from interp.models.processing import SYSTEM_PROMPTS, batched
 
-VISION = [k for k in known() if family(k).image_token is not None]
+VISION = [k for k in family_names() if family(k).image_token is not None]
 ONE_IMAGE = {"instructblip", "blip_2"}
 NEEDS_IMAGE = {"instructblip", "blip_2"}
 SMALLER_TOGETHER = {"llava_onevision"}
@@ -110,7 +110,7 @@ def test_another_image_can_be_put_in(model_of, picture, kind):
     assert changed.layout.grids == direct.layout.grids
 
 
-@pytest.mark.parametrize("kind", known())
+@pytest.mark.parametrize("kind", family_names())
 def test_a_reply_can_be_given_as_text_as_ids_or_as_a_reply(model_of, picture, kind):
     import interp
 
@@ -198,7 +198,7 @@ def test_padding_of_tensors_processed_elsewhere_is_taken_off(model_of):
 # ------------------------------------------------------------------------------------------------------------- batches
 
 
-@pytest.mark.parametrize("kind", known())
+@pytest.mark.parametrize("kind", family_names())
 def test_a_batch_is_padded_on_the_left(model_of, picture, kind):
     model = model_of(kind)
     image = picture() if kind in VISION else None

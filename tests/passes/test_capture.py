@@ -10,7 +10,7 @@ from interp.analysis.sinks import Sinks, SinkTable
 from interp.data.prompt import AXES, Capture
 from interp.data.results import Samples
 from interp.data.tokens import EMITTING, LAST, Segment
-from interp.families.base import known
+from interp.families.base import family_names
 from interp.interventions.attention import ScalePattern
 from interp.interventions.function import Apply
 from interp.passes import plan
@@ -29,7 +29,7 @@ def qwen(model_of, picture):
 # --------------------------------------------------------------------------------------------------------- what is captured
 
 
-@pytest.mark.parametrize("kind", known())
+@pytest.mark.parametrize("kind", family_names())
 def test_every_site_has_the_axes_it_promises(model_of, picture, kind):
     model = model_of(kind)
     prompt = model.prepare(None if model.family.image_token is None else picture(), "What is this?", response="It")

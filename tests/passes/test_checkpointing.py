@@ -14,7 +14,7 @@ from interp.analysis.saliency import ResponseSaliency, Saliency
 from interp.analysis.sinks import Sinks
 from interp.data.heads import Heads
 from interp.data.tokens import EMITTING, EVERY, Segment
-from interp.families.base import known
+from interp.families.base import family_names
 from interp.interventions.attention import ScalePattern, ScaleScores
 from interp.interventions.base import Intervention
 from interp.interventions.function import Apply
@@ -63,7 +63,7 @@ def settled(model, prompt, gradient, interventions=(), values=None, graded=None,
 
 
 @pytest.mark.parametrize("gradient", ["full", "position"])
-@pytest.mark.parametrize("kind", known())
+@pytest.mark.parametrize("kind", family_names())
 def test_the_numbers_are_those_of_the_whole_graph_bit_for_bit(model_of, picture, kind, gradient):
     model = model_of(kind)
     if gradient == "position" and model.family.response_type:

@@ -5,7 +5,7 @@ import torch
 
 import interp
 from interp.data.tokens import PREDICTING, Segment
-from interp.families.base import known
+from interp.families.base import family_names
 from interp.interventions.function import Apply
 from interp.passes.row_subset import narrowed
 from interp.passes.target import loss_of
@@ -50,7 +50,7 @@ def test_gradients_are_those_of_transformers(kind, recompute, model_of, picture)
     assert set(seen) == set(range(model.layers))
 
 
-@pytest.mark.parametrize("kind", known())
+@pytest.mark.parametrize("kind", family_names())
 def test_what_is_wanted_beside_changes_nothing(kind, model_of, picture):
     """Where the last stream or all logits are wanted too, all rows are computed; the gradients stay the same."""
     model = model_of(kind)

@@ -12,7 +12,7 @@ from interp.analysis.empirical import EmpiricalPropagation
 from interp.analysis.sinks import Sinks
 from interp.data.tokens import EMITTING, EVERY, LAST, Segment
 from interp.decoding.generate import generate
-from interp.families.base import family, known
+from interp.families.base import family, family_names
 from interp.interventions.attention import MaskAttention, ScalePattern, ScaleScores
 from interp.interventions.base import SITES as SITES_IN_ORDER
 from interp.interventions.function import Apply
@@ -140,7 +140,7 @@ def test_scores_are_q_times_k_and_z_is_pattern_times_v(model_of, picture, kind):
     torch.testing.assert_close(got.z, torch.einsum("lhqk,lkhd->lqhd", got.pattern, v), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", sorted(known()))
+@pytest.mark.parametrize("kind", sorted(family_names()))
 def test_every_site_and_every_attention_has_its_tap(model_of, kind):
     model = model_of(kind)
     names = [m.name for m in model.module.modules() if isinstance(m, Tap)]
