@@ -31,9 +31,7 @@ def _grids(view: ImageView) -> tuple[Grid, ...]:
     boxes = [view.whole]
     if settings["do_pan_and_scan"]:
         names = ("pan_and_scan_min_crop_size", "pan_and_scan_max_num_crops", "pan_and_scan_min_ratio_to_activate")
-        where = np.indices(
-            (height, width), dtype=np.int32
-        )  # pixels that hold their own coordinates locate a crop
+        where = np.indices((height, width), dtype=np.int32)  # pixels that hold their own coordinates locate a crop
         crops = view.processor.image_processor.pan_and_scan(where, *(settings[name] for name in names))
         ends = ((crop[:, 0, 0].tolist(), (crop[:, -1, -1] + 1).tolist()) for crop in crops)
         boxes += [(float(x0), float(y0), float(x1), float(y1)) for (y0, x0), (y1, x1) in ends]

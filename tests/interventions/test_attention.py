@@ -3,15 +3,50 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interp.data.heads import Heads
 from interp.data.layout import Layout
-from interp.data.tokens import EMITTING, LAST, Segment
-from interp.interventions.attention import MaskAttention, ScalePattern, ScaleScores
+from interp.data.tokens import AFTER_IMAGE, EMITTING, LAST, SINKS, Segment
+from interp.interventions.attention import (
+    MaskAttention,
+    RedistributePattern,
+    ScalePattern,
+    ScaleScores,
+    ShrinkPattern,
+)
 from interp.interventions.base import from_dict, kinds
 from interp.taps.running import Conversations, Pass
 
 _, _, IMAGE, USER, RESPONSE = Segment
 LAYOUT = Layout(torch.tensor([1, 3, 3, 4]))
 CAUSAL = torch.full((4, 4), -torch.inf).triu(1)
+SOME = Heads(((0, 1), (1, 3)))
+EXAMPLES = {
+    "mask": lambda model: (MaskAttention(SINKS, AFTER_IMAGE), MaskAttention(Segment.PAD, AFTER_IMAGE)),
+    "mask heads": lambda model: (
+        MaskAttention(Segment.USER, EMITTING, heads=SOME),
+        MaskAttention(Segment.PAD, EMITTING, heads=SOME),
+    ),
+    "scores": lambda model: (ScaleScores(Segment.USER, 2.0, AFTER_IMAGE), ScaleScores(Segment.USER, 1.0, AFTER_IMAGE)),
+    "absolute scores": lambda model: (ScaleScores(0, 3.0, mode="abs"), ScaleScores(0, 1.0, mode="abs")),
+    "pattern": lambda model: (
+        ScalePattern(Segment.USER, 0.3, EMITTING, renormalize="row"),
+        ScalePattern(Segment.USER, 1.0, EMITTING, renormalize="row"),
+    ),
+    "segments": lambda model: (
+        ScalePattern(0, 0.0, renormalize="segment"),
+        ScalePattern(0, 1.0, renormalize="segment"),
+    ),
+    "above": lambda model: (
+        ScalePattern(Segment.USER, 0.0, EMITTING, above=0.05),
+        ScalePattern(Segment.USER, 0.0, EMITTING, above=1.5),
+    ),
+    "shrink": lambda model: (ShrinkPattern(0.7), ShrinkPattern(0.0)),
+    "redistribute": lambda model: (
+        RedistributePattern(0, Segment.USER, 0.9),
+        RedistributePattern(0, Segment.USER, 0.0),
+    ),
+}
+"""A strong and a neutral setting of every kind, for `test_every_kind`; a neutral one often takes tokens that no prompt has."""
 
 
 def place(site, value, *layouts, cached=0, part="decoder"):

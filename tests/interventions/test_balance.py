@@ -3,12 +3,20 @@ import torch
 
 from interp.data.heads import Heads
 from interp.data.layout import Layout
-from interp.data.tokens import Segment
+from interp.data.tokens import EMITTING, Segment
 from interp.interventions.balance import RaiseScores, ReweightPattern
 from interp.taps.running import Conversations, Pass
 
 TEXT, IMAGE = Segment.USER, Segment.SYSTEM
 CONVERSATION = Layout(torch.tensor([1, 1, 3, 3]))
+EXAMPLES = {
+    "reweight": lambda model: (
+        ReweightPattern(Segment.USER, 0, 0.1, 3.0, 0.01),
+        ReweightPattern(Segment.USER, 0, 1.0, 1.0),
+    ),
+    "raise": lambda model: (RaiseScores(0, 1.5, EMITTING), RaiseScores(0, 0.0, EMITTING)),
+}
+"""A strong and a neutral setting of every kind, for `test_every_kind`; a neutral one often takes tokens that no prompt has."""
 
 
 def act(change, value):

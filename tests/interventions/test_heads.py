@@ -6,8 +6,22 @@ import interp
 from interp import Segment
 from interp.data.heads import Heads
 from interp.families.base import family
-from interp.interventions.heads import AblateHeads, ScaleHeads
+from interp.interventions.heads import AblateHeads, ScaleHeads, ScaleQueries
 from interp.methods.sgrs import Sgrs
+
+SOME = Heads(((0, 1), (1, 3)))
+EXAMPLES = {
+    "ablate": lambda model: (AblateHeads(SOME), None),
+    "ablate to the mean": lambda model: (AblateHeads(SOME, mode="mean", at="response"), None),
+    "ablate by another": lambda model: (AblateHeads(SOME, mode="resample", seed=3), None),
+    "ablate at the step": lambda model: (AblateHeads(SOME, at="step"), None),
+    "heads": lambda model: (ScaleHeads(SOME, 3.0), ScaleHeads(SOME, 1.0)),
+    "queries": lambda model: (
+        ScaleQueries(((2.0,) * model.heads,) * model.layers),
+        ScaleQueries(((1.0,) * model.heads,) * model.layers),
+    ),
+}
+"""A strong and a neutral setting of every kind, for `test_every_kind`; a neutral one often takes tokens that no prompt has."""
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,24 @@ from torch.testing import assert_close
 
 import interp
 from interp import LAST, Segment
+from interp.data.tokens import AFTER_IMAGE, SINKS
 from interp.families.base import family
 from interp.interventions.stream import AddVector, ProjectOut, ReplaceFrom, SetDims
+
+EXAMPLES = {
+    "dims": lambda model: (SetDims(SINKS, (0, 3)), SetDims(Segment.PAD, (0, 3))),
+    "dims to the mean": lambda model: (SetDims(0, (0, 3), "mean", layers=(0,)), SetDims(Segment.PAD, (0, 3), "mean")),
+    "dims to a value": lambda model: (
+        SetDims(AFTER_IMAGE, (1,), "value", (5.0,)),
+        SetDims(Segment.PAD, (1,), "value", (5.0,)),
+    ),
+    "vector": lambda model: (
+        AddVector(torch.linspace(-1, 1, model.dim), 2.0, AFTER_IMAGE),
+        AddVector(torch.linspace(-1, 1, model.dim), 0.0, AFTER_IMAGE),
+    ),
+    "project": lambda model: (ProjectOut(torch.linspace(-1, 1, model.dim)[None], queries=AFTER_IMAGE), None),
+}
+"""A strong and a neutral setting of every kind, for `test_every_kind`; a neutral one often takes tokens that no prompt has."""
 
 
 @pytest.fixture(scope="module")

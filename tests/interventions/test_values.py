@@ -3,7 +3,7 @@ import torch
 
 from interp.data.heads import Heads
 from interp.data.layout import Layout
-from interp.data.tokens import EMITTING, Segment
+from interp.data.tokens import EMITTING, SINKS, Segment
 from interp.interventions.base import from_dict
 from interp.interventions.values import MeanValues, SetValues, ZeroValues
 from interp.passes.capture import capture
@@ -11,6 +11,12 @@ from interp.taps.running import Conversations, Pass
 
 LAYOUT = Layout(torch.tensor([1, 3, 3, 4]))
 HERE = Pass(Conversations((LAYOUT,))).here("decoder", "v", 0, torch.zeros(1, 4, 2, 3))
+EXAMPLES = {
+    "zero values": lambda model: (ZeroValues(SINKS), ZeroValues(Segment.PAD)),
+    "mean values": lambda model: (MeanValues(SINKS), MeanValues(Segment.PAD)),
+    "set values": lambda model: (SetValues(0, torch.ones(model.layers, model.kv_heads, model.head_dim)), None),
+}
+"""A strong and a neutral setting of every kind, for `test_every_kind`; a neutral one often takes tokens that no prompt has."""
 
 
 def test_the_chosen_tokens_carry_nothing():
