@@ -39,7 +39,7 @@ CLAIMS = {
 
 
 def cached_step(model: interp.Model, prompt: interp.Prompt) -> Work:
-    """Return one step of decoding at the end of the reply, one head erased by hand, behind the undisturbed cache."""
+    """Return one step of decoding at the end of the reply, one head erased by hand, behind the cache of a clean run."""
     inputs = model.inputs([prompt])
     with torch.no_grad():
         cache = model.module(**inputs, use_cache=True).past_key_values

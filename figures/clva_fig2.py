@@ -1,4 +1,4 @@
-"""CLVA Fig. 2: where attention on the image goes from layer to layer, its entropy, and its drift from both anchors.
+"""CLVA Fig. 2: where attention on the image goes from layer to layer, its entropy, and its drift from both visual anchors.
 
 Above: the map of the row that is about to answer a question about something that is there, averaged over heads. Below: mean entropy
 and mean correlation with the positive and the negative anchor; bands are 95 % bootstrap intervals over test scenes.

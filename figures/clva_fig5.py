@@ -1,4 +1,4 @@
-"""CLVA Fig. 5: how the strengths of both anchors matter.
+"""CLVA Fig. 5: the effect of the strengths of both visual anchors.
 
 The gain of the positive anchor α and the loss of the negative anchor β, one at a time, on captions of scenes half of which invite an
 invention. Dotted: greedy decoding. Grey triangle: the published value.

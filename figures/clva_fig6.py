@@ -12,7 +12,7 @@ from interp.analysis.anchors import VisualDrift
 
 
 def measure_plain(setting: Setting) -> VisualDrift:
-    """Measure the question as it is."""
+    """Measure the question at baseline."""
     import interp
     from interp.analysis.anchors import VisualAnchors
 
@@ -29,7 +29,7 @@ def measure_anchored(setting: Setting) -> VisualDrift:
 
 
 def draw(plain: VisualDrift, anchored: VisualDrift) -> Figure:
-    """Draw two rows of maps from the anchor's layer on."""
+    """Draw two rows of maps from the layer of the positive anchor on."""
     shown = [i for i, layer in enumerate(plain.layers) if layer >= plain.middle]
     figure, axes = plt.subplots(2, len(shown), figsize=(2.1 * len(shown) + 0.6, 4.8), layout="constrained")
     for column, index in enumerate(shown):

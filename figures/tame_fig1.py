@@ -1,6 +1,6 @@
-"""TAME Fig. 1: attention across layers while a caption is written, anchor tokens marked.
+"""TAME Fig. 1: attention across layers while a caption is written, with the attention sinks marked.
 
-One captioned test scene; maps are averaged over heads. The anchors are the attention sinks of the conversation.
+One captioned test scene; maps are averaged over heads. The marked tokens are the sinks of the conversation.
 """
 
 import matplotlib.pyplot as plt

@@ -27,7 +27,7 @@ BATCH: Final = 50
 @final
 @dataclass(frozen=True)
 class DoseEffect:
-    """What the model says under a change.
+    """What the model says under an intervention.
 
     Attributes:
         captions: Scores of detailed captions.
@@ -55,7 +55,7 @@ class Dose:
 def replies(
     model: Model, about: Sequence[Scene], texts: Sequence[str], *interventions: Intervention, longest: int = 100
 ) -> list[str]:
-    """Return the greedy replies under some changes."""
+    """Return the greedy replies under some interventions."""
     said = []
     for start in range(0, len(texts), BATCH):
         pairs = zip(about[start : start + BATCH], texts[start : start + BATCH], strict=True)
@@ -65,7 +65,7 @@ def replies(
 
 
 def measure_effect(model: Model, about: Sequence[Scene], *interventions: Intervention) -> DoseEffect:
-    """Return captions' and answers' scores under some changes: one caption and about four questions per scene."""
+    """Return captions' and answers' scores under some interventions: one caption and about four questions per scene."""
     asked: list[tuple[Scene, Question]] = [
         (scene, question) for scene in about for question in scene.questions if question.kind == "existence"
     ]
