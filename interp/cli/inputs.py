@@ -1,7 +1,6 @@
 """What the arguments stand for: models, images, layers, interventions, analyses."""
 
 import difflib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +37,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 Tokens = Annotated[int, typer.Option(min=1, help="The longest reply, in tokens.")]
 Changes = Annotated[
     Path | None,
-    typer.Option(help="JSON file with a list of interventions, as Intervention.to_dict() writes them."),
+    typer.Option(help="YAML or JSON file with a list of interventions."),
 ]
 Response = Annotated[str | None, typer.Option(help="A reply to look at, teacher-forced.")]
 Generate = Annotated[bool, typer.Option("--generate", help="Let the model reply first, then look at its reply.")]
@@ -166,28 +165,15 @@ def head(text: str) -> tuple[int, int]:
 
 
 def interventions(path: Path | None) -> "tuple[Intervention, ...]":
-    """Return the interventions of a JSON file.
+    """Return the interventions of a YAML or JSON file; none without a file.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is no JSON, no list of interventions, or names an unknown kind or setting.
+        ValueError: not a list of interventions, or an unknown kind or setting.
     """
-    from interp.interventions.base import from_dict
+    from interp.interventions.files import read_interventions
 
-    if path is None:
-        return ()
-    example = '[{"kind": "MaskAttention", "keys": {"kind": "segment", "of": ["IMAGE"]}}]'
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no JSON ({error}); expected for example {example}") from error
-    listed = [data] if isinstance(data, dict) else data
-    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
-        raise ValueError(f"{path} holds no list of interventions; expected for example {example}")
-    try:
-        return tuple(from_dict(entry) for entry in listed)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    return () if path is None else read_interventions(path)
 
 
 def method(text: str) -> "Method":

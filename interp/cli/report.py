@@ -37,7 +37,7 @@ def report(
     interventions: Annotated[
         list[Path] | None,
         typer.Option(
-            help="JSON file with a list of interventions to set beside it; may be given several times, each is shown on its own."
+            help="YAML or JSON file with a list of interventions to set beside it; may be given several times, each is shown on its own."
         ),
     ] = None,
     response: Annotated[

@@ -52,15 +52,20 @@ def test_changes_come_back_from_their_file(tmp_path) -> None:
     assert inputs.interventions(path) == interventions
     path.write_text(json.dumps(interventions[0].to_dict()))
     assert inputs.interventions(path) == interventions[:1]
+    by_hand = tmp_path / "interventions.yaml"
+    by_hand.write_text(
+        "- {kind: MaskAttention, keys: [0], queries: USER|RESPONSE}\n- {kind: ScaleScores, keys: IMAGE, by: 1.2, layers: [1, 2]}"
+    )
+    assert inputs.interventions(by_hand) == interventions
     assert inputs.interventions(None) == ()
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("not json", "is no JSON"),
-        ("3", "holds no list of interventions; expected for example"),
-        ("[3]", "holds no list of interventions"),
+        ("not json", "is not JSON"),
+        ("3", "does not hold a list of interventions; expected for example"),
+        ("[3]", "does not hold a list of interventions"),
         ('[{"kind": "MaskAtention", "keys": {"kind": "every"}}]', "unknown intervention 'MaskAtention'.*known: "),
         ('[{"kind": "ScaleScores", "keys": {"kind": "every"}, "times": 2}]', "has no setting times"),
         ('[{"kind": "ScaleScores"}]', "missing .* argument"),

@@ -152,6 +152,6 @@ def test_an_unknown_key_in_a_file(tmp_path):
     path = tmp_path / "changes.yaml"
     path.write_text("- kind: ScalePattern\n  keys: IMAGE\n  by: 2.0\n  renormalise: row\n")
     with pytest.raises(ValueError, match=r"ScalePattern has no setting renormalise \(did you mean renormalize\?\)"):
-        files.load(path)
+        files.read_interventions(path)
     path.write_text("- kind: ScalePattern\n  keys: IMAGE\n  by: 2.0\n")
-    assert files.load(path) == (ScalePattern(IMAGE, 2.0),)
+    assert files.read_interventions(path) == (ScalePattern(IMAGE, 2.0),)
