@@ -1,4 +1,8 @@
-"""Changes to attention: before the softmax (scores) or after it (pattern)."""
+"""Interventions on attention, before the softmax (scores) or after it (pattern).
+
+MaskAttention, ScaleScores: on the scores. ScalePattern, ShrinkPattern, RedistributePattern: on the pattern.
+The functions below them are the shared algebra, for interventions of your own.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +22,10 @@ Scores = Float[Tensor, "batch head query key"]
 @final
 @dataclass(frozen=True)
 class MaskAttention(Intervention):
-    """Forbid some queries to see some keys; the softmax gives their share to the others.
+    """Mask some keys for some queries; the softmax gives their share to the other keys.
 
-    A row none of whose visible keys is left attends uniformly to them: it is never empty and never sees the future.
-    Neutral when `queries` or `keys` takes nothing.
+    A row with all of its visible keys masked attends uniformly to them: a row is never empty and never sees the future.
+    Neutral when `queries` or `keys` selects nothing.
     """
 
     keys: Selector
@@ -31,12 +35,12 @@ class MaskAttention(Intervention):
     site: ClassVar[str] = "attn_scores"
 
     def __post_init__(self) -> None:
-        """Settle selectors, layers and heads."""
+        """Put selectors, layers and heads into canonical form."""
         canonicalise(self, "keys", "queries")
 
     def __call__(self, value: Scores, here: Here) -> Scores:
-        """Return the scores with the forbidden ones far below every other."""
-        return forbidden(value, _touched(self, here) & here.heads(self.heads))
+        """Return the scores with the masked ones far below all others."""
+        return forbid(value, _touched(self, here) & here.heads(self.heads))
 
 
 @final
@@ -44,9 +48,9 @@ class MaskAttention(Intervention):
 class ScaleScores(Intervention):
     """Multiply the scores from some queries to some keys.
 
-    `signed` multiplies as VAF and SPEAR publish it, which lowers the probability of a negative score when `by` > 1;
-    `abs` adds (by - 1)·|score|, which always raises it. `near` keeps to keys 1 to `near` tokens before the row. Neutral at
-    `by=1`.
+    `signed` multiplies as published for VAF and SPEAR, which lowers the probability of a key with a negative score when `by` > 1;
+    `abs` adds (by - 1)·|score|, which always raises it. `near` restricts the keys to those 1 to `near` tokens before the row.
+    Neutral at `by=1`.
     """
 
     keys: Selector
@@ -59,7 +63,7 @@ class ScaleScores(Intervention):
     site: ClassVar[str] = "attn_scores"
 
     def __post_init__(self) -> None:
-        """Settle selectors, layers and heads.
+        """Put selectors, layers and heads into canonical form.
 
         Raises:
             ValueError: an unknown mode, or a distance below 1.
@@ -83,15 +87,15 @@ class ScalePattern(Intervention):
     """Multiply the probabilities from some queries to some keys, after the softmax. Neutral at `by=1`.
 
     Args:
-        keys: whose share is multiplied.
+        keys: the keys whose probabilities are multiplied.
         by: the factor, at least 0.
-        queries: in which rows.
-        layers: in which layers; all by default.
-        heads: in which heads; all by default.
-        renormalize: `none` leaves the row sums as they become, `row` divides every touched row by its sum, `segment` gives
-            every segment of the conversation the share it had before.
-        above: touch only the rows (per head) that give the keys at least this share together.
-        near: touch only keys 1 to `near` tokens before the row; any distance by default.
+        queries: the rows.
+        layers: the layers; all by default.
+        heads: the heads; all by default.
+        renormalize: `none` does not restore the row sums, `row` divides every changed row by its sum, `segment` gives
+            every segment of the conversation its previous share.
+        above: act only in the rows (per head) that give the keys at least this share together.
+        near: act only on keys 1 to `near` tokens before the row; any distance by default.
     """
 
     keys: Selector
@@ -105,10 +109,10 @@ class ScalePattern(Intervention):
     site: ClassVar[str] = "pattern"
 
     def __post_init__(self) -> None:
-        """Settle selectors, layers and heads.
+        """Put selectors, layers and heads into canonical form.
 
         Raises:
-            ValueError: a negative factor, an unknown way to renormalise, or a distance below 1.
+            ValueError: a negative factor, an unknown renormalisation, or a distance below 1.
         """
         canonicalise(self, "keys", "queries")
         _check_near(self.near)
@@ -120,8 +124,8 @@ class ScalePattern(Intervention):
         """Return the scaled pattern."""
         changed = _scaled(self, value, here)
         if self.above > 0:
-            changed = torch.where(share(value, here.keys(self.keys)) >= self.above, changed, value)
-        return renormalized(changed, value, here, self.renormalize)
+            changed = torch.where(attention_share(value, here.keys(self.keys)) >= self.above, changed, value)
+        return restore_sums(changed, value, here, self.renormalize)
 
 
 @final
@@ -129,9 +133,9 @@ class ScalePattern(Intervention):
 class ShrinkPattern(Intervention):
     """Pull every probability of a row towards the row's mean: A* = (1 - β) A + β mean(A), over the keys the row may see.
 
-    Row sums stay as they are, and nothing goes to the future. Neutral at `beta=0`; at 1 the row is uniform.
+    Row sums do not change, and no attention goes to the future. Neutral at `beta=0`; at 1 the row is uniform.
 
-    References: AIR (supplement C.2), the last step of its projection; the earlier steps are inert in decoding (methods
+    References: AIR (supplement C.2), the last step of its projection; the earlier steps have no effect in decoding (methods
     section 6.2). Differs: the mean runs over the keys that a row may see, where the release includes masked ones.
     """
 
@@ -142,7 +146,7 @@ class ShrinkPattern(Intervention):
     site: ClassVar[str] = "pattern"
 
     def __post_init__(self) -> None:
-        """Settle selectors, layers and heads.
+        """Put selectors, layers and heads into canonical form.
 
         Raises:
             ValueError: beta outside [0, 1].
@@ -156,24 +160,24 @@ class ShrinkPattern(Intervention):
         seen = here.visible
         count = here.by_role("visible keys", make=lambda there: there.visible.sum(-1, keepdim=True).clamp_min(1))
         touched = here.by_role("shrunk", self.queries, make=lambda there: there.queries(self.queries) & there.visible)
-        mean = (share(value, seen) / count).to(value.dtype)
+        mean = (attention_share(value, seen) / count).to(value.dtype)
         return torch.where(touched & here.heads(self.heads), torch.lerp(value, mean, self.beta), value)
 
 
 @final
 @dataclass(frozen=True)
 class RedistributePattern(Intervention):
-    """Take a share of the attention on some keys and give it to others, in proportion to what those have. Row sums stay.
+    """Move a share of the attention on some keys to other keys, in proportion to their attention. Row sums do not change.
 
-    A row that gives the target nothing keeps what it has. Neutral at `share=0`.
+    A row without attention on the target is not changed. Neutral at `share=0`.
 
     Args:
-        source: whose attention is taken.
-        target: who gets it.
-        share: how much of it, in [0, 1].
-        queries: in which rows.
-        layers: in which layers.
-        heads: in which heads.
+        source: the keys whose attention is reduced.
+        target: the keys that receive it.
+        share: the share of the source's attention that is moved, in [0, 1].
+        queries: the rows.
+        layers: the layers; all by default.
+        heads: the heads; all by default.
 
     References: the redistribution of VAR / VisAttnSink (methods section 10), whose p is 1 - share. Differs: no.
     """
@@ -187,7 +191,7 @@ class RedistributePattern(Intervention):
     site: ClassVar[str] = "pattern"
 
     def __post_init__(self) -> None:
-        """Settle selectors, layers and heads.
+        """Put selectors, layers and heads into canonical form.
 
         Raises:
             ValueError: a share outside [0, 1].
@@ -199,27 +203,27 @@ class RedistributePattern(Intervention):
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the pattern with the share moved."""
         source, target = here.keys(self.source), here.keys(self.target) & ~here.keys(self.source)
-        freed, has = self.share * share(value, source), share(value, target)
+        freed, has = self.share * attention_share(value, source), attention_share(value, target)
         rows = here.queries(self.queries) & here.heads(self.heads) & (has > 0)
         moved = torch.where(source, value * (1 - self.share), value)
         gain = (1 + freed / has.clamp_min(torch.finfo(torch.float32).tiny)).to(value.dtype)
         return torch.where(rows, torch.where(target, moved * gain, moved), value)
 
 
-def forbidden(scores: Scores, which: Bool[Tensor, "..."]) -> Scores:
-    """Return scores with some of them far below every other, though not so far that adding the causal mask overflows."""
+def forbid(scores: Scores, which: Bool[Tensor, "..."]) -> Scores:
+    """Return scores with some of them far below all others, but not so far that adding the causal mask overflows."""
     return scores.masked_fill(which, -1e30 if torch.finfo(scores.dtype).max > 1e35 else -3e4)
 
 
-def share(pattern: Scores, keys: Bool[Tensor, "..."]) -> Float[Tensor, "batch head query 1"]:
-    """Return how much of each row's attention some keys get together, in float32."""
+def attention_share(pattern: Scores, keys: Bool[Tensor, "..."]) -> Float[Tensor, "batch head query 1"]:
+    """Return the total attention of each row on some keys, in float32."""
     return (pattern.float() * keys).sum(-1, keepdim=True)
 
 
-def renormalized(changed: Scores, before: Scores, here: Here, how: str) -> Scores:
+def restore_sums(changed: Scores, before: Scores, here: Here, how: str) -> Scores:
     """Return a changed pattern with its sums restored.
 
-    `none` restores nothing, `row` brings every changed row to 1, `segment` every segment of a changed row to what it had.
+    `none` restores nothing, `row` scales every changed row to sum 1, `segment` every segment of a changed row to its previous sum.
     """
     if how == "none":
         return changed
@@ -231,37 +235,39 @@ def renormalized(changed: Scores, before: Scores, here: Here, how: str) -> Score
     factor = torch.ones_like(changed, dtype=torch.float32)
     for segment in (Segment.SYSTEM, Segment.IMAGE, Segment.USER, Segment.RESPONSE):
         keys = here.keys(segment)
-        factor = torch.where(keys, share(before, keys) / share(changed, keys).clamp_min(tiny), factor)
+        factor = torch.where(
+            keys, attention_share(before, keys) / attention_share(changed, keys).clamp_min(tiny), factor
+        )
     return torch.where(rows, (changed * factor).to(changed.dtype), before)
 
 
-def _touched(change: "MaskAttention | ScaleScores | ScalePattern", here: Here) -> Bool[Tensor, "..."]:
-    """Return which entries a change touches in the heads it acts on."""
-    distance = None if isinstance(change, MaskAttention) else change.near
+def _touched(intervention: "MaskAttention | ScaleScores | ScalePattern", here: Here) -> Bool[Tensor, "..."]:
+    """Return the entries that an intervention changes in its heads."""
+    distance = None if isinstance(intervention, MaskAttention) else intervention.near
 
     def make(there: Here) -> Tensor:
-        chosen = there.queries(change.queries) & there.keys(change.keys)
+        chosen = there.queries(intervention.queries) & there.keys(intervention.keys)
         return chosen if distance is None else chosen & near(there, distance)
 
-    return here.by_role("touched", change.queries, change.keys, distance, make=make)
+    return here.by_role("touched", intervention.queries, intervention.keys, distance, make=make)
 
 
-def _scaled(change: "ScaleScores | ScalePattern", value: Scores, here: Here) -> Scores:
-    scaled = weighted(value, here, change.queries, ((change.keys, change.by),), change.near)
-    chosen = here.heads(change.heads)
+def _scaled(intervention: "ScaleScores | ScalePattern", value: Scores, here: Here) -> Scores:
+    scaled = scale_keys(value, here, intervention.queries, ((intervention.keys, intervention.by),), intervention.near)
+    chosen = here.heads(intervention.heads)
     return scaled if isinstance(chosen, bool) else torch.where(chosen, scaled, value)
 
 
-def weighted(
+def scale_keys(
     value: Scores,
     here: Here,
     queries: Selector,
     weights: tuple[tuple[Selector, float], ...],
     distance: int | None = None,
 ) -> Scores:
-    """Return the value times a factor for some keys, in some rows; where a key has several, the first one counts.
+    """Return the value times a factor for some keys, in some rows; where a key has several factors, the first applies.
 
-    The factors are worked out once for all layers, in float32 or better, where 1.001 is not 1.
+    The factors are computed once for all layers, in float32 or better: in bfloat16, 1.001 would be 1.
     """
     exact = torch.promote_types(value.dtype, torch.float32)
 
@@ -278,7 +284,7 @@ def weighted(
 
 
 def near(here: Here, distance: int) -> Bool[Tensor, "query key"]:
-    """Return which keys stand 1 to `distance` tokens before each row."""
+    """Return which keys are 1 to `distance` tokens before each row."""
     back = here.rows[:, None] - torch.arange(*here.key_span)
     return ((back >= 1) & (back <= distance)).to(here.keys(EVERY).device)
 
@@ -289,10 +295,10 @@ def _check_near(distance: int | None) -> None:
 
 
 def check_renormalize(how: str) -> None:
-    """Refuse an unknown way to restore the sums of a changed pattern.
+    """Refuse an unknown argument `how` of `restore_sums`.
 
     Raises:
-        ValueError: `how` is none of those that `renormalized` knows.
+        ValueError: `how` is not none, row or segment.
     """
     if how not in ("none", "row", "segment"):
         raise ValueError(f"renormalize is 'none', 'row' or 'segment', got {how!r}")

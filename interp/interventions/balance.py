@@ -1,4 +1,4 @@
-"""Changes that weigh parts of the attention against each other, or heads against heads."""
+"""Interventions that weigh parts of the attention against each other, or heads against heads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,26 +8,26 @@ import torch
 
 from interp.data.heads import Heads
 from interp.data.tokens import EVERY, Selector
-from interp.interventions.attention import Scores, check_renormalize, renormalized, share, weighted
+from interp.interventions.attention import Scores, attention_share, check_renormalize, restore_sums, scale_keys
 from interp.interventions.base import Here, Intervention, canonicalise
 
 
 @final
 @dataclass(frozen=True)
 class ReweightPattern(Intervention):
-    """Multiply the attention on some keys and on others at once, in the rows that give the first ones too much.
+    """Multiply the attention on some keys and on others at once, in the rows that attend to the first ones too much.
 
     Neutral when both factors are 1.
 
     Args:
-        source: whose share decides, and is multiplied by `source_by`.
-        target: whose share is multiplied by `target_by`.
+        source: the keys whose share decides, and is multiplied by `source_by`.
+        target: the keys whose share is multiplied by `target_by`.
         source_by: a factor of at least 0.
         target_by: a factor of at least 0.
-        above: touch only the rows (per head) that give the source more than this share.
-        queries: in which rows.
-        layers: in which layers.
-        heads: in which heads.
+        above: act only in the rows (per head) that give the source more than this share.
+        queries: the rows.
+        layers: the layers; all by default.
+        heads: the heads; all by default.
         renormalize: as in `ScalePattern`.
     """
 
@@ -43,10 +43,10 @@ class ReweightPattern(Intervention):
     site: ClassVar[str] = "pattern"
 
     def __post_init__(self) -> None:
-        """Settle selectors, layers and heads.
+        """Put selectors, layers and heads into canonical form.
 
         Raises:
-            ValueError: a negative factor or an unknown way to renormalise.
+            ValueError: a negative factor or an unknown renormalisation.
         """
         canonicalise(self, "source", "target", "queries")
         if self.source_by < 0 or self.target_by < 0:
@@ -57,15 +57,15 @@ class ReweightPattern(Intervention):
 
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the reweighted pattern."""
-        changed = weighted(value, here, self.queries, ((self.source, self.source_by), (self.target, self.target_by)))
-        rows = (share(value, here.keys(self.source)) > self.above) & here.heads(self.heads)
-        return renormalized(torch.where(rows, changed, value), value, here, self.renormalize)
+        changed = scale_keys(value, here, self.queries, ((self.source, self.source_by), (self.target, self.target_by)))
+        rows = (attention_share(value, here.keys(self.source)) > self.above) & here.heads(self.heads)
+        return restore_sums(torch.where(rows, changed, value), value, here, self.renormalize)
 
 
 @final
 @dataclass(frozen=True)
 class RaiseScores(Intervention):
-    """Add to the scores of some keys a share of how large they are: z_h,ij + by · mean over heads of |z_ij|. Neutral at `by=0`.
+    """Add a multiple of the head mean of their size to the scores of some keys: z_h,ij + by · mean over heads of |z_ij|. Neutral at `by=0`.
 
     References: the "cross-head lens" of AIR's released code (methods section 6.3). Differs: no.
     """
@@ -77,7 +77,7 @@ class RaiseScores(Intervention):
     site: ClassVar[str] = "attn_scores"
 
     def __post_init__(self) -> None:
-        """Settle selectors and layers."""
+        """Put selectors and layers into canonical form."""
         canonicalise(self, "keys", "queries")
 
     def __call__(self, value: Scores, here: Here) -> Scores:

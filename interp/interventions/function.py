@@ -1,4 +1,4 @@
-"""Any function as an intervention, for what has no name yet."""
+"""Any function as an intervention, for experiments that need no kind of their own."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class Apply(Intervention):
 
     Args:
         site: one of `interp.interventions.base.SITES`.
-        function: from the value and `Here` to the new value; it leaves the value that came in alone.
-        layers: in which layers; all by default.
-        queries: at scores and pattern, the rows it needs; the function may be given more of them, and asks
-            `here.queries(...)` which are which.
+        function: from the value and `Here` to the new value; it must not modify the value in place.
+        layers: the layers; all by default.
+        queries: at scores and pattern, the rows that the function needs; it may receive more rows, which `here.queries(...)`
+            tells apart.
         part: one of `interp.interventions.base.PARTS`.
     """
 
@@ -31,7 +31,7 @@ class Apply(Intervention):
     part: str = "decoder"  # type: ignore[misc]
 
     def __post_init__(self) -> None:
-        """Settle selectors and layers.
+        """Put selectors and layers into canonical form.
 
         Raises:
             ValueError: an unknown site or part.
@@ -43,15 +43,15 @@ class Apply(Intervention):
             )
 
     def __call__(self, value: Tensor, here: Here) -> Tensor:
-        """Return the function's value."""
+        """Return the function of the value."""
         return self.function(value, here)
 
     def to_dict(self) -> dict[str, Any]:
-        """Refuse: a function is no data.
+        """Refuse: a function is not data.
 
         Raises:
             TypeError: always.
         """
         raise TypeError(
-            "Apply holds a Python function, which cannot be written down; make it an Intervention of its own to save it"
+            "Apply holds a Python function, which cannot be written to a file; define an Intervention class to save it"
         )

@@ -1,4 +1,4 @@
-"""Changes to single heads: what each writes before the output projection."""
+"""Interventions on single heads: on their outputs before the output projection, and on their queries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,28 +13,28 @@ from interp.data.tokens import EMITTING, EVERY, LAST, Segment, Selector, tokens
 from interp.interventions.base import Here, Intervention, canonicalise
 
 Z = Float[Tensor, "batch token head head_dim"]
-NONE = Heads(())
-ROWS = {"all": EVERY, "response": EMITTING, "last": LAST, "step": EMITTING}
+_NO_HEADS = Heads(())
+_ROWS_AT = {"all": EVERY, "response": EMITTING, "last": LAST, "step": EMITTING}
 
 
 @final
 @dataclass(frozen=True)
 class AblateHeads(Intervention):
-    """Take away what some heads write.
+    """Ablate the output of some heads.
 
     Args:
-        heads: which heads.
-        mode: `zero` writes nothing; `mean` writes the head's own mean over the prompt; `resample` writes what it wrote at another,
+        heads: the heads.
+        mode: `zero` sets the output to zero; `mean` to the head's own mean over the prompt; `resample` to its output at another,
             randomly drawn token of the prompt.
-        at: in which rows: `all`, those that emit the `response`, or the `last` one, which in cached decoding is the current step.
-            `step` takes the rows of `response`, each as a step of its own: of all other positions a row sees the keys and values that
-            the pass computes without this change, so what is taken away at one token reaches no later one through the cache.
+        at: the rows: `all`, those that emit the `response`, or the `last` one, which in cached decoding is the current step.
+            `step` selects the rows of `response`, each as a step of its own: a row sees, for all other positions, the keys and values
+            that the pass computes without this intervention, so an ablation at one token does not reach later ones through the cache.
         seed: for `resample`.
 
-    `step` runs every pass twice, first without this change, from which the prompt's mean and samples are then taken. To do it for every
-    head and token of a reply in turn, `interp.experiments.erasure.erase_heads` is faster.
+    `step` runs every pass twice: the first time without this intervention, which also gives the prompt's mean and samples. To ablate
+    every head at every token of a reply in turn, `interp.experiments.erasure.erase_heads` is faster.
 
-    References: AD-HH and AIR erase by zero at the emitting step (methods section 5.1).
+    References: AD-HH and AIR ablate by zero at the emitting step (methods section 5.1).
     """
 
     heads: Heads = field()  # no default, although the base has one
@@ -44,31 +44,31 @@ class AblateHeads(Intervention):
     site: ClassVar[str] = "z"
 
     def __post_init__(self) -> None:
-        """Settle the heads.
+        """Put the heads into canonical form.
 
         Raises:
-            ValueError: an unknown mode or place.
+            ValueError: an unknown `mode` or `at`.
         """
         canonicalise(self)
-        if self.mode not in ("zero", "mean", "resample") or self.at not in ROWS:
+        if self.mode not in ("zero", "mean", "resample") or self.at not in _ROWS_AT:
             raise ValueError(
                 f"mode is zero, mean or resample and at is all, response, last or step, got {self.mode!r} and {self.at!r}"
             )
 
     @property
     def behind_clean_keys(self) -> bool:
-        """Whether rows see each other's keys and values as they are without this: at the `step`."""
+        """Whether rows see the keys and values that the pass computes without this, for all positions but their own: for `at='step'`."""
         return self.at == "step"
 
     def __call__(self, value: Z, here: Here) -> Z:
-        """Return z without what the heads wrote."""
-        touched = here.queries(ROWS[self.at]) & here.heads(self.heads)
+        """Return z without the output of the heads."""
+        touched = here.queries(_ROWS_AT[self.at]) & here.heads(self.heads)
         if self.mode == "zero":
             return value.masked_fill(touched, 0)
         return torch.where(touched, self._instead(value, here), value)
 
     def _instead(self, value: Z, here: Here) -> Tensor:
-        """Return what is written instead; it comes from the prompt and is fixed once that is read."""
+        """Return the replacement, which is computed at prefill and then fixed."""
         known = here.state.setdefault((self, here.part, here.layer), {})
         prompt = here.queries(tokens(EVERY) - Segment.RESPONSE)[:, :, 0, 0]
         if "prompt" not in known:
@@ -81,7 +81,7 @@ class AblateHeads(Intervention):
         draw = torch.rand(int(here.positions.max()) + 1, generator=generator).to(value.device)[
             here.positions.clamp_min(0)
         ]
-        first = real.int().argmax(1, keepdim=True)  # the prompt's tokens stand together, behind the padding
+        first = real.int().argmax(1, keepdim=True)  # the prompt's tokens are contiguous, after the padding
         chosen = first + (draw * real.sum(1, keepdim=True)).long()
         return seen.gather(1, chosen[:, :, None, None].expand(-1, -1, *seen.shape[2:]))
 
@@ -89,7 +89,7 @@ class AblateHeads(Intervention):
 @final
 @dataclass(frozen=True)
 class ScaleHeads(Intervention):
-    """Multiply what some heads write. Neutral at `by=1`."""
+    """Multiply the output of some heads. Neutral at `by=1`."""
 
     heads: Heads = field()  # no default, although the base has one
     by: float
@@ -97,7 +97,7 @@ class ScaleHeads(Intervention):
     site: ClassVar[str] = "z"
 
     def __post_init__(self) -> None:
-        """Settle heads and selector."""
+        """Put heads and selector into canonical form."""
         canonicalise(self, "queries")
 
     def __call__(self, value: Z, here: Here) -> Z:
@@ -108,33 +108,33 @@ class ScaleHeads(Intervention):
 @final
 @dataclass(frozen=True)
 class ScaleQueries(Intervention):
-    """Multiply each head's queries, and so its scores: an inverse temperature a head. Neutral where every factor is 1.
+    """Multiply each head's queries, and so its scores: an inverse temperature per head. Neutral where every factor is 1.
 
-    Scores and pattern stay on the fast path. Where a model bends its scores (soft-capping), it bends the scaled ones.
+    Scores and pattern stay on the fast path. Soft-capping, in models that have it, acts on the scaled scores.
 
     Args:
         by: the factor of every head, for each of `layers` (all of the model's, in order, when that is None).
-        queries: at which tokens.
-        layers: in which layers.
-        apart: heads that whoever made the factors left alone, to be read in the audit.
+        queries: the tokens.
+        layers: the layers; all by default.
+        apart: heads that were excluded when the factors were computed; only for display in the audit.
     """
 
     by: tuple[tuple[float, ...], ...]
     queries: Selector = EVERY
     layers: Sequence[int] | None = None
-    apart: Heads = NONE
+    apart: Heads = _NO_HEADS
     site: ClassVar[str] = "q"
 
     def __post_init__(self) -> None:
-        """Settle factors, selector and layers.
+        """Put factors, selector and layers into canonical form.
 
         Raises:
-            ValueError: another number of layers than there are factors for.
+            ValueError: the numbers of layers and of rows of factors differ.
         """
         canonicalise(self, "queries")
         object.__setattr__(self, "by", tuple(tuple(float(x) for x in row) for row in self.by))
         if self.layers is not None and len(self.layers) != len(self.by):
-            raise ValueError(f"factors for {len(self.by)} layers were given for the layers {self.layers}")
+            raise ValueError(f"factors for {len(self.by)} layers were given, but the layers are {self.layers}")
 
     def __call__(self, value: Z, here: Here) -> Z:
         """Return the scaled queries."""

@@ -1,4 +1,4 @@
-"""What there is to change, and the refusal of changes that can never reach any of it."""
+"""Refuses interventions that can never act on a given model and its conversations."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,22 +11,22 @@ from interp.data.layout import Layout
 from interp.data.tokens import Segment, Tokens
 from interp.interventions.base import Intervention
 
-INSIDE = ("q", "k", "v", "attn_scores", "pattern", "z")
-"""The sites inside attention, which are all that parts other than the decoder have."""
-MAY_LACK = (Segment.SYSTEM, Segment.USER, Segment.RESPONSE, Segment.PAD)
-"""The segments that a conversation may rightly be without: a Q-Former's has no SYSTEM, an unanswered one no RESPONSE."""
+_INSIDE = ("q", "k", "v", "attn_scores", "pattern", "z")
+"""The sites inside attention, the only ones of parts other than the decoder."""
+_OPTIONAL = (Segment.SYSTEM, Segment.USER, Segment.RESPONSE, Segment.PAD)
+"""The segments that a conversation may lack: with a Q-Former it has no SYSTEM, without an answer no RESPONSE."""
 
 
 @final
 @dataclass(frozen=True)
-class Reach:
-    """A model and the conversations it will see.
+class Scope:
+    """The layers, heads, sites and tokens on which an intervention can act: those of a model and its conversations.
 
     Args:
         model: the model's name.
-        layers: the number of layers of each part it has.
+        layers: the number of layers of each of its parts.
         heads: the number of heads of a decoder layer.
-        kv_heads: the number of its KV heads, which keys and values have.
+        kv_heads: the number of its KV heads, the heads of keys and values.
         sites: the sites of the decoder.
         layouts: the conversations.
         new: how many tokens may be added to each.
@@ -40,62 +40,64 @@ class Reach:
     layouts: tuple[Layout, ...]
     new: int = 0
 
-    def check(self, change: Intervention) -> None:
-        """Refuse a change that can never act, whatever the model answers.
+    def check(self, intervention: Intervention) -> None:
+        """Refuse an intervention that can never act, whatever the model answers.
 
         Raises:
-            ValueError: a part, site, layer, head or position that is not there, or a choice that takes none of them.
+            ValueError: a part, site, layer, head or position that does not exist, or a selection of nothing.
         """
-        reason = self._place(change) or self._heads(change)
+        reason = self._place(intervention) or self._heads(intervention)
         if reason:
-            raise ValueError(f"{change} {reason}")
-        for selection in change.selections():
+            raise ValueError(f"{intervention} {reason}")
+        for selection in intervention.selections():
             for layout in self.layouts:
                 try:
                     missed = self._missed(selection, layout)
                 except IndexError as error:
-                    raise ValueError(f"{change}: {error}") from error
+                    raise ValueError(f"{intervention}: {error}") from error
                 if missed:
-                    raise ValueError(f"{change}: {missed}")
+                    raise ValueError(f"{intervention}: {missed}")
 
-    def _place(self, change: Intervention) -> str | None:
-        if change.part not in self.layers:
-            return f"acts in the {change.part}, but {self.model} has only {', '.join(self.layers)}"
-        sites = self.sites if change.part == "decoder" else INSIDE
-        if change.site not in sites:
-            return f"acts at {change.site}, but the {change.part} of {self.model} has only {', '.join(sites)}"
-        count = self.layers[change.part]
-        beyond = [i for i in change.layers or () if i >= count]
+    def _place(self, intervention: Intervention) -> str | None:
+        if intervention.part not in self.layers:
+            return f"acts in the {intervention.part}, but {self.model} has only {', '.join(self.layers)}"
+        sites = self.sites if intervention.part == "decoder" else _INSIDE
+        if intervention.site not in sites:
+            return (
+                f"acts at {intervention.site}, but the {intervention.part} of {self.model} has only {', '.join(sites)}"
+            )
+        count = self.layers[intervention.part]
+        beyond = [i for i in intervention.layers or () if i >= count]
         if beyond:
-            return f"names layers {beyond}, but the {change.part} of {self.model} has layers 0..{count - 1}"
-        if change.layers is not None and not len(change.layers):
-            return "names no layer (layers=()), so it can never act; leave layers out for all of them"
+            return f"names layers {beyond}, but the {intervention.part} of {self.model} has layers 0..{count - 1}"
+        if intervention.layers is not None and not len(intervention.layers):
+            return "names no layer (layers=()), so it can never act; omit layers to use all of them"
         return None
 
-    def _heads(self, change: Intervention) -> str | None:
-        if change.heads is None:
+    def _heads(self, intervention: Intervention) -> str | None:
+        if intervention.heads is None:
             return None
-        if not len(change.heads):
-            return "names no head, so it can never act; leave heads out for all of them where it takes them all"
-        if change.part != "decoder":
+        if not len(intervention.heads):
+            return "names no head, so it can never act; omit heads to use all of them, if it has that default"
+        if intervention.part != "decoder":
             return None
-        count, kind = self.layers["decoder"], "KV heads" if change.site in ("k", "v") else "heads"
+        count, kind = self.layers["decoder"], "KV heads" if intervention.site in ("k", "v") else "heads"
         heads = self.kv_heads if kind == "KV heads" else self.heads
-        lacking = [p for p in change.heads if p[0] >= count or p[1] >= heads]
+        lacking = [p for p in intervention.heads if p[0] >= count or p[1] >= heads]
         if lacking:
             return f"names heads {lacking}, but {self.model} has layers 0..{count - 1} with {kind} 0..{heads - 1}"
         return None
 
     def _missed(self, which: Tokens, layout: Layout) -> str | None:
-        """Say why a selection takes no token, now or later, even if the conversation had all that others have but images."""
+        """Return why a selection takes no token, now or later; None if it does, or would with a segment that a conversation may lack."""
         grown = layout.grown_to(len(layout) + self.new)
         if bool(which.mask(grown).any()):
             return None
-        possible = torch.tensor([s.value for s in MAY_LACK], device=grown.segment.device)
+        possible = torch.tensor([s.value for s in _OPTIONAL], device=grown.segment.device)
         if bool(which.mask(replace(grown, segment=torch.cat([grown.segment, possible]))).any()):
             return None
         there = ", ".join(f"{n} {s}" for s, n in Counter(layout.names).items())
         return (
             f"{which} takes no token of this conversation ({there}, at most {self.new} to come), "
-            "so it can never act; choose tokens that are there"
+            "so it can never act; choose tokens of the conversation"
         )

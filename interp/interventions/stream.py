@@ -1,4 +1,4 @@
-"""Changes to the residual stream: dimensions, directions, and what another run had there."""
+"""Interventions on the residual stream: set dimensions, add or remove directions, patch in values of another run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,17 +18,17 @@ Stream = Float[Tensor, "batch token dim"]
 @final
 @dataclass(frozen=True)
 class SetDims(Intervention):
-    """Set some dimensions of the residual stream at some tokens, after some layers: massive activations taken out or held fast.
+    """Set some dimensions of the residual stream at some tokens, after some layers, for instance massive activations.
 
     Args:
-        queries: which tokens.
-        dims: which dimensions.
-        mode: `zero`; `mean` over the prompt's other tokens, fixed once it is read; `value`, given in `values`.
-        values: one number a dimension, for `value`.
-        layers: after which layers; all by default.
+        queries: the tokens.
+        dims: the dimensions.
+        mode: `zero`; `mean` over the prompt's other tokens, computed at prefill; `value`, given in `values`.
+        values: one number per dimension, for `value`.
+        layers: the layers after which to act; all by default.
 
-    References: Sun et al., Massive Activations (2024): zeroing a massive activation breaks the model, holding it at its mean
-    over inputs (`value`) does not. Differs: `mean` is over other tokens of the same prompt, a control of our own.
+    References: Sun et al., Massive Activations (2024): zeroing a massive activation breaks the model, fixing it at its mean
+    over inputs (`value`) does not. Differs: `mean` is over other tokens of the same prompt, a control added by this project.
     """
 
     queries: Selector = field()  # no default, although the base has one
@@ -39,7 +39,7 @@ class SetDims(Intervention):
     site: ClassVar[str] = "resid_post"
 
     def __post_init__(self) -> None:
-        """Settle selector and layers.
+        """Put the selector and the layers into canonical form.
 
         Raises:
             ValueError: an unknown mode, or values that do not match the dimensions.
@@ -51,7 +51,7 @@ class SetDims(Intervention):
             raise ValueError(f"mode is zero, mean or value, got {self.mode!r}")
         if len(self.values) != (len(self.dims) if self.mode == "value" else 0):
             raise ValueError(
-                f"mode='value' takes one value a dimension and the other modes none, got {len(self.values)} values "
+                f"mode='value' takes one value per dimension and the other modes none, got {len(self.values)} values "
                 f"for {len(self.dims)} dimensions"
             )
 
@@ -88,7 +88,7 @@ class AddVector(Intervention):
     site: ClassVar[str] = "resid_post"
 
     def __post_init__(self) -> None:
-        """Settle selector and layers."""
+        """Put the selector and the layers into canonical form."""
         canonicalise(self, "queries")
 
     def __call__(self, value: Stream, here: Here) -> Stream:
@@ -102,10 +102,10 @@ class ProjectOut(Intervention):
     """Remove a subspace from the residual stream at some tokens, after some layers.
 
     Args:
-        directions: vectors that span it; they need not be orthogonal.
-        share: how much of it is removed; 0 is neutral, 1 leaves nothing.
-        queries: at which tokens.
-        layers: after which layers.
+        directions: vectors that span the subspace; they need not be orthogonal.
+        share: the share of the component in the subspace that is removed; 0 is neutral, 1 removes all of it.
+        queries: the tokens.
+        layers: the layers after which to act; all by default.
     """
 
     directions: Float[Tensor, "segment dim"]
@@ -115,7 +115,7 @@ class ProjectOut(Intervention):
     site: ClassVar[str] = "resid_post"
 
     def __post_init__(self) -> None:
-        """Settle selector and layers."""
+        """Put the selector and the layers into canonical form."""
         canonicalise(self, "queries")
 
     def __call__(self, value: Stream, here: Here) -> Stream:
@@ -128,13 +128,13 @@ class ProjectOut(Intervention):
 @final
 @dataclass(frozen=True, eq=False)
 class ReplaceFrom(Intervention):
-    """Give some tokens what another run had at a site: activation patching.
+    """Replace the value of some tokens at a site by that of another run: activation patching.
 
     Args:
         capture: the other run, with that site captured.
-        queries: at which tokens; both runs must have the same number of tokens.
-        at: the site: a residual-stream site or `z`.
-        layers: in which layers; all that were captured by default.
+        queries: the tokens; both runs must have the same number of tokens.
+        at: the site: a residual-stream site, `q` or `z`.
+        layers: the layers; by default all captured ones.
     """
 
     capture: Capture = field(repr=False)
@@ -144,11 +144,11 @@ class ReplaceFrom(Intervention):
 
     @property
     def site(self) -> str:  # type: ignore[override]
-        """Where it acts."""
+        """The site."""
         return self.at
 
     def __post_init__(self) -> None:
-        """Settle selector and layers.
+        """Put the selector and the layers into canonical form.
 
         Raises:
             KeyError: the site was not captured.
@@ -156,14 +156,14 @@ class ReplaceFrom(Intervention):
         """
         canonicalise(self, "queries")
         if self.at in ("attn_scores", "pattern", "logits", "k", "v"):
-            raise ValueError(f"a run can be patched at residual-stream sites, q or z, not at {self.at}")
+            raise ValueError(f"ReplaceFrom acts at residual-stream sites, q or z, not at {self.at}")
         self.capture[self.at]
         missing = [i for i in self.layers or () if i not in self.capture.layers]
         if missing:
             raise ValueError(f"layers {missing} of {self.at} were not captured; captured: {self.capture.layers}")
 
     def acts_at(self, part: str, site: str, layer: int) -> bool:
-        """Say whether this acts at a site of a layer."""
+        """Return whether this acts at a site of a layer: its own, in the captured layers."""
         return (
             part == self.part
             and site == self.at
@@ -171,7 +171,7 @@ class ReplaceFrom(Intervention):
         )
 
     def __call__(self, value: Tensor, here: Here) -> Tensor:
-        """Return the value with the other run's at the chosen tokens."""
+        """Return the value, replaced by the other run's at the chosen tokens."""
         other = self.capture[self.at][self.capture.layers.index(here.layer)]
         positions = here.positions.clamp_min(0).to(other.device)
         if int(positions.max()) >= len(other):

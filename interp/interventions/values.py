@@ -1,6 +1,6 @@
-"""Changes to what attention carries: the value vectors.
+"""Interventions on the value vectors, which attention carries to later tokens.
 
-Their heads are pairs of layer and KV head, which all query heads of a group share.
+`heads` are pairs of layer and KV head here; all query heads of a group share a KV head.
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from interp.data.heads import Heads
 from interp.data.tokens import EVERY, Segment, Selector
 from interp.interventions.base import Here, Intervention, canonicalise
 
-Values = Float[Tensor, "batch key kv_head head_dim"]
+ValueVectors = Float[Tensor, "batch key kv_head head_dim"]
 
 
 @final
 @dataclass(frozen=True)
 class ZeroValues(Intervention):
-    """Let some tokens be attended to as before but carry nothing: their value vectors are 0, in every row that reads them.
+    """Set the value vectors of some tokens to 0 in every row that attends to them.
 
-    The attention pattern stays as it is. The key-value cache stays clean; in decoding the edit is applied again at every step.
-    Neutral when `keys` takes nothing.
+    The attention pattern does not change. The key-value cache keeps the original values; in decoding, the intervention acts again at
+    every step. Neutral when `keys` selects nothing.
     """
 
     keys: Selector
@@ -33,10 +33,10 @@ class ZeroValues(Intervention):
     site: ClassVar[str] = "v"
 
     def __post_init__(self) -> None:
-        """Settle selector and layers."""
+        """Put the selector and the layers into canonical form."""
         canonicalise(self, "keys")
 
-    def __call__(self, value: Values, here: Here) -> Values:
+    def __call__(self, value: ValueVectors, here: Here) -> ValueVectors:
         """Return the values, 0 at the chosen tokens."""
         return value.masked_fill(here.keys(self.keys) & here.heads(self.heads), 0)
 
@@ -44,18 +44,18 @@ class ZeroValues(Intervention):
 @final
 @dataclass(frozen=True)
 class MeanValues(Intervention):
-    """Let some tokens carry the mean of others: per layer and KV head, fixed once the prompt is read.
+    """Replace the value vectors of some tokens by the mean of others, per layer and KV head, computed at prefill.
 
-    Neutral when `keys` takes nothing.
+    Neutral when `keys` selects nothing.
 
     Args:
-        keys: whose values are replaced.
-        over: the tokens the mean runs over; those of the reply and the replaced ones are left out of it.
-        layers: in which layers.
-        heads: which KV heads, as pairs of layer and KV head; all by default.
+        keys: the tokens whose values are replaced.
+        over: the tokens of the mean; tokens of the reply and replaced ones are excluded.
+        layers: the layers; all by default.
+        heads: KV heads, as pairs of layer and KV head; all by default.
 
-    References: the mean substitution of SPEAR, which leaves open what the mean runs over and when. Differs: the prompt's
-    other tokens, once (methods, decision 9), so that cached decoding and one pass over the whole reply agree.
+    References: the mean substitution of SPEAR, which does not specify the tokens of the mean or when it is computed. Differs: it is
+    over the prompt's other tokens, once (methods, decision 9), so that cached decoding and one pass over the whole reply agree.
     """
 
     keys: Selector
@@ -65,18 +65,18 @@ class MeanValues(Intervention):
     site: ClassVar[str] = "v"
 
     def __post_init__(self) -> None:
-        """Settle selectors and layers."""
+        """Put selectors and layers into canonical form."""
         canonicalise(self, "keys", "over")
 
-    def __call__(self, value: Values, here: Here) -> Values:
-        """Return the values, the mean at the chosen tokens."""
+    def __call__(self, value: ValueVectors, here: Here) -> ValueVectors:
+        """Return the values, replaced by the mean at the chosen tokens."""
         known = here.state.setdefault((self, here.part, here.layer), {})
         if "mean" not in known:
             counted = (here.keys(self.over) & ~here.keys(self.keys) & ~here.keys(Segment.RESPONSE)).float()
             total = counted.sum(1, keepdim=True)
             if bool((total == 0).any()):
                 raise ValueError(
-                    f"{self}: no token is left to take the mean over; give `over` tokens of the prompt that `keys` does not take"
+                    f"{self}: no token is left for the mean; choose `over` so that it has tokens of the prompt outside `keys`"
                 )
             known["mean"] = ((value.float() * counted).sum(1, keepdim=True) / total).to(value.dtype)
         return torch.where(here.keys(self.keys) & here.heads(self.heads), known["mean"], value)
@@ -85,13 +85,13 @@ class MeanValues(Intervention):
 @final
 @dataclass(frozen=True, eq=False)
 class SetValues(Intervention):
-    """Give some tokens chosen value vectors.
+    """Replace the value vectors of some tokens by given ones.
 
     Args:
-        keys: whose values are replaced.
+        keys: the tokens whose values are replaced.
         to: the vectors, for each of `layers` (all of the model's, in order, when that is None).
-        layers: in which layers.
-        heads: which KV heads, as pairs of layer and KV head; all by default.
+        layers: the layers.
+        heads: KV heads, as pairs of layer and KV head; all by default.
     """
 
     keys: Selector
@@ -101,16 +101,16 @@ class SetValues(Intervention):
     site: ClassVar[str] = "v"
 
     def __post_init__(self) -> None:
-        """Settle selector and layers.
+        """Put the selector and the layers into canonical form.
 
         Raises:
-            ValueError: another number of layers than there are vectors for.
+            ValueError: the numbers of layers and of vectors differ.
         """
         canonicalise(self, "keys")
         if self.layers is not None and len(self.layers) != len(self.to):
-            raise ValueError(f"vectors for {len(self.to)} layers were given for the layers {self.layers}")
+            raise ValueError(f"vectors for {len(self.to)} layers were given, but the layers are {self.layers}")
 
-    def __call__(self, value: Values, here: Here) -> Values:
-        """Return the values, the chosen ones at the chosen tokens."""
+    def __call__(self, value: ValueVectors, here: Here) -> ValueVectors:
+        """Return the values, replaced at the chosen tokens."""
         index = here.layer if self.layers is None else self.layers.index(here.layer)
         return torch.where(here.keys(self.keys) & here.heads(self.heads), self.to[index].to(value), value)

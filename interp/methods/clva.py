@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from interp.data.tokens import EMITTING, QUESTION, Segment, Tokens, tokens
-from interp.interventions.attention import Scores, share
+from interp.interventions.attention import Scores, attention_share
 from interp.interventions.base import Here, Intervention
 from interp.interventions.method import Method
 from interp.taps.points import AttentionTaps
@@ -154,7 +154,7 @@ class Reanchor(Intervention):
     ) -> dict[str, Tensor]:
         """Return the visual anchors (batch, 1, query, key) of the rows, and the rows' positions."""
         if "heads" not in fixed or here.roles is None:
-            fixed["heads"] = self._group(share(value, image), here, most)
+            fixed["heads"] = self._group(attention_share(value, image), here, most)
             weights = fixed["heads"].float()[:, :, None, None]
             fixed["weights"] = weights / weights.sum(1, keepdim=True)
         seen = (value.float() * fixed["weights"]).sum(1, keepdim=True) * image

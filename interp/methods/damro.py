@@ -13,7 +13,7 @@ from interp.data.prompt import Prompt
 from interp.data.tokens import Segment
 from interp.decoding.second_stream import SecondStream, check_strength
 from interp.decoding.stream import Continuation
-from interp.interventions.attention import Scores, forbidden
+from interp.interventions.attention import Scores, forbid
 from interp.interventions.base import Here, Intervention
 from interp.interventions.function import Apply
 from interp.taps.points import AttentionTaps
@@ -171,4 +171,4 @@ class ShowPatches(Intervention):
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the scores with those of the other patches masked."""
         hidden = torch.nn.functional.pad(~self.shown, (1, 0), value=True)
-        return forbidden(value, hidden.to(value.device)[:, None, None])
+        return forbid(value, hidden.to(value.device)[:, None, None])

@@ -12,7 +12,7 @@ from interp.data.prompt import Prompt
 from interp.data.tokens import AFTER_IMAGE, EMITTING, EVERY, Segment, Selector
 from interp.decoding.second_stream import Combine, SecondStream, check_strength, constant_strength, contrast_logits
 from interp.decoding.stream import Continuation
-from interp.interventions.attention import Scores, share
+from interp.interventions.attention import Scores, attention_share
 from interp.interventions.base import Here, Intervention
 from interp.interventions.function import Apply
 from interp.taps.running import running
@@ -151,7 +151,7 @@ class WatchImage(Intervention):
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Record the share (batch) by layer, averaged over heads."""
         shares = here.state.setdefault(WatchImage, {})
-        shares[here.layer] = share(value[:, :, -1:], here.keys(Segment.IMAGE))[:, :, 0, 0].mean(1)
+        shares[here.layer] = attention_share(value[:, :, -1:], here.keys(Segment.IMAGE))[:, :, 0, 0].mean(1)
         return value
 
 

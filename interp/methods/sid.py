@@ -11,7 +11,7 @@ from interp.data.prompt import Prompt
 from interp.data.tokens import EMITTING, EVERY, Segment
 from interp.decoding.second_stream import SecondStream, check_strength
 from interp.decoding.stream import Continuation
-from interp.interventions.attention import Scores, forbidden
+from interp.interventions.attention import Scores, forbid
 from interp.interventions.base import Here, Intervention
 
 KEPT_OF_IMAGE = (100, 576)
@@ -116,7 +116,7 @@ class HideImage(Intervention):
 
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the scores with those of the hidden tokens masked."""
-        return forbidden(value, here.once(HideImage, make=lambda: self._hidden(here)))
+        return forbid(value, here.once(HideImage, make=lambda: self._hidden(here)))
 
     def _hidden(self, here: Here) -> Tensor:
         """Return the hidden tokens of each row: those of the first emitting row at or after it."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from interp.data.tokens import AFTER_IMAGE, PROMPT, Segment, Selector
-from interp.interventions.attention import share
+from interp.interventions.attention import attention_share
 from interp.interventions.base import Here, Intervention
 from interp.interventions.method import Method
 
@@ -116,9 +116,9 @@ class TakeFromSinks(Intervention):
         """Return the pattern with the sinks' lost attention given to other image tokens."""
         grown = torch.nn.functional.pad(found, (0, here.key_span[1] - found.shape[1]))
         sinks, image = grown[:, None, None, slice(*here.key_span)], here.keys(Segment.IMAGE)
-        total, sunk = share(value, image), share(value, image & sinks)
-        has = share(value, image & ~sinks)
+        total, sunk = attention_share(value, image), attention_share(value, image & sinks)
+        has = attention_share(value, image & ~sinks)
         rows = here.queries(self.queries) & (total >= self.least) & (sunk <= self.most * total) & (has > 0)
-        gain = 1 + (1 - self.keep) * share(value, sinks) / has.clamp_min(torch.finfo(torch.float32).tiny)
+        gain = 1 + (1 - self.keep) * attention_share(value, sinks) / has.clamp_min(torch.finfo(torch.float32).tiny)
         factor = torch.where(sinks, self.keep, torch.where(image, gain, 1.0))
         return torch.where(rows, (value.float() * factor).to(value.dtype), value)

@@ -16,7 +16,7 @@ from interp.data.prompt import Prompt, Reply, Request
 from interp.data.tokens import Segment
 from interp.families.base import Family, ImageView
 from interp.interventions.base import SITES, Intervention
-from interp.interventions.scope import Reach
+from interp.interventions.scope import Scope
 from interp.models.head_weights import head_weights, logit_directions
 from interp.models.processing import Preparation, batched
 from interp.taps.clean_run import beside, read_ahead
@@ -211,7 +211,7 @@ class Model:
             ValueError: a part, site, layer, head or position that is not there, or a choice that takes none of them.
         """
         layouts = tuple(p.layout for p in prompts)
-        reach = Reach(self.name, self.part_layers, self.heads, self.kv_heads, self.sites, layouts, new)
+        reach = Scope(self.name, self.part_layers, self.heads, self.kv_heads, self.sites, layouts, new)
         for change in interventions:
             if not isinstance(change, Intervention):
                 raise TypeError(f"a change is an Intervention, got {type(change).__name__}: {change!r}")

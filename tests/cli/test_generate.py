@@ -119,5 +119,5 @@ def test_a_layer_that_is_not_there(refused, tmp_path) -> None:
 
 
 def test_a_function_cannot_be_written_down() -> None:
-    with pytest.raises(TypeError, match="cannot be written down"):
+    with pytest.raises(TypeError, match="cannot be written to a file"):
         Apply("v", lambda value, here: value).to_dict()

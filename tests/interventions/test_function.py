@@ -67,5 +67,5 @@ def test_unknown_places_are_refused(site, part):
 
 
 def test_a_function_cannot_be_written_down():
-    with pytest.raises(TypeError, match="Apply holds a Python function, which cannot be written down"):
+    with pytest.raises(TypeError, match="Apply holds a Python function, which cannot be written to a file"):
         Apply("z", double).to_dict()

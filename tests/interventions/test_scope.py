@@ -13,7 +13,7 @@ from interp.interventions import files
 from interp.interventions.attention import MaskAttention, ScalePattern, ScaleScores
 from interp.interventions.function import Apply
 from interp.interventions.heads import AblateHeads, ScaleHeads
-from interp.interventions.scope import Reach
+from interp.interventions.scope import Scope
 from interp.interventions.stream import SetDims
 from interp.methods.adhh import Adhh
 from interp.methods.clva import Clva
@@ -27,7 +27,7 @@ READING = Layout(torch.tensor([3, 3]))
 
 
 def reach(layout=SEEING, new=3):
-    return Reach(
+    return Scope(
         "m", {"decoder": 4, "vision": 2}, 8, 2, ("v", "attn_scores", "pattern", "z", "resid_post"), (layout,), new
     )
 
@@ -40,14 +40,14 @@ def reach(layout=SEEING, new=3):
         (MaskAttention(SINKS), r"no tokens are marked 'sink' in this conversation \(it has none\); mark them"),
         (
             MaskAttention([]),
-            r"positions\(\) takes no token of this conversation \(1 SYSTEM, 2 IMAGE, 1 USER, at most 3 to",
+            r"tokens\(\[\]\) takes no token of this conversation \(1 SYSTEM, 2 IMAGE, 1 USER, at most 3 to",
         ),
-        (MaskAttention(IMAGE & RESPONSE), r"\(IMAGE & RESPONSE\) takes no token .* so it can never act; choose tokens"),
-        (MaskAttention(SYSTEM - SYSTEM), r"\(SYSTEM - SYSTEM\) takes no token"),
-        (MaskAttention(USER, queries=IMAGE & USER), r"\(IMAGE & USER\) takes no token"),
-        (MaskAttention(USER, layers=()), r"names no layer \(layers=\(\)\), so it can never act; leave layers out"),
+        (MaskAttention(IMAGE & RESPONSE), r"IMAGE & RESPONSE takes no token .* so it can never act; choose tokens"),
+        (MaskAttention(SYSTEM - SYSTEM), "SYSTEM - SYSTEM takes no token"),
+        (MaskAttention(USER, queries=IMAGE & USER), "IMAGE & USER takes no token"),
+        (MaskAttention(USER, layers=()), r"names no layer \(layers=\(\)\), so it can never act; omit layers"),
         (MaskAttention(USER, layers=(1, 4)), r"names layers \[4\], but the decoder of m has layers 0\.\.3"),
-        (ScaleScores(USER, 2.0, heads=Heads(())), r"names no head, so it can never act; leave heads out for all"),
+        (ScaleScores(USER, 2.0, heads=Heads(())), r"names no head, so it can never act; omit heads"),
         (AblateHeads(Heads(())), r"names no head, so it can never act"),
         (ScaleHeads(Heads(((1, 8),)), 2.0), r"names heads \[\(1, 8\)\], but m has layers 0\.\.3 with heads 0\.\.7"),
         (Apply("z", lambda v, _: v, part="qformer"), r"acts in the qformer, but m has only decoder, vision"),
@@ -142,7 +142,7 @@ def test_sinks_beyond_the_prompt(model, picture):
 
 
 def test_contradictory_settings():
-    with pytest.raises(ValueError, match="mode='value' takes one value a dimension and the other modes none"):
+    with pytest.raises(ValueError, match="mode='value' takes one value per dimension and the other modes none"):
         SetDims(USER, (1, 2), "zero", (1.0, 2.0))
     with pytest.raises(ValueError, match=r"at is all, response, last or step, got 'zero' and 'steps'"):
         AblateHeads(Heads(((0, 1),)), at="steps")
