@@ -60,3 +60,11 @@ def test_every_new_name_of_the_changelog_exists() -> None:
     new = [n for _, right in rows for n in re.findall(r"`([a-z]\w*\.[\w.]+)`", re.sub(r"\([^)]*\)", "", right))]
     assert len(new) > 50
     assert not [n for n in new if not exists(f"interp.{n}")]
+
+
+def test_the_page_of_models_explains_every_check_in_its_own_words() -> None:
+    from interp.checks.model import CHECKS
+
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    explained = dict(re.findall(r"^- \*\*(.+?)\*\*: (.+)$", page, re.MULTILINE))
+    assert explained == {check: (function.__doc__ or "").split("\n")[0] for check, function in CHECKS.items()}

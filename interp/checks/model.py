@@ -35,7 +35,7 @@ def _attention(model: Model, implementation: str) -> Iterator[None]:
 
 
 def _logits(model: Model, prompts: Sequence[Prompt], *interventions: Intervention, look: bool = False) -> Tensor:
-    """Return the logits of one forward pass, with every attention looked at or none."""
+    """Return the logits of one forward pass, with every attention tap read or none."""
     parts = ("decoder", *OTHER_PARTS) if look else ()
     now = model.running(prompts, interventions, wanted=frozenset((p, s) for p in parts for s in ATTENTION))
     with torch.no_grad(), run(now):
@@ -48,19 +48,19 @@ def _plain(model: Model, prompt: Prompt, implementation: str) -> Tensor:
 
 
 def logits_equal_eager(model: Model, prompts: Sequence[Prompt]) -> None:
-    """With every tap read, the logits are those of transformers' eager attention, bit for bit."""
+    """With every tap read, the logits equal those of transformers' eager attention, bit for bit."""
     for prompt in prompts:
         assert_close(_logits(model, [prompt], look=True), _plain(model, prompt, "eager"), rtol=0, atol=0)
 
 
 def fast_path_equals_sdpa(model: Model, prompts: Sequence[Prompt]) -> None:
-    """With nothing looked at, the logits are those of transformers' sdpa attention, bit for bit."""
+    """With idle taps, the logits equal those of transformers' sdpa attention, bit for bit."""
     for prompt in prompts:
         assert_close(_logits(model, [prompt]), _plain(model, prompt, "sdpa"), rtol=0, atol=0)
 
 
 def pattern_and_gradient(model: Model, prompts: Sequence[Prompt]) -> None:
-    """Patterns sum to one, look at nothing behind, and equal, with their gradients, plain eager attention and autograd."""
+    """Patterns sum to one and are causal, and they and their gradients equal those of plain eager attention and autograd."""
     prompt = prompts[0]
     target = Position(len(prompt), 1)
     got = capture(model, prompt, want={"pattern"}, grad={"pattern"}, target=target)
@@ -95,7 +95,7 @@ def _plain_gradients(model: Model, prompt: Prompt, target: Position) -> tuple[Te
 
 
 def stream_adds_up(model: Model, prompts: Sequence[Prompt]) -> None:
-    """Attention and MLP add to the residual stream exactly what the taps show of them."""
+    """Attention and MLP add exactly the values at their taps to the residual stream."""
     got = capture(
         model, prompts[0], want=set(model.sites) & {"resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"}
     )
@@ -106,7 +106,7 @@ def stream_adds_up(model: Model, prompts: Sequence[Prompt]) -> None:
 
 
 def every_site_causal(model: Model, prompts: Sequence[Prompt]) -> None:
-    """A change at every site of the first and of the last layer, and of every other part's attention, moves the logits."""
+    """An intervention at every site of the first and the last layer, and of every other part's attention, changes the logits."""
     prompt = prompts[0]
     base = _logits(model, [prompt], look=True)
     dead = []
@@ -125,7 +125,7 @@ def every_site_causal(model: Model, prompts: Sequence[Prompt]) -> None:
 
 
 def _strong(site: str) -> Callable[[Tensor, Any], Tensor]:
-    """Return a change that no later normalisation can undo."""
+    """Return an intervention that no later normalisation can undo."""
     if site in ATTENTION:
         return lambda value, here: value * 0.3
     return lambda value, here: (
@@ -134,7 +134,7 @@ def _strong(site: str) -> Callable[[Tensor, Any], Tensor]:
 
 
 def neutral_changes_nothing(model: Model, prompts: Sequence[Prompt]) -> None:
-    """Copying every value at every site gives the same logits, bit for bit."""
+    """Interventions that copy the value at every site leave the logits unchanged, bit for bit."""
     import warnings
 
     copies = [Apply(site, lambda value, here: value.clone()) for site in model.sites]
@@ -150,7 +150,7 @@ def _edit() -> ScaleScores:
 
 
 def generation_under_edit(model: Model, prompts: Sequence[Prompt]) -> None:
-    """An edit acts on the first generated token already, and at every step."""
+    """An intervention acts on the first generated token and at every later step."""
     free, edited = (generate(model, prompts[0], *c, max_new_tokens=3, min_new_tokens=3) for c in ((), (_edit(),)))
     if free.logprobs[0] == edited.logprobs[0] and free.ids[0] == edited.ids[0]:
         raise AssertionError("the first generated token was not under the edit")
@@ -160,7 +160,7 @@ def generation_under_edit(model: Model, prompts: Sequence[Prompt]) -> None:
 
 
 def cached_equals_uncached(model: Model, prompts: Sequence[Prompt]) -> None:
-    """Cached decoding gives the probabilities of one teacher-forced pass, with and without an edit of the emitting rows."""
+    """Cached decoding gives the probabilities of one teacher-forced pass, with and without an intervention on the emitting rows."""
     for interventions in ((), (_edit(),)):
         reply = generate(model, prompts[0], *interventions, max_new_tokens=4, min_new_tokens=4)
         whole = prompts[0].with_response(reply)
@@ -171,7 +171,7 @@ def cached_equals_uncached(model: Model, prompts: Sequence[Prompt]) -> None:
 
 
 def batched_equals_single(model: Model, prompts: Sequence[Prompt]) -> None:
-    """Prompts of different lengths in one left-padded batch give what each gives alone, with and without an edit."""
+    """Prompts of different lengths in one left-padded batch give the same results as alone, with and without an intervention."""
     for interventions in ((), (_edit(),)):
         together = _logits(model, prompts, *interventions)
         for row, prompt in zip(together, prompts, strict=True):
@@ -180,7 +180,7 @@ def batched_equals_single(model: Model, prompts: Sequence[Prompt]) -> None:
 
 
 def left_as_found(model: Model, prompts: Sequence[Prompt]) -> None:
-    """A pass that fails halfway leaves nothing behind: the logits, the hooks and the weights' gradients are as before."""
+    """A pass that fails halfway leaves nothing behind: logits, hooks and the gradients of weights are as before."""
 
     def fail(value: Tensor, here: Any) -> Tensor:
         raise ArithmeticError("on purpose")
@@ -235,7 +235,7 @@ CHECKS: dict[str, Callable[[Model, Sequence[Prompt]], None]] = {
 
 
 def check(model: Model, prompts: Sequence[Prompt]) -> list[Check]:
-    """Run every check; a check that fails or cannot run says why."""
+    """Run every check; the detail of a failed check gives the reason."""
     return run_checks(CHECKS, model, prompts)
 
 
