@@ -145,6 +145,22 @@ def test_code_that_does_the_same_has_the_same_hash(tmp_path, old, new) -> None:
     assert code_hash(made(tmp_path)) == code_hash(made(there, SOURCE.replace(old, new), "other.py"))
 
 
+def test_a_file_that_is_edited_after_import_does_not_change_the_hash(tmp_path) -> None:
+    kind = made(tmp_path)
+    before = code_hash(kind)
+    (tmp_path / "mine.py").write_text(SOURCE.replace("value * 2", "value * 3"), encoding="utf-8")
+    assert code_hash(kind) == before
+
+
+def test_code_without_a_source_file_has_a_hash() -> None:
+    hashes = []
+    for source in (SOURCE, SOURCE.replace("value * 2", "value * 3")):
+        names: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(source, "<stdin>", "exec"), names)  # noqa: S102  # as a prompt runs what is typed in
+        hashes.append(code_hash(names["Mine"]))
+    assert hashes[0] != hashes[1]
+
+
 @pytest.mark.parametrize("seed", ["1", "2"])
 def test_another_process_finds_the_same_hash(tmp_path, seed) -> None:
     here = code_hash(made(tmp_path))
