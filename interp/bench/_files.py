@@ -1,4 +1,4 @@
-"""Questions and images in files: what cannot be read is named with file and line, and left out."""
+"""Questions and images in files; a line that cannot be read is reported with file and line, and left out."""
 
 import json
 import warnings
@@ -17,11 +17,11 @@ from interp.registry import nearest
 @final
 @dataclass(frozen=True)
 class LoadedSamples:
-    """What was read.
+    """The samples of files.
 
     Args:
         samples: the samples that could be read.
-        problems: what could not, one line each, with file and line.
+        problems: the records that could not be read, one line each, with file and line.
     """
 
     samples: tuple[Sample, ...] = ()
@@ -32,7 +32,7 @@ def require_file(path: str | Path) -> Path:
     """Return an existing file.
 
     Raises:
-        FileNotFoundError: it is not there; says what lies near its name.
+        FileNotFoundError: the file is missing; names the nearest existing one.
     """
     path = Path(path)
     if not path.is_file():
@@ -42,13 +42,13 @@ def require_file(path: str | Path) -> Path:
 
 
 def read_records(path: str | Path) -> list[tuple[str, Any]]:
-    """Return the records of a file with where each stands: one JSON object a line, or one JSON array, however it is laid out.
+    """Return the records of a file with their places: one JSON object per line, or one JSON array in any layout.
 
-    A line that is no JSON is returned as the error that says so.
+    A line that is not JSON is returned as its error.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: an array that is no JSON, with its line.
+        FileNotFoundError: the file is missing.
+        ValueError: the array is not valid JSON; names the line.
     """
     path = require_file(path)
     text = path.read_text(encoding="utf-8-sig")
@@ -74,26 +74,26 @@ def load_samples(
 
     Args:
         paths: the files.
-        sample_of: makes a sample of a path and a record; raises ValueError for a record it does not understand.
-        fields: what every record has.
+        sample_of: makes a sample from a path and a record; raises ValueError for a record that it cannot use.
+        fields: the fields of every record.
 
     Raises:
-        FileNotFoundError: a file is not there.
+        FileNotFoundError: a file is missing.
     """
-    found: dict[str, Sample] = {}
-    stand: dict[str, str] = {}
+    samples: dict[str, Sample] = {}
+    places: dict[str, str] = {}
     problems = []
     for path in paths:
         for where, record in read_records(path):
             try:
                 sample = sample_of(path, _complete(record, fields))
-                if sample.id in found:
-                    raise ValueError(f"the id {sample.id!r} is taken: {stand[sample.id]} has it already")
+                if sample.id in samples:
+                    raise ValueError(f"the id {sample.id!r} is taken: {places[sample.id]} has it already")
             except ValueError as error:
                 problems.append(f"{where}: {error}")
                 continue
-            found[sample.id], stand[sample.id] = sample, where
-    return LoadedSamples(tuple(found.values()), tuple(problems))
+            samples[sample.id], places[sample.id] = sample, where
+    return LoadedSamples(tuple(samples.values()), tuple(problems))
 
 
 def _complete(record: Any, fields: Sequence[str]) -> Mapping[str, Any]:
@@ -101,17 +101,17 @@ def _complete(record: Any, fields: Sequence[str]) -> Mapping[str, Any]:
         raise ValueError(f"not JSON: {record.msg}")
     if not isinstance(record, dict):
         raise ValueError(f"an object with {', '.join(fields)} was expected, got {json.dumps(record)[:60]}")
-    lacking = [f for f in fields if f not in record]
-    if lacking:
-        raise ValueError(f"{', '.join(lacking)} is missing; a record has {', '.join(fields)}")
+    missing = [f for f in fields if f not in record]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} is missing; a record has {', '.join(fields)}")
     return record
 
 
 def require_samples(loaded: LoadedSamples, *, strict: bool) -> Sequence[Sample]:
-    """Return the samples; what could not be read is a warning, or an error where it is to be.
+    """Return the samples; records that could not be read give a warning, or an error with `strict`.
 
     Raises:
-        ValueError: nothing could be read, or something could not and `strict`.
+        ValueError: no record could be read, or one could not be read and `strict` is set.
     """
     if loaded.problems and (strict or not loaded.samples):
         raise ValueError(f"data that cannot be used:\n{_shown(loaded.problems)}")
@@ -131,11 +131,11 @@ def open_image(folder: str | Path, name: str) -> Image.Image:
     """Return an image of a folder.
 
     Raises:
-        FileNotFoundError: no folder was given or it is not there, or the image is not in it; says what lies near its name.
+        FileNotFoundError: no folder was given, or the folder or the image is missing; names the nearest existing image.
     """
     if not str(folder) or not Path(folder).is_dir():
         given = f"no folder {folder}" if str(folder) else "no folder of images was given"
-        raise FileNotFoundError(f"{given}: set images= to the folder that holds {name}")
+        raise FileNotFoundError(f"{given}: set images= to the folder that contains {name}")
     path = Path(folder, name)
     if not path.is_file():
         there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []

@@ -1,4 +1,4 @@
-"""Questions in MME's form about drawn scenes: one that is true of the scene, and its contrary."""
+"""Questions in the form of MME about drawn scenes, in pairs: one with the answer yes, one with the answer no."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,22 +14,22 @@ _PLACES = (
     *("at the top left", "at the top", "at the top right", "on the left", "in the center", "on the right"),
     *("at the bottom left", "at the bottom", "at the bottom right"),
 )
-"""What `region` returns."""
+"""The regions that `region` can return."""
 
 
 def scene_questions(about: Sequence[Scene], seed: int) -> list[Sample]:
-    """Return two questions for every scene and task that it allows: the answer to one is yes, to the other no."""
-    found = []
+    """Return two questions for every scene and every task that applies to it: the answer to one is yes, to the other no."""
+    samples = []
     for i, scene in enumerate(about):
         generator = np.random.default_rng((seed, i))
         for task, true, false in _pairs(generator, view(scene.place, scene.objects)):
             for text, answer in ((true, "yes"), (false, "no")):
-                found.append(Sample(f"{task}/{i}/{answer}", text, f"{i}", {"answer": answer}, task, f"{i}"))
-    return found
+                samples.append(Sample(f"{task}/{i}/{answer}", text, f"{i}", {"answer": answer}, task, f"{i}"))
+    return samples
 
 
 def _pairs(generator: np.random.Generator, seen: SceneView) -> Iterator[tuple[str, str, str]]:
-    """Go through tasks with a question to be answered yes and one to be answered no."""
+    """Yield tasks, each with a question whose answer is yes and one whose answer is no."""
 
     def other(options: Sequence[str], than: str) -> str:
         left = [o for o in options if o != than]

@@ -1,4 +1,4 @@
-"""The scenes that the world's own benchmarks ask about."""
+"""The drawn scenes of benchmarks with `data="scenes"`."""
 
 from functools import lru_cache
 
@@ -7,5 +7,5 @@ from interp.world import Scene, scenes
 
 @lru_cache(maxsize=4)
 def load_scenes(split: str, n: int, seed: int) -> tuple[Scene, ...]:
-    """Return the first n scenes of a split; the same ones are made once."""
+    """Return the first n scenes of a split, cached."""
     return tuple(scenes(split, n, seed))

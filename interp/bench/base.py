@@ -1,4 +1,8 @@
-"""What a benchmark is: samples, a reader of replies, and scores that are made from counts."""
+"""The base class of benchmarks: samples, a reading of each reply, and scores computed from counts.
+
+`Benchmark` is the base class; `build_benchmark` and `parse_benchmark` make one by name; `sum_counts` and `compute_scores` score the
+readings of replies.
+"""
 
 import abc
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,9 +15,9 @@ from jaxtyping import Float
 from interp.registry import build, discover, parse
 
 Reading = Mapping[str, Any]
-"""What a reader makes of one reply: names and values as JSON can hold them."""
+"""What a benchmark reads from one reply: names and JSON values."""
 Counts = Mapping[str, Float[np.ndarray, "*sample"]]
-"""Summed counts by name: one number each, or one for every bootstrap draw."""
+"""Summed counts by name: one number each, or one per bootstrap draw."""
 
 
 @final
@@ -22,13 +26,13 @@ class Sample:
     """One question about one image.
 
     Args:
-        id: what it is called, once in its benchmark.
-        question: what the model is asked.
-        image: the image's name, as `Benchmark.image` understands it; empty for none.
-        truth: what a reader needs to judge a reply, as JSON can hold it.
-        part: the part of the benchmark it belongs to (a split, a task); every part is scored by itself.
-        group: samples of one group are drawn together where intervals are made, and counted together: the questions about
-            one image. By default a sample is its own group.
+        id: its id, unique in the benchmark.
+        question: the question to the model.
+        image: the name of the image for `Benchmark.image`; empty for none.
+        truth: what is needed to judge a reply, as JSON data.
+        part: the part of the benchmark (a split, a task); every part has its own scores.
+        group: samples of one group, such as the questions about one image, are counted together and resampled together for intervals.
+            By default, a sample is its own group.
     """
 
     id: str
@@ -40,15 +44,15 @@ class Sample:
 
 
 class Benchmark(abc.ABC):
-    """The base of all benchmarks. Final subclasses are frozen dataclasses, one file each in `interp.bench`.
+    """The base class of all benchmarks. Final subclasses are frozen dataclasses, one file each in `interp.bench`.
 
-    Replies are read one by one, readings are counted group by group, counts are summed, and scores are made from the sums:
-    so intervals and paired differences come from drawing groups again, without reading anything twice.
+    Replies are read one by one, readings are counted group by group, counts are summed, and scores are computed from the sums. So
+    intervals and paired differences can resample groups without reading any reply twice.
 
     Attributes:
-        reading: the settings that change only how replies are read: a run is read again under others without a model.
+        reading: the settings that change only how replies are read; a saved run can be read again under others without a model.
         headline: the scores to show first, the most important one at the front.
-        lower_is_better: the scores of which less is better.
+        lower_is_better: the scores for which lower values are better.
     """
 
     reading: ClassVar[tuple[str, ...]] = ("parser",)
@@ -65,45 +69,45 @@ class Benchmark(abc.ABC):
         """Return the samples, in the order in which they are asked.
 
         Raises:
-            FileNotFoundError: the data are not there; says where they come from.
-            ValueError: data that are not understood, with file and line.
+            FileNotFoundError: the data are missing; says where to get them.
+            ValueError: data that cannot be used, with file and line.
         """
 
     @abc.abstractmethod
     def image(self, sample: Sample) -> Any:
-        """Return the image of a sample, None where it has none.
+        """Return the image of a sample; None where it has none.
 
         Raises:
-            FileNotFoundError: it is not there, with what lies near its name.
+            FileNotFoundError: the image is missing; names the nearest existing one.
         """
 
     @abc.abstractmethod
     def read(self, reply: str, sample: Sample) -> Reading:
-        """Return what a reply says."""
+        """Return the reading of a reply."""
 
     @abc.abstractmethod
     def count(self, group: Sequence[tuple[Sample, Reading]]) -> dict[str, float]:
-        """Return what is counted in one group of samples; the same names for every group."""
+        """Return the counts of one group of samples; the same names for every group."""
 
     @abc.abstractmethod
     def scores(self, counts: Counts) -> dict[str, Float[np.ndarray, "*sample"]]:
-        """Return scores from summed counts; not a number where a score is not defined."""
+        """Return the scores of summed counts; NaN where a score is undefined."""
 
     def problems(self) -> Sequence[str]:
-        """Return what of the data could not be used and is left out of `samples`, one line each, with file and line."""
+        """Return the records that could not be used and are left out of `samples`, one line each, with file and line."""
         return ()
 
     def total(self, parts: Mapping[str, Counts]) -> Counts:
-        """Return the scores of the whole from those of its parts: by default their plain means."""
+        """Return the scores of the whole benchmark from those of its parts: by default their unweighted means."""
         names = list(next(iter(parts.values())))
         return {n: np.asarray(np.mean([p[n] for p in parts.values()], axis=0)) for n in names}
 
     def outcome(self, sample: Sample, reading: Reading) -> dict[str, bool | float]:
-        """Return what paired tests compare from sample to sample: a truth value (McNemar) or a number (Wilcoxon) by name."""
+        """Return the outcomes that paired tests compare sample by sample: a truth value (McNemar) or a number (Wilcoxon) by name."""
         return {}
 
     def labels(self, sample: Sample, reply: str) -> list[tuple[int, int, bool]]:
-        """Return the mentions in a reply that are hallucinated or not: first character, end, whether hallucinated."""
+        """Return the mentions of objects in a reply: first character, end, whether hallucinated."""
         return []
 
     def settings(self) -> dict[str, Any]:
@@ -114,7 +118,7 @@ class Benchmark(abc.ABC):
 def ratio(
     part: Float[np.ndarray, "*sample"] | float, whole: Float[np.ndarray, "*sample"] | float
 ) -> Float[np.ndarray, "*sample"]:
-    """Return part / whole; not a number where the whole is 0."""
+    """Return part / whole; NaN where the whole is 0."""
     whole = np.asarray(whole, dtype=float)
     return np.asarray(np.asarray(part, dtype=float) / np.where(whole == 0, np.nan, whole))
 
@@ -131,11 +135,11 @@ def compute_scores(benchmark: Benchmark, read: Iterable[tuple[Sample, Reading]])
     """Return the scores of every part and, under `total`, those of the whole.
 
     Raises:
-        ValueError: nothing was read.
+        ValueError: `read` is empty.
     """
     counts = sum_counts(benchmark, read)
     if not counts:
-        raise ValueError("there is nothing to score: no sample has a reply")
+        raise ValueError("nothing to score: no sample has a reply")
     parts = {}
     for part, groups in counts.items():
         names = next(iter(groups.values()))
@@ -153,16 +157,16 @@ def build_benchmark(name: str, **settings: Any) -> Benchmark:
     """Return the benchmark of a name, with some of its settings: `build_benchmark("pope", data="coco_pope_random.json", images="val2014")`.
 
     Raises:
-        ValueError: no such benchmark or setting; says which there are and what comes nearest.
+        ValueError: no such benchmark or setting; lists the known ones and names the nearest.
     """
     return build("benchmark", benchmarks(), name, settings)
 
 
 def parse_benchmark(text: str) -> Benchmark:
-    """Return the benchmark that is written `pope`, or `pope:data=FILE,images=FOLDER,parser=vcd`.
+    """Return the benchmark of a text such as `pope` or `pope:data=FILE,images=FOLDER,parser=vcd`.
 
     Raises:
-        ValueError: an unknown benchmark or setting, with the nearest, or a setting that is not written NAME=VALUE.
+        ValueError: an unknown benchmark or setting, with the nearest known one, or a setting that is not NAME=VALUE.
     """
     name, settings = parse(text)
     return build_benchmark(name, **settings)

@@ -1,4 +1,4 @@
-"""CHAIR: the objects that a caption names and that are not in the image."""
+"""CHAIR: how many of the objects that a caption names are not in the image."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,31 +24,30 @@ _FIELDS: Final = ("image", "objects")
 @final
 @dataclass(frozen=True)
 class Chair(Benchmark):
-    """Captions, and how many of the objects they name are not there.
+    """Captions, and how many of the objects that they name are not in the image.
 
     Scores: `chair_s` the share of captions with at least one hallucinated mention, `chair_i` the share of mentions that are
     hallucinated (repeats count), `recall` the share of objects in the images that are named, all in [0, 1]; `length` in words.
-    What is in an image are its annotated objects and what the people who captioned it named.
+    The objects of an image are its annotated objects and those that its reference captions name.
 
     Args:
         data: `scenes`, the drawn world; the folder of COCO's annotations of 2014 (extra `coco`); or a file of JSON lines (or an array) with
-            `image`, `objects` and, where there are some, `captions`.
-        images: the folder that holds the images of the data.
-        n: how many scenes or images; all there are of a file where it holds fewer.
-        split: which scenes (`test`, `counter_prior`) or images of COCO (`val`, `train`); by default test and val.
-        seed: which of them.
-        ids: a file with the ids of COCO's images to take, a JSON array or one on a line; in place of n and seed.
-        synonyms: the file of objects and synonyms; `coco` for our own words, `world` for those of the drawn world. By default what
-            fits the data.
-        lemmatiser: how words are brought back to their basic form, see `interp.bench.lemmas`; by default `rules`, and
-            `wordnet_like` for the original.
-        strict_original: whether objects are found as the original does, quirks included.
+            `image`, `objects` and, optionally, `captions`.
+        images: the folder of the images.
+        n: the number of scenes or images; of a file with fewer, all.
+        split: the split of scenes (`test`, `counter_prior`) or of COCO (`val`, `train`); by default test and val.
+        seed: seed of their choice.
+        ids: a file with the ids of COCO images, as a JSON array or one per line; replaces n and seed.
+        synonyms: a file of objects and synonyms; `coco` for our own list, `world` for the words of the drawn world. The default depends
+            on the data.
+        lemmatiser: how words are lemmatised, see `interp.bench.lemmas`; by default `rules`, with `strict_original` `wordnet_like`.
+        strict_original: whether objects are matched as in the original script, including its quirks.
         strict_files: whether a line that cannot be used is an error; otherwise it is left out with a warning.
-        question: what is asked; by default the question of the papers, for scenes the one they were trained on.
-        longest: the longest reply, in new tokens. The papers differ: 64 to 512.
+        question: the question; by default that of the papers, for scenes the one that the embedded model was trained on.
+        longest: the longest reply, in new tokens. The papers use 64 to 512.
 
     References: Rohrbach et al., Object Hallucination in Image Captioning (2018), equations 1 and 2; recall as in Maxlinn's release.
-        Differs: without a mention CHAIR_i is not a number; phrases of any length, spelling and word lists, see `strict_original`.
+        Differs: without a mention CHAIR_i is NaN; phrases of any length, spelling and word lists, see `strict_original`.
     """
 
     data: str = "scenes"
@@ -69,30 +68,32 @@ class Chair(Benchmark):
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"chair_s", "chair_i"})
 
     def __post_init__(self) -> None:
-        """Settle what was left open, so that a run says what it used.
+        """Fill in the defaults that depend on the data, so that a run records what it used.
 
         Raises:
             ValueError: an unknown lemmatiser, or a split that the data do not have.
         """
         world = self.data == "scenes"
-        open_settings = {
+        defaults = {
             "split": "test" if world else "val",
             "synonyms": WORLD_OBJECTS if world else COCO_OBJECTS,
             "lemmatiser": "wordnet_like" if self.strict_original else "rules",
             "question": _SCENE_QUESTION if world else _QUESTION,
         }
-        for name, value in open_settings.items():
+        for name, value in defaults.items():
             object.__setattr__(self, name, getattr(self, name) or value)
         get_lemmatiser(self.lemmatiser)
         if not world and self.split not in _COCO_SPLITS:
-            raise ValueError(f"no split {self.split!r}; COCO {', '.join(_COCO_SPLITS)}, scenes test, counter_prior")
+            raise ValueError(
+                f"no split {self.split!r}; COCO has {', '.join(_COCO_SPLITS)}, scenes have test, counter_prior"
+            )
 
     @property
     def _listed(self) -> bool:
         return self.data.endswith((".json", ".jsonl"))
 
     def samples(self) -> Sequence[Sample]:
-        """Return one question for every image."""
+        """Return one question per image."""
         if self.data == "scenes":
             return [self._of_scene(i) for i in range(self.n)]
         if self._listed:
@@ -122,10 +123,10 @@ class Chair(Benchmark):
     def _ids(self, known: Mapping[int, Any]) -> list[int]:
         text = require_file(self.ids).read_text(encoding="utf-8")
         chosen = json.loads(text) if text.lstrip().startswith("[") else [int(i) for i in text.split()]
-        lacking = [i for i in chosen if i not in known]
-        if lacking:
+        missing = [i for i in chosen if i not in known]
+        if missing:
             raise ValueError(
-                f"{self.ids} asks for image {lacking[0]}, which is not in COCO {self.split}2014 ({len(lacking)} such)"
+                f"{self.ids} asks for image {missing[0]}, which is not in COCO {self.split}2014 ({len(missing)} such)"
             )
         return chosen
 
@@ -135,30 +136,30 @@ class Chair(Benchmark):
     def _sample(self, path: str, record: Mapping[str, Any]) -> Sample:
         there, captions = record["objects"], record.get("captions", [])
         if not all(isinstance(names, list) and all(isinstance(n, str) for n in names) for names in (there, captions)):
-            raise ValueError("objects and captions are lists of texts")
+            raise ValueError("objects and captions are lists of strings")
         image = str(record["image"])
         return Sample(str(record.get("id", image)), self.question, image, {"objects": there, "captions": captions})
 
     def image(self, sample: Sample) -> Any:
-        """Return the image, or the scene drawn."""
+        """Return the image, or the drawn scene."""
         if self.data == "scenes":
             return load_scenes(self.split, self.n, self.seed)[int(sample.image)].image
         return open_image(self.images, sample.image)
 
     def mentions(self, text: str) -> list[Mention]:
-        """Return the objects that a text names."""
+        """Return the mentions of objects in a text."""
         known = build_vocabulary(self.synonyms, original=self.strict_original)
         return find_mentions(text, known, get_lemmatiser(self.lemmatiser))
 
     def there(self, sample: Sample) -> list[str]:
-        """Return the objects in an image: those annotated, and those that its captions name."""
+        """Return the objects in an image: the annotated ones, and those that its captions name."""
         known = build_vocabulary(self.synonyms, original=self.strict_original)
         every = {**known.words, **known.phrases}
         named = [m.name for caption in sample.truth.get("captions", ()) for m in self.mentions(caption)]
         return sorted({*(every.get(o) or o for o in sample.truth["objects"]), *named})
 
     def read(self, reply: str, sample: Sample) -> Reading:
-        """Return the objects that are named, those that are there, which mentions are hallucinated, and the length in words."""
+        """Return the named objects, which mentions are hallucinated, the objects in the image, and the length in words."""
         named, there = self.mentions(reply), self.there(sample)
         seen = {*there, *sample.truth.get("also", ())}
         return {
@@ -169,7 +170,7 @@ class Chair(Benchmark):
         }
 
     def count(self, group: Sequence[tuple[Sample, Reading]]) -> dict[str, float]:
-        """Return captions, those with a hallucination, mentions, hallucinated ones, objects there, objects named, and words."""
+        """Return the numbers of captions, hallucinating captions, mentions, hallucinated mentions, objects, named objects, and words."""
         read = [r for _, r in group]
         return {
             "captions": float(len(read)),
@@ -191,7 +192,7 @@ class Chair(Benchmark):
         }
 
     def outcome(self, sample: Sample, reading: Reading) -> dict[str, bool | float]:
-        """Return whether something is hallucinated, how many mentions are, and the share of objects that are named."""
+        """Return whether anything is hallucinated, how many mentions are, and the share of objects that are named."""
         there = set(reading["there"])
         return {
             "hallucinates": any(reading["hallucinated"]),

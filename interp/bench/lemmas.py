@@ -1,4 +1,4 @@
-"""Words brought back to the form that a list of objects has: the published scores differ in how, so a score names it."""
+"""Lemmatisers: words reduced to the form that a list of objects has. Published scores use different ones, so every score names its own."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from typing import Any, Final
 from interp.registry import nearest
 
 Lemmatiser = Callable[[str], str]
-"""Takes a word in lower case, returns its basic form."""
+"""Takes a word in lower case and returns its lemma."""
 
 _IRREGULAR: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -52,19 +52,19 @@ _INVARIANT: Final = (
     *("scissors", "trousers", "pants", "jeans", "shorts", "sunglasses", "goggles", "series", "species"),
     *("news", "canvas", "lens", "christmas", "atlas", "perhaps", "always", "sometimes", "besides", "does", "goes"),
 )
-"""Words that end in s and are not plurals, or have no singular."""
+"""Words that end in s but are not plurals, or have no singular."""
 _IN_IE: Final = (
     *("brownie", "collie", "cookie", "die", "doggie", "hoodie", "lie", "movie", "necktie", "pie", "rookie", "selfie"),
     *("smoothie", "tie", "veggie", "zombie", "bowtie", "birdie"),
 )
 _VERBS: Final = ("bear", "bike", "boat", "bottle", "bow", "bowl", "cup", "seat", "sink", "ski", "snowboard", "tie")
-"""Objects that are verbs too, whose other forms a tagger of word classes brings back to them."""
+"""Objects that are also verbs; WordNet reduces the verb's other forms to them."""
 
 
 def rules(word: str) -> str:
-    """Return the singular of an English noun by its ending; other words as they are.
+    """Return the singular of an English noun by its ending; other words unchanged.
 
-    Exceptions are listed for what images show.
+    The lists of exceptions cover the words that describe images.
     """
     if word in _IRREGULAR:
         return _IRREGULAR[word]
@@ -80,10 +80,10 @@ def rules(word: str) -> str:
 
 
 def wordnet_like(word: str) -> str:
-    """Return what NLTK's WordNet lemmatiser makes of a word behind its tagger, as far as it matters to the objects of COCO.
+    """Return the lemma that NLTK's tagger and WordNet lemmatiser give a word, approximately, for the objects of COCO.
 
-    It differs from `rules` where WordNet does: "men" is an entry of its own and stays, and the forms of a verb go back to it
-    ("skiing" to "ski", "seated" to "seat"). A tagger reads the sentence; this reads one word.
+    It differs from `rules` where WordNet does: "men" is an entry of its own and stays, and the forms of a verb are reduced to it
+    ("skiing" to "ski", "seated" to "seat"). The tagger uses the sentence; this function sees one word.
     """
     if word == "men":
         return word
@@ -96,17 +96,17 @@ def wordnet_like(word: str) -> str:
 
 
 def inflect(word: str) -> str:
-    """Return the singular of a noun as the library inflect has it; a word it takes for no plural stays."""
+    """Return the singular of a noun by the library inflect; a word that it does not recognise as a plural stays."""
     return _inflect().singular_noun(word) or word if word.isalpha() else word
 
 
 def pattern(word: str) -> str:
-    """Return the singular of a noun as pattern.en has it, which the original CHAIR called; the library textblob carries its rules."""
+    """Return the singular of a noun by the rules of pattern.en, which the original CHAIR used; textblob contains them."""
     return str(_library("textblob.en.inflect", "textblob").singularize(word))
 
 
 def simplemma(word: str) -> str:
-    """Return the lemma of a word as the library simplemma has it."""
+    """Return the lemma of a word by the library simplemma."""
     return str(_library("simplemma", "simplemma").lemmatize(word, lang="en"))
 
 
@@ -120,7 +120,7 @@ def _library(module: str, package: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f'this lemmatiser needs {package}: pip install "interp[lemmas]", or take rules, which needs nothing'
+            f'this lemmatiser needs {package}: pip install "interp[lemmas]", or use the lemmatiser rules, which needs no package'
         ) from error
 
 
@@ -134,7 +134,7 @@ def get_lemmatiser(name: str) -> Lemmatiser:
     """Return the lemmatiser of a name.
 
     Raises:
-        ValueError: no such lemmatiser; says which there are.
+        ValueError: no such lemmatiser; lists the known ones.
     """
     if name not in LEMMATISERS:
         raise ValueError(f"no lemmatiser {name!r}{nearest(name, LEMMATISERS)}; lemmatisers: {', '.join(LEMMATISERS)}")

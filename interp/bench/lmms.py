@@ -1,4 +1,4 @@
-"""lmms-eval drives an intervened model: a model in its sense, whose answers are those of `generate`."""
+"""`adapter`: an intervened model as a model of lmms-eval, whose replies are those of `generate`."""
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,22 +9,22 @@ from interp.decoding.generate import generate
 from interp.models.model import Model
 
 _OPTIONS: Final = ("max_new_tokens", "do_sample", "temperature", "top_p", "top_k", "num_beams")
-"""What a task of lmms-eval can ask of `generate`; `until` becomes stop strings, everything else is for other models."""
+"""The options of an lmms-eval task that `generate` understands; `until` becomes stop strings, all others are for other models."""
 _LONGEST: Final = 1024
 _IMAGE_MARK: Final = "<image>"
 
 
 def adapter(model: Model, *interventions: Any, batch_size: int = 1, **options: Any) -> Any:
-    """Return a model of lmms-eval that answers with a model under interventions and methods.
+    """Return a model for lmms-eval that answers with a model under interventions and methods.
 
-    It goes to `lmms_eval.evaluator.simple_evaluate(model=adapter(model, Vaf()), tasks=["pope"])`. Only tasks that generate a reply to
-    images and text can be asked: likelihoods, several rounds and videos are refused.
+    Pass it to `lmms_eval.evaluator.simple_evaluate(model=adapter(model, Vaf()), tasks=["pope"])`. It supports tasks that generate a reply
+    to images and text; likelihoods, several rounds and videos are refused.
 
     Args:
         model: the model.
         interventions: interventions, methods and logits processors, as `generate` takes them.
         batch_size: how many questions with the same options are answered together.
-        options: of `generate`; they stand above what a task asks.
+        options: options of `generate`; they override those of a task.
 
     Raises:
         ModuleNotFoundError: lmms-eval is not installed.
@@ -36,7 +36,7 @@ def adapter(model: Model, *interventions: Any, batch_size: int = 1, **options: A
 
     @final
     class Intervened(base):  # type: ignore[misc, valid-type]  # only lmms-eval's own classes are models to it
-        """A model in the sense of lmms-eval."""
+        """A model for lmms-eval."""
 
         def __init__(self) -> None:
             base.__init__(self)
@@ -47,7 +47,7 @@ def adapter(model: Model, *interventions: Any, batch_size: int = 1, **options: A
             return model.device
 
         def generate_until(self, requests: Sequence[Any]) -> list[str]:
-            """Return a reply to every request, in their order."""
+            """Return a reply to every request, in order."""
             replies: list[str] = []
             for batch in _batches([r.args for r in requests], batch_size):
                 replies += _answers(self, batch, options)
@@ -56,7 +56,7 @@ def adapter(model: Model, *interventions: Any, batch_size: int = 1, **options: A
         def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
             """Refuse."""
             raise NotImplementedError(
-                "this adapter answers single questions; tasks of several rounds need a model of their own"
+                "this adapter answers single questions; tasks with several rounds need another model"
             )
 
         def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
@@ -74,7 +74,7 @@ def _base() -> Any:
 
 
 def _batches(requests: Sequence[Any], size: int) -> Iterator[list[Any]]:
-    """Go through neighbouring requests with the same options, at most `size` at a time."""
+    """Yield batches of neighbouring requests with the same options, at most `size` each."""
     for _, same in groupby(requests, key=lambda r: repr(sorted(r[1].items()))):
         together = list(same)
         yield from (together[i : i + size] for i in range(0, len(together), size))
@@ -95,12 +95,12 @@ def _answers(lm: Any, batch: Sequence[Any], options: Mapping[str, Any]) -> list[
 def _prompt(lm: Any, context: str, asked: Mapping[str, Any], visuals: Any, at: Any, task: str, split: str) -> Any:
     images = [] if visuals is None else list(visuals(lm.task_dict[task][split][at]) or [])
     if any(isinstance(i, str) for i in images):
-        raise ValueError(f"{task} shows videos or files by name ({images[0]!r}); this adapter takes images")
+        raise ValueError(f"{task} passes videos or files by name ({images[0]!r}); this adapter takes images")
     return lm.model.prepare(images or None, context.replace(_IMAGE_MARK, "").strip())
 
 
 def generate_options(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of `generate` that a task asks for: a temperature above 0 samples, 0 does not.
+    """Return the options of `generate` for a task; a temperature above 0 samples, 0 does not.
 
     Args:
         asked: the task's `generation_kwargs`.
@@ -115,5 +115,5 @@ def generate_options(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cut(text: str, until: Sequence[str]) -> str:
-    """Return a text up to the first of some strings."""
+    """Return a text up to the first of the given strings."""
     return text[: min((text.find(u) for u in until if u in text), default=len(text))].strip()

@@ -1,4 +1,4 @@
-"""MME: two questions about every image, one to be answered yes and one no."""
+"""MME: two questions about every image, one with the answer yes and one with the answer no."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,21 +25,21 @@ _PICTURES: Final = (".jpg", ".jpeg", ".png")
 @final
 @dataclass(frozen=True)
 class Mme(Benchmark):
-    """Yes-or-no questions of fourteen tasks, each a part; a question and its contrary about every image.
+    """Yes-or-no questions of fourteen tasks, each a part; a pair of opposite questions about every image.
 
-    Scores of a task: `accuracy` the share of right answers, `accuracy_plus` the share of images with both questions right, both in
-    [0, 1], `score` 100 times their sum, in [0, 200], and `invalid` the share whose first word is neither yes nor no. The total has
-    the sums of scores over the tasks asked, and over `hallucination` (existence, count, position, color; to 800), `perception` (ten
-    tasks; to 2000) and `cognition` (four; to 800), not a number where a task of theirs was not asked.
+    Scores of a task: `accuracy` the share of correct answers, `accuracy_plus` the share of images with both questions correct, both in
+    [0, 1], `score` 100 times their sum, in [0, 200], and `invalid` the share of replies whose first word is neither yes nor no. The
+    total has the sum of scores over the tasks asked, and the sums over `hallucination` (existence, count, position, color; at most 800),
+    `perception` (ten tasks; at most 2000) and `cognition` (four tasks; at most 800), which are NaN unless all of their tasks were asked.
 
     Args:
-        data: `scenes`, questions from what is true of drawn scenes (existence, count, position, color); or the official folder,
-            with a folder for every task.
-        tasks: which tasks; by default all that the data have.
-        n: how many scenes.
-        split: which scenes (`test`, `counter_prior`).
-        seed: which of them.
-        parser: how replies are read, see `interp.bench.parsers`; `mme` is the official rule of four characters.
+        data: `scenes`, questions about drawn scenes (existence, count, position, color); or the official folder, with a folder for
+            every task.
+        tasks: the tasks; by default all tasks of the data.
+        n: the number of scenes.
+        split: the split of the scenes (`test`, `counter_prior`).
+        seed: seed of the scenes.
+        parser: how replies are read, see `interp.bench.parsers`; `mme` is the official rule, the first four characters.
         strict_files: whether a line that cannot be used is an error; otherwise it is left out with a warning.
         longest: the longest reply, in new tokens.
 
@@ -59,7 +59,7 @@ class Mme(Benchmark):
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"invalid"})
 
     def __post_init__(self) -> None:
-        """Refuse settings that are not known.
+        """Refuse unknown settings.
 
         Raises:
             ValueError: an unknown parser or task.
@@ -74,8 +74,8 @@ class Mme(Benchmark):
         """Return the questions, task by task, two for every image.
 
         Raises:
-            FileNotFoundError: the folder of a task is not there.
-            ValueError: nothing can be used.
+            FileNotFoundError: the folder of a task is missing.
+            ValueError: no line can be used.
         """
         if self.data == "scenes":
             asked = scene_questions(load_scenes(self.split, self.n, self.seed), self.seed)
@@ -92,23 +92,23 @@ class Mme(Benchmark):
         if not tasks:
             there = ", ".join(sorted(p.name for p in root.iterdir())[:10] if root.is_dir() else ()) or "nothing"
             raise FileNotFoundError(
-                f"no task of MME in {root}, which holds {there}; the folders are called {', '.join(_TASKS)}"
+                f"no task of MME in {root}, which contains {there}; the folders of the tasks are named {', '.join(_TASKS)}"
             )
         loaded = [read_task(root / task, task) for task in tasks]
         return LoadedSamples(tuple(s for x in loaded for s in x.samples), tuple(p for x in loaded for p in x.problems))
 
     def image(self, sample: Sample) -> Any:
-        """Return the image, or the scene drawn."""
+        """Return the image, or the drawn scene."""
         if self.data == "scenes":
             return load_scenes(self.split, self.n, self.seed)[int(sample.image)].image
         return open_image(_pictures(Path(self.data, sample.part)), sample.image)
 
     def read(self, reply: str, sample: Sample) -> Reading:
-        """Return what is said as the parser reads it, and whether the first word is yes or no."""
+        """Return the answer as the parser reads it, and whether the first word is yes or no."""
         return {"said": get_parser(self.parser)(reply, sample.truth["answer"]), "valid": bool(strict(reply))}
 
     def count(self, group: Sequence[tuple[Sample, Reading]]) -> dict[str, float]:
-        """Return questions, right answers, invalid replies, images, and images with both questions right."""
+        """Return the numbers of questions, correct answers, invalid replies, images, and images with both questions correct."""
         right = [r["said"] == s.truth["answer"] for s, r in group]
         return {
             "questions": float(len(right)),
@@ -129,7 +129,7 @@ class Mme(Benchmark):
         }
 
     def total(self, parts: Mapping[str, Counts]) -> Counts:
-        """Return the sums of scores, and the plain means of everything else."""
+        """Return the sums of scores, and the unweighted means of all other scores."""
         names = ("accuracy", "accuracy_plus", "invalid")
         means = {n: np.asarray(np.mean([p[n] for p in parts.values()], axis=0)) for n in names}
         scores = {task: p["score"] for task, p in parts.items()}
@@ -138,18 +138,18 @@ class Mme(Benchmark):
         return {"score": np.asarray(np.sum(list(scores.values()), axis=0)), **means, **sums}
 
     def outcome(self, sample: Sample, reading: Reading) -> dict[str, bool | float]:
-        """Return whether the answer is right."""
+        """Return whether the answer is correct."""
         return {"right": reading["said"] == sample.truth["answer"]}
 
 
 def read_task(folder: Path, task: str) -> LoadedSamples:
     """Return the questions of one task of the official folder.
 
-    Beside every image, or in `questions_answers_YN` with the images in `images`, lies a text of its name: a question, a tab and Yes or
-    No on every line.
+    Every image has a text file of the same name, beside it or in `questions_answers_YN` with the images in `images`. Its lines are a
+    question, a tab, and Yes or No.
 
     Raises:
-        FileNotFoundError: the folder is not there; says what lies near its name.
+        FileNotFoundError: the folder is missing; names the nearest existing one.
     """
     if not folder.is_dir():
         there = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []

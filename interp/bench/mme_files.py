@@ -1,4 +1,4 @@
-"""MME's result files: one for every task, a line for every question with image, question, answer and reply."""
+"""The official result files of MME: one per task, with image, question, answer and reply on every line."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +11,7 @@ AnsweredQuestion = tuple[Sample, str]
 
 
 def write_results(folder: str | Path, answered: Iterable[AnsweredQuestion]) -> list[Path]:
-    """Write replies as the official calculation reads them: a file for every task, two lines in a row for every image.
+    """Write replies in the format of the official calculation: one file per task, two neighbouring lines per image.
 
     Tabs and line breaks in questions and replies become blanks.
 
@@ -24,7 +24,7 @@ def write_results(folder: str | Path, answered: Iterable[AnsweredQuestion]) -> l
     for task, images in tasks.items():
         for group, both in images.items():
             if len(both) != 2:
-                raise ValueError(f"{task}, image {group}: two questions an image were expected, got {len(both)}")
+                raise ValueError(f"{task}, image {group}: two questions per image were expected, got {len(both)}")
     return [
         write_text(Path(folder, f"{task}.txt"), "".join(_line(*one) for both in images.values() for one in both))
         for task, images in tasks.items()
@@ -38,28 +38,26 @@ def _line(sample: Sample, reply: str) -> str:
 
 
 def _flat(reply: str) -> str:
-    """Return a reply on one line; blanks at its start stay, because the rule of four characters sees them."""
+    """Return a reply on one line; leading blanks stay, because they count among the four characters of the official rule."""
     return reply.replace("\t", " ").replace("\r", " ").replace("\n", " ")
 
 
 def read_results(path: str | Path) -> list[AnsweredQuestion]:
-    """Return the questions and replies of one official result file; its name is the task, two lines in a row are an image.
+    """Return the questions and replies of one official result file, whose name is the task; two neighbouring lines are an image.
 
-    A line without four fields parted by tabs, or with another answer than Yes or No, counts as half an image without a question, as in
-    the official calculation; an image of two such lines is lost here, which there still counts.
+    A line without four tab-separated fields, or with an answer other than Yes or No, counts as half an image without a question, as in
+    the official calculation. Differs: an image with two such lines is left out here, but counted there.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: lines that do not come in pairs.
+        FileNotFoundError: the file is missing.
+        ValueError: the number of lines is odd.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     lines = path.read_text(encoding="utf-8").splitlines()
     if len(lines) % 2:
-        raise ValueError(
-            f"{path} has {len(lines)} lines: two for every image were expected; the last is {lines[-1][:60]!r}"
-        )
+        raise ValueError(f"{path} has {len(lines)} lines: two per image were expected; the last is {lines[-1][:60]!r}")
     found = []
     for i, line in enumerate(lines):
         fields = line.split("\t")

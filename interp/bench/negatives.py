@@ -1,4 +1,4 @@
-"""POPE's questions for any set of images whose objects are known: the three ways of choosing what is not there."""
+"""POPE questions for any images whose objects are known, with the three ways of choosing absent objects."""
 
 import json
 from collections import Counter
@@ -17,7 +17,7 @@ _KINDS: Final = ("random", "popular", "adversarial")
 
 @final
 class PopeRecord(TypedDict):
-    """One question, as the official files have it."""
+    """One question, in the format of the official files."""
 
     question_id: int
     image: str
@@ -28,24 +28,24 @@ class PopeRecord(TypedDict):
 def build_questions(
     annotations: Mapping[str, Collection[str]], kind: str, *, per_image: int = 3, seed: int = 0
 ) -> list[PopeRecord]:
-    """Return as many questions about objects that are there as about objects that are not, image by image.
+    """Return equally many questions about present and absent objects, image by image.
 
-    Of every image that has `per_image` objects, as many are drawn. Each is paired with one object that is not in the image and was
-    not taken for it yet: any (`random`), the one in most images (`popular`), or the one that is in most images with the drawn object
-    (`adversarial`). Ties go to the first in the alphabet. Images with fewer objects are left out, as are pairs for which nothing is
-    absent. The objects that are there are the same for all three kinds.
+    From every image with at least `per_image` objects, `per_image` are drawn. Each is paired with an absent object that was not used for
+    this image yet: any (`random`), the one in most images (`popular`), or the one that occurs most often together with the drawn object
+    (`adversarial`). Ties go to the first in alphabetical order. Images with fewer objects are left out, as are pairs without any absent
+    object. The present objects are the same for all three kinds.
 
     Args:
-        annotations: the objects of every image, by the image's name.
+        annotations: the objects of every image, by the name of the image.
         kind: how absent objects are chosen.
-        per_image: questions of each answer an image gets.
-        seed: of what is drawn.
+        per_image: the number of questions with each answer per image.
+        seed: seed of the draws.
 
     Raises:
-        ValueError: another kind, `per_image` below 1, or no image with enough objects.
+        ValueError: an unknown kind, `per_image` below 1, or no image with enough objects.
 
-    References: Li et al., Evaluating Object Hallucination in Large Vision-Language Models (2023), section 5. Differs: images are
-        taken in the given order and all of them; the release draws 500.
+    References: Li et al., Evaluating Object Hallucination in Large Vision-Language Models (2023), section 5. Differs: all
+        images are used, in the given order; the release draws 500.
     """
     if kind not in _KINDS:
         raise ValueError(f"no kind {kind!r}{nearest(kind, _KINDS)}; kinds: {', '.join(_KINDS)}")
@@ -63,14 +63,14 @@ def build_questions(
 
 
 def write_questions(path: str | Path, questions: Sequence[PopeRecord]) -> Path:
-    """Write questions as JSON lines, whole or not at all."""
+    """Write questions as JSON lines, atomically."""
     return write_text(path, "".join(f"{json.dumps(q)}\n" for q in questions))
 
 
 def _pairs(
     objects: Mapping[str, Sequence[str]], kind: str, per_image: int, seed: int
 ) -> Iterator[tuple[str, str, str]]:
-    """Go through images with an object that is there and one that is not."""
+    """Yield images, each with a present and an absent object."""
     there_of, chance = np.random.default_rng((seed, 0)), np.random.default_rng((seed, 1))
     popular = Counter(name for there in objects.values() for name in there)
     together = _together(objects) if kind == "adversarial" else {}
@@ -89,9 +89,9 @@ def _pairs(
 
 
 def _together(objects: Mapping[str, Sequence[str]]) -> dict[str, Counter[str]]:
-    """Return in how many images two objects are together."""
-    found: dict[str, Counter[str]] = {}
+    """Return in how many images each pair of objects occurs together."""
+    pairs: dict[str, Counter[str]] = {}
     for there in objects.values():
         for name in there:
-            found.setdefault(name, Counter()).update(there)
-    return found
+            pairs.setdefault(name, Counter()).update(there)
+    return pairs

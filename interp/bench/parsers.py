@@ -1,4 +1,4 @@
-"""Readers of yes and no: the published rules disagree, so a score names the one it used."""
+"""Parsers of yes and no. The published rules disagree, so every score names its parser."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -12,18 +12,18 @@ Parser = Callable[[str, str], str]
 
 
 def strict(reply: str, truth: str = "") -> str:
-    """Return yes or no when that is the first word of the reply, in any letter case, else nothing."""
+    """Return yes or no when that is the first word of the reply, in any letter case, else an empty string."""
     word = re.search(r"[^\W\d_]+", reply)
     said = word.group().lower() if word else ""
     return said if said in ("yes", "no") else ""
 
 
 def pope(reply: str, truth: str = "") -> str:
-    """Return no when the first sentence holds "No", "no" or "not" as a word between blanks, else yes.
+    """Return no when the first sentence contains "No", "no" or "not" as a word between blanks, else yes.
 
-    Commas are taken out first. An empty reply says yes.
+    Commas are removed first. An empty reply counts as yes.
 
-    References: Li et al., Evaluating Object Hallucination in Large Vision-Language Models (2023), released evaluation; also that of
+    References: Li et al., Evaluating Object Hallucination in Large Vision-Language Models (2023), released evaluation; also used by
         LLaVA and VisAttnSink. Differs: no.
     """
     words = reply.split(".", maxsplit=1)[0].replace(",", "").split(" ")
@@ -31,11 +31,11 @@ def pope(reply: str, truth: str = "") -> str:
 
 
 def opera(reply: str, truth: str = "") -> str:
-    """Return no when the reply holds "No", "NO", "no", "not" or a word that ends in "n't", else yes.
+    """Return no when the reply contains "No", "NO", "no", "not" or a word that ends in "n't", else yes.
 
-    The whole reply is read, after full stops and commas are taken out. An empty reply says yes.
+    The whole reply is read, after full stops and commas are removed. An empty reply counts as yes.
 
-    References: Huang et al., OPERA (2024), released evaluation; also that of PAI and TAME. Differs: no.
+    References: Huang et al., OPERA (2024), released evaluation; also used by PAI and TAME. Differs: no.
     """
     words = reply.replace(".", "").replace(",", "").split(" ")
     denies = {"No", "NO", "no", "not"} & set(words) or any(w.endswith("n't") for w in words)
@@ -43,17 +43,17 @@ def opera(reply: str, truth: str = "") -> str:
 
 
 def vcd(reply: str, truth: str) -> str:
-    """Return the true answer when the reply holds its letters anywhere, in any letter case, else the other one.
+    """Return the true answer when the reply contains its letters anywhere, in any letter case, else the other one.
 
-    So "know" says no where no is true, and a reply with both words is always right.
+    So "know" counts as no where no is true, and a reply with both words is always correct.
 
-    References: Leng et al., Visual Contrastive Decoding (2024), released evaluation; also that of IMCCD. Differs: no.
+    References: Leng et al., Visual Contrastive Decoding (2024), released evaluation; also used by IMCCD. Differs: no.
     """
     return _by_truth(reply, truth, {"yes": ("yes",), "no": ("no",)})
 
 
 def clearsight(reply: str, truth: str) -> str:
-    """Return what `vcd` does, where "not" is looked for beside "no": "not" holds "no", so the two never differ.
+    """Return what `vcd` returns; this rule also searches for "not", which contains "no", so the two never differ.
 
     References: Yin et al., ClearSight (2025), released evaluation. Differs: no.
     """
@@ -61,10 +61,10 @@ def clearsight(reply: str, truth: str) -> str:
 
 
 def mme(reply: str, truth: str = "") -> str:
-    """Return yes or no as the first four characters hold it, in any letter case, else nothing.
+    """Return yes or no when the first four characters contain it, in any letter case, else an empty string.
 
-    A reply that is exactly "yes" or "no" says so; otherwise "yes" is looked for in the first four characters, then "no", so that
-    "none", "now" and "not" say no.
+    A reply that is exactly "yes" or "no" is taken as such; otherwise "yes" is searched in the first four characters, then "no", so
+    "none", "now" and "not" count as no.
 
     References: Fu et al., MME (2023), released calculation. Differs: no.
     """
@@ -80,14 +80,14 @@ def _by_truth(reply: str, truth: str, signs: Mapping[str, tuple[str, ...]]) -> s
 PARSERS: Final[Mapping[str, Parser]] = MappingProxyType(
     {"strict": strict, "pope": pope, "opera": opera, "vcd": vcd, "clearsight": clearsight, "mme": mme}
 )
-"""The readers by name."""
+"""The parsers by name."""
 
 
 def get_parser(name: str) -> Parser:
-    """Return the reader of a name.
+    """Return the parser of a name.
 
     Raises:
-        ValueError: no such reader; says which there are.
+        ValueError: no such parser; lists the known ones.
     """
     if name not in PARSERS:
         raise ValueError(f"no parser {name!r}{nearest(name, PARSERS)}; parsers: {', '.join(PARSERS)}")

@@ -22,33 +22,35 @@ SUFFIXES: Final[Mapping[str, str]] = MappingProxyType(
         "llava": "\nAnswer the question using a single word or phrase.",
     }
 )
-"""What published evaluations append to the question, by name; SGRS takes ClearSight's."""
+"""The texts that published evaluations append to the question, by name; SGRS uses that of ClearSight."""
+_ORDER: Final = ("random", "popular", "adversarial")
+_FIELDS: Final = ("question_id", "image", "text", "label")
 
 
 @final
 @dataclass(frozen=True)
 class Pope(Benchmark):
-    """Is there an object in the image? Half of the questions ask for one that is there.
+    """Yes-or-no questions about the presence of an object; half of them ask about a present one.
 
-    What is not there is drawn at random, from the most common objects (popular), or from those that go with what is there
-    (adversarial); each is a part. `yes` is the positive class. Scores in [0, 1]: `accuracy`, `precision`, `recall`, `f1`,
-    `yes_ratio` the share of replies read as yes, and `invalid` the share whose first word is neither yes nor no, whatever the
-    parser makes of them. A reply that the parser does not read is wrong. The total is the plain mean of the parts.
+    Absent objects are chosen at random, from the most frequent objects (popular), or from those that often occur with the present ones
+    (adversarial); each choice is a part. `yes` is the positive class. Scores in [0, 1]: `accuracy`, `precision`, `recall`, `f1`,
+    `yes_ratio` the share of replies read as yes, and `invalid` the share of replies whose first word is neither yes nor no, whatever the
+    parser returns for them. A reply that the parser cannot read counts as wrong. The total is the unweighted mean of the parts.
 
     Args:
-        data: `scenes`, the world's own questions; or one or more official files, as JSON lines or as an array.
-        images: the folder that holds the images of the files.
-        parts: the part of each file; by default its name without "pope", such as "coco random".
-        n: how many scenes.
-        split: which scenes (`test`, `counter_prior`).
-        seed: which of them.
+        data: `scenes`, the questions about drawn scenes; or one or more official files, as JSON lines or as an array.
+        images: the folder of the images.
+        parts: the name of the part for each file; by default its name without "pope", such as "coco random".
+        n: the number of scenes.
+        split: the split of the scenes (`test`, `counter_prior`).
+        seed: seed of the scenes.
         parser: how replies are read, see `interp.bench.parsers`.
-        suffix: what is appended to the question: the name of a published one (`vcd`, `clearsight`, `llava`), or text.
+        suffix: the text after the question: the name of a published one (`vcd`, `clearsight`, `llava`), or text.
         strict_files: whether a line that cannot be used is an error; otherwise it is left out with a warning.
         longest: the longest reply, in new tokens.
 
     References: Li et al., Evaluating Object Hallucination in Large Vision-Language Models (2023). Differs: a score without cases is
-        not a number, and invalid replies are counted.
+        NaN, and invalid replies are counted.
     """
 
     data: str | tuple[str, ...] = "scenes"
@@ -66,10 +68,10 @@ class Pope(Benchmark):
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"invalid"})
 
     def __post_init__(self) -> None:
-        """Refuse settings that are not known.
+        """Refuse unknown settings.
 
         Raises:
-            ValueError: an unknown parser or suffix, or not one part for each file.
+            ValueError: an unknown parser or suffix, or another number of parts than files.
         """
         get_parser(self.parser)
         if self.suffix and self.suffix not in SUFFIXES and not any(c.isspace() for c in self.suffix):
@@ -77,11 +79,11 @@ class Pope(Benchmark):
                 f"no suffix {self.suffix!r}{nearest(self.suffix, SUFFIXES)}; suffixes: {', '.join(SUFFIXES)}, or a text with a blank"
             )
         if self.parts and len(self.parts) != len(self.files):
-            raise ValueError(f"parts names the part of every file: {len(self.files)} files, {len(self.parts)} parts")
+            raise ValueError(f"parts needs one name per file: {len(self.files)} files, {len(self.parts)} parts")
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files; none for the world's own questions."""
+        """The files; none for drawn scenes."""
         given = (self.data,) if isinstance(self.data, str) else self.data
         return () if given == ("scenes",) else given
 
@@ -124,18 +126,18 @@ class Pope(Benchmark):
         ]
 
     def image(self, sample: Sample) -> Any:
-        """Return the image, or the scene drawn."""
+        """Return the image, or the drawn scene."""
         if self.files:
             return open_image(self.images, sample.image)
         return load_scenes(self.split, self.n, self.seed)[int(sample.image)].image
 
     def read(self, reply: str, sample: Sample) -> Reading:
-        """Return what is said as the parser reads it, and whether the first word is yes or no."""
+        """Return the answer as the parser reads it, and whether the first word is yes or no."""
         said = get_parser(self.parser)(reply, sample.truth["answer"])
         return {"said": said, "valid": bool(strict(reply))}
 
     def count(self, group: Sequence[tuple[Sample, Reading]]) -> dict[str, float]:
-        """Return questions, those with the answer yes, right and wrong yes, right no, and invalid replies."""
+        """Return the numbers of questions, questions with the answer yes, true and false yes, true no, and invalid replies."""
         pairs = Counter((s.truth["answer"], r["said"]) for s, r in group)
         return {
             "questions": float(len(group)),
@@ -147,7 +149,7 @@ class Pope(Benchmark):
         }
 
     def scores(self, counts: Counts) -> dict[str, np.ndarray]:
-        """Return accuracy, precision, recall, F1, the share of yes, and that of invalid replies."""
+        """Return accuracy, precision, recall, F1, and the shares of yes and of invalid replies."""
         n, hits, yes = counts["questions"], counts["true_yes"], counts["true_yes"] + counts["false_yes"]
         return {
             "accuracy": ratio(hits + counts["true_no"], n),
@@ -159,15 +161,11 @@ class Pope(Benchmark):
         }
 
     def outcome(self, sample: Sample, reading: Reading) -> dict[str, bool | float]:
-        """Return whether the answer is right."""
+        """Return whether the answer is correct."""
         return {"right": reading["said"] == sample.truth["answer"]}
 
 
-_ORDER: Final = ("random", "popular", "adversarial")
-_FIELDS: Final = ("question_id", "image", "text", "label")
-
-
 def name_part(path: str) -> str:
-    """Return the name of a file in words, without "pope": "coco random" for coco_pope_random.json."""
+    """Return the name of a file as words, without "pope": "coco random" for coco_pope_random.json."""
     words = Path(path).stem.replace("-", "_").split("_")
     return " ".join(w for w in words if w.lower() != "pope") or Path(path).stem

@@ -1,4 +1,4 @@
-"""Questions about a drawn scene that are answered in several steps."""
+"""Steps: questions about a drawn scene that need an answer in several steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from interp.world.scoring import steps_in_order
 @final
 @dataclass(frozen=True)
 class Steps(Benchmark):
-    """What is there, where, and in which order: questions that need an answer in several steps.
+    """Questions about which objects a scene has, where they are and in which order, answered in several steps.
 
-    Scores, all in [0, 1]: `steps` the share of right steps, `whole` the share of replies with every step right, `ordered` the
-    share that announces all steps in order.
+    Scores, all in [0, 1]: `steps` the share of correct steps, `whole` the share of replies with every step correct, `ordered` the
+    share of replies that announce all steps in order.
 
     Args:
-        n: how many scenes.
-        split: which scenes (`test`, `counter_prior`).
-        seed: which of them.
+        n: the number of scenes.
+        split: the split of the scenes (`test`, `counter_prior`).
+        seed: seed of the scenes.
         longest: the longest reply, in new tokens.
     """
 
@@ -36,7 +36,7 @@ class Steps(Benchmark):
     headline: ClassVar[tuple[str, ...]] = ("steps", "whole", "ordered")
 
     def samples(self) -> Sequence[Sample]:
-        """Return the questions of the scenes that have one."""
+        """Return the question of every scene that has one."""
         return [
             Sample(f"{i}", q.text, f"{i}", {"answer": q.answer, "steps": list(q.steps)})
             for i, scene in enumerate(load_scenes(self.split, self.n, self.seed))
@@ -45,17 +45,17 @@ class Steps(Benchmark):
         ]
 
     def image(self, sample: Sample) -> Any:
-        """Return the scene, drawn."""
+        """Return the drawn scene."""
         return load_scenes(self.split, self.n, self.seed)[int(sample.image)].image
 
     def read(self, reply: str, sample: Sample) -> Reading:
-        """Return which steps are right, and whether they come in order."""
+        """Return which steps are correct, and whether they are announced in order."""
         asked = Question("steps", sample.question, sample.truth["answer"], steps=tuple(sample.truth["steps"]))
         right, ordered = steps_in_order(reply, asked)
         return {"right": right, "ordered": ordered}
 
     def count(self, group: Sequence[tuple[Sample, Reading]]) -> dict[str, float]:
-        """Return steps, right steps, replies, whole and ordered ones."""
+        """Return the numbers of steps, correct steps, replies, fully correct replies, and ordered replies."""
         read = [r for _, r in group]
         return {
             "steps": float(sum(len(r["right"]) for r in read)),
@@ -74,5 +74,5 @@ class Steps(Benchmark):
         }
 
     def outcome(self, sample: Sample, reading: Reading) -> dict[str, bool | float]:
-        """Return whether all is right, and the share of right steps."""
+        """Return whether all steps are correct, and the share of correct steps."""
         return {"whole": all(reading["right"]), "steps": sum(reading["right"]) / len(reading["right"])}

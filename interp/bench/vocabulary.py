@@ -1,4 +1,4 @@
-"""The objects that a text can name: words and their objects, and where a text has them."""
+"""The objects that a text names: vocabularies of words and phrases, and the mentions of their objects in a text."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,22 +25,22 @@ _MERGED: Final = {
     "bow tie": "tie",
     "toilet seat": "toilet",
 }
-"""Two words that name what one of them names: a "baby elephant" is no baby."""
+"""Pairs of words that name the object of one of them: a "baby elephant" is not a baby."""
 _NO_OBJECT: Final = ("home plate", "train track")
-"""Two words that name none of what one of them names."""
+"""Pairs of words that do not name the object of either of them."""
 _WORD: Final = re.compile(r"\w+(?:-\w+)*|'\w+|[^\w\s]")
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Words and the objects they name.
+    """Words and phrases with the objects that they name.
 
     Args:
         words: the object of every word.
-        phrases: the object of several words in a row; empty where they name none.
-        original: whether phrases are two basic forms in a row and words are looked up by their basic form alone, as the
-            original CHAIR does; otherwise phrases can be longer, and a word can stand as the list has it.
+        phrases: the object of several consecutive words; empty where they name none.
+        original: whether phrases are two consecutive lemmas and words are looked up by their lemma only, as in the original CHAIR;
+            otherwise phrases can be longer, and a word is also looked up unchanged.
     """
 
     words: Mapping[str, str]
@@ -54,29 +54,29 @@ class Vocabulary:
 
 
 def _read_rows(path: str) -> list[str]:
-    """Return the rows of a file of objects: one object a line, its synonyms behind it, parted by commas.
+    """Return the rows of a file of objects: one object per line, followed by its synonyms, separated by commas.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it names no object.
+        FileNotFoundError: the file is missing.
+        ValueError: the file names no object.
     """
     source = files("interp.bench") / "coco_objects.txt" if path == COCO_OBJECTS else require_file(path)
     rows = [line for line in source.read_text(encoding="utf-8").splitlines() if line.strip() and line[0] != "#"]
     if not rows:
-        raise ValueError(f"{path} names no object; a line holds an object and its synonyms, parted by commas")
+        raise ValueError(f"{path} names no object; a line is an object and its synonyms, separated by commas")
     return rows
 
 
 @lru_cache(maxsize=8)
 def build_vocabulary(source: str, *, original: bool = False) -> Vocabulary:
-    """Return the vocabulary of a file, of the 80 objects of COCO in words of our own (`coco`), or of the drawn world (`world`).
+    """Return the vocabulary of a file, of our own list for the 80 objects of COCO (`coco`), or of the drawn world (`world`).
 
-    A line that begins with "- " lists phrases that name no object, whatever their words do.
+    A line that starts with "- " lists phrases that name no object, although one of their words may.
 
     Args:
         source: the file, `coco` or `world`.
-        original: whether to read it as the original CHAIR does: entries keep the blanks and capitals they have, so that those never
-            match, and only phrases of two words do.
+        original: whether to read it as the original CHAIR does: entries keep their blanks and capitals, so those entries never match,
+            and only phrases of two words do.
     """
     rows = [f"{one}, {many}" for one, many in PLURALS.items()] if source == WORLD_OBJECTS else _read_rows(source)
     return _original(rows) if original else _lenient(rows)
@@ -100,7 +100,7 @@ def _lenient(rows: Sequence[str]) -> Vocabulary:
 
 
 def find_mentions(text: str, known: Vocabulary, lemma: Lemmatiser) -> list[Mention]:
-    """Return the objects that a text names, in order, repeats included, with the characters that name them."""
+    """Return the mentions of objects in a text, in order, including repeats."""
     found = list(_WORD.finditer(text.lower()))
     words = [m.group() for m in found]
     lemmas = [lemma(w) for w in words]
@@ -130,7 +130,7 @@ def _word(word: str, lemma: str, known: Vocabulary) -> str:
 
 
 def _phrase(words: Sequence[str], lemmas: Sequence[str], at: int, size: int, known: Vocabulary) -> str | None:
-    """Return what several words in a row name, None where they are no phrase."""
+    """Return the object of several consecutive words; None where they are not a phrase."""
     forms = [" ".join(lemmas[at : at + size])]
     if not known.original:
         plain = words[at : at + size]

@@ -108,7 +108,7 @@ def test_what_it_cannot_do_is_refused(installed, asked, model_of, monkeypatch):
         lm.loglikelihood([])
     video = requests(lm)[0]
     video.args = (*video.args[:2], lambda d: ["clip.mp4"], *video.args[3:])
-    with pytest.raises(ValueError, match=r"task shows videos or files by name \('clip.mp4'\)"):
+    with pytest.raises(ValueError, match=r"task passes videos or files by name \('clip.mp4'\)"):
         lm.generate_until([video])
     with pytest.raises(ValueError, match="batch_size is at least 1, got 0"):
         adapter(model, batch_size=0)

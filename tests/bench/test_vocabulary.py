@@ -110,5 +110,5 @@ def test_a_list_that_is_missing_or_empty_is_refused(tmp_path, synonyms):
     with pytest.raises(FileNotFoundError, match=r"did you mean objects.txt\?"):
         build_vocabulary(synonyms.replace("objects", "object"))
     (tmp_path / "none.txt").write_text("\n# nothing\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="names no object; a line holds"):
+    with pytest.raises(ValueError, match="names no object; a line is an object"):
         build_vocabulary(str(tmp_path / "none.txt"))
