@@ -274,7 +274,7 @@ def test_the_page_has_a_row_a_family_and_a_column_a_check():
     page = conformance_page(
         {("llama", "float32"): [Check("neutral", True), passed], ("gpt2", "bfloat16"): [Check("neutral", True), broken]}
     )
-    assert "- **neutral**: Interventions that copy the value at every site leave the logits unchanged, bit for bit." in page
+    assert "- **neutral**: Interventions that copy the value at every site leave the logits unchanged" in page
     assert (
         "| model type | precision | neutral | generation |\n|---|---|---|---|\n| llama | float32 | ✓ | ✓ |\n| gpt2 | bfloat16 | ✓ | ✗ |"
         in page
