@@ -1,4 +1,7 @@
-"""Visual anchors: which heads look at the image, where on it, and how far later layers drift from there."""
+"""Visual anchors after CLVA: which heads attend to the image, where on it, and how far later layers drift from there.
+
+`VisualAnchors` is the analysis, `VisualDrift` its result. The functions above them are its steps on plain arrays.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ from interp.data.result import Result
 from interp.data.tokens import EMITTING, Segment, Selector, tokens
 
 GridShape = tuple[int, int, int, int]
-"""Image, tile, rows and columns of one block of image tokens."""
+"""Image, tile, rows and columns of one grid of image tokens."""
 
 
 def visual_mass(pattern: Float[Tensor, "*layer query key"], image: Bool[Tensor, " key"]) -> Float[Tensor, "*layer"]:
@@ -27,12 +30,12 @@ def visual_mass(pattern: Float[Tensor, "*layer query key"], image: Bool[Tensor, 
 def head_groups(
     mass: Float[Tensor, " head"], spread: float = 1.0
 ) -> tuple[Bool[Tensor, " head"], Bool[Tensor, " head"], tuple[str, ...]]:
-    """Return which heads of a layer are visually sensitive, which are insensitive, and which group had to be filled.
+    """Return the visually sensitive heads of a layer, the insensitive ones, and the names of the groups that were filled.
 
-    Sensitive: Φ > μ + λσ over the layer's heads; insensitive: Φ < μ - λσ; σ with n. A group that would be empty gets the one head
-    with the largest, or smallest, Φ, and is named in the third value.
+    Sensitive: Φ > μ + λσ over the layer's heads; insensitive: Φ < μ - λσ; σ with n. An empty group is filled with the one head
+    of largest, or smallest, Φ, and named in the third value.
 
-    References: CLVA (methods section 7). Differs: what happens to an empty group is not published.
+    References: CLVA (methods section 7). Differs: the paper does not say what happens to an empty group.
     """
     mass = mass.double()
     middle, width = mass.mean(), mass.std(correction=0) if len(mass) > 1 else mass.new_zeros(())
@@ -46,7 +49,7 @@ def head_groups(
 def visual_map(
     pattern: Float[Tensor, "head query key"], heads: Bool[Tensor, " head"], image: Bool[Tensor, " key"]
 ) -> Float[Tensor, "query token"]:
-    """Return M, how much attention each image token gets from each row, averaged over some heads; probability mass in [0, 1].
+    """Return M, the attention from each row to each image token, averaged over some heads; probability mass in [0, 1].
 
     References: CLVA equation 5 (methods section 7). Differs: no.
     """
@@ -58,8 +61,8 @@ def map_entropy(maps: Float[Tensor, "*layer token"], *, normalised: bool = True)
 
     Args:
         maps: non-negative.
-        normalised: divide each map by its sum first: then it lies in [0, ln n], and is 0 for a map that is all zero. As published,
-            without, it mixes how spread the attention is with how much of it there is.
+        normalised: divide each map by its sum first; the entropy is then in [0, ln n], and 0 for a map of zeros. The published form,
+            without normalisation, mixes the spread of attention with its amount.
 
     References: CLVA (methods section 7). Differs: the normalised form is the default.
     """
@@ -84,9 +87,9 @@ def pearson(one: Float[Tensor, "*layer token"], other: Float[Tensor, "*layer tok
 
 
 def outlier_tokens(maps: Float[Tensor, "*layer token"], above: float = 2.0) -> Bool[Tensor, "*layer token"]:
-    """Return which image tokens stand out of each map: those more than `above` standard deviations (with n) over its mean.
+    """Return the outliers of each map: image tokens more than `above` standard deviations (with n) over its mean.
 
-    None where a map does not vary.
+    A constant map has no outliers.
 
     References: CLVA, Z(j) = 1[z > τ] (methods section 7). Differs: no.
     """
@@ -102,9 +105,9 @@ class VisualDrift(Result):
 
     `mass` is Φ per layer and head over the text rows of the prompt, `sensitive` and `insensitive` the head groups it gives. `maps` is
     the head-averaged M of each row over the image tokens (`key`: their positions), `maps_sensitive` and `maps_insensitive` its mean
-    over either group. The positive anchor is `maps_sensitive` of layer `middle`, the negative one `maps_insensitive` of layer `first`;
-    `r_positive` and `r_negative` are Pearson's correlation of every layer's `maps` with them, `positive` and `negative` the image
-    tokens that stand out of them. `entropy` is that of the normalised `maps` in nats, `entropy_as_published` without normalising.
+    over either group. The positive visual anchor is `maps_sensitive` of layer `middle`, the negative one `maps_insensitive` of layer
+    `first`; `r_positive` and `r_negative` are Pearson's correlation of every layer's `maps` with them, `positive` and `negative` the image
+    tokens that are outliers of them. `entropy` is that of the normalised `maps` in nats, `entropy_as_published` without normalising.
     """
 
     mass: Float[Tensor, "layer head"]
@@ -139,12 +142,12 @@ class VisualDrift(Result):
 
     @property
     def positive_anchor(self) -> Float[Tensor, "query key"]:
-        """The map of the sensitive heads of the middle layer."""
+        """The positive visual anchor: the map of the sensitive heads of the middle layer."""
         return self.maps_sensitive[self.layers.index(self.middle)]
 
     @property
     def negative_anchor(self) -> Float[Tensor, "query key"]:
-        """The map of the insensitive heads of the first layer."""
+        """The negative visual anchor: the map of the insensitive heads of the first layer."""
         return self.maps_insensitive[self.layers.index(self.first)]
 
     def on_grid(self, values: Float[Tensor, " key"]) -> dict[tuple[int, int], Float[Tensor, "row col"]]:
@@ -162,15 +165,15 @@ class VisualDrift(Result):
 @final
 @dataclass(frozen=True)
 class VisualAnchors(Analysis[VisualDrift]):
-    """Find the heads that look at the image, and follow their maps through the layers.
+    """Find the heads that attend to the image, and compare the maps of all layers with the visual anchors.
 
     Args:
-        spread: λ, how many standard deviations a head group is away from the mean of its layer.
-        above: τ, how many an image token of an anchor.
-        text: the rows over which Φ is averaged; the prompt's text after the image.
-        emitting: the rows whose maps are followed.
-        middle: the layer of the positive anchor; half the number of layers less two by default, at least 0.
-        first: the layer of the negative anchor.
+        spread: λ, the distance of a head group from the mean of its layer, in standard deviations.
+        above: τ, the same for the outliers of a visual anchor.
+        text: the rows over which Φ is averaged; by default the text of the prompt after the image.
+        emitting: the rows whose maps are compared.
+        middle: the layer of the positive visual anchor; half the number of layers less two by default, at least 0.
+        first: the layer of the negative visual anchor.
 
     Raises:
         ValueError: a negative width.
@@ -188,7 +191,7 @@ class VisualAnchors(Analysis[VisualDrift]):
     want: ClassVar[frozenset[str]] = frozenset({"pattern"})
 
     def __post_init__(self) -> None:
-        """Refuse widths that make no groups."""
+        """Refuse negative widths."""
         if self.spread < 0 or self.above < 0:
             raise ValueError(
                 f"spread and above count standard deviations, at least 0; got {self.spread} and {self.above}"
@@ -218,13 +221,13 @@ class VisualAnchors(Analysis[VisualDrift]):
         return {**groups, **{f"maps{n}": m for n, m in maps.items()}, "filled": filled}
 
     def finish(self, partials: Mapping[int, dict[str, Any]], view: View) -> VisualDrift:
-        """Take the anchors and compare every layer with them."""
+        """Compare every layer with the visual anchors."""
         layers = tuple(partials)
         middle = max((max(layers) + 1) // 2 - 2, 0) if self.middle is None else self.middle
         missing = [i for i in (self.first, middle) if i not in partials]
         if missing:
             raise ValueError(
-                f"the anchors are taken from layers {self.first} and {middle}, but {missing} are not among {list(layers)}"
+                f"the visual anchors come from layers {self.first} and {middle}, but {missing} are not among {list(layers)}"
             )
         names = ("mass", "sensitive", "insensitive", "maps", "maps_sensitive", "maps_insensitive")
         found = {n: torch.stack([p[n] for p in partials.values()]) for n in names}
@@ -245,7 +248,7 @@ class VisualAnchors(Analysis[VisualDrift]):
             middle=middle,
             first=self.first,
             notes=tuple(
-                f"layer {i}: no head is {name}, so the one with the {ends[name]} visual mass stands for them"
+                f"layer {i}: no head is {name}, so the one with the {ends[name]} visual mass takes their place"
                 for i, p in partials.items()
                 for name in p["filled"]
             ),

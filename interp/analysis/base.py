@@ -1,4 +1,8 @@
-"""Analyses: frozen values with settings that reduce each layer to a small partial, and the partials to a Result."""
+"""The base of all analyses, and how one runs on a saved capture.
+
+`Analysis` is the base class: `reduce` turns the arrays of one layer into a small partial, `finish` turns all partials into a `Result`.
+`View` is what it knows beside the arrays. `on_capture` runs an analysis on a `Capture`; `interp.measure` runs it during a pass.
+"""
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +21,13 @@ R_co = TypeVar("R_co", bound=Result, covariant=True)
 """The result of an analysis."""
 
 QUERY_ARRAYS = frozenset({"attn_scores", "pattern", "attn_scores_grad", "pattern_grad"})
-"""The arrays that have an axis of query rows."""
+"""The arrays with an axis of query rows; of these, an analysis gets only the rows it declares."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class View:
-    """What an analysis knows about the pass beside the arrays.
+    """What an analysis knows about the pass in addition to the arrays.
 
     Args:
         layout: the conversation's layout.
@@ -31,9 +35,10 @@ class View:
         ids: its token ids.
         queries: the positions that the query axes run over.
         layer: the layer being reduced; -1 in `finish`.
-        weights: gives the per-head weights of a layer; None where no model is at hand.
+        weights: returns the per-head weights of a layer; None without a model.
         unembed: from the residual stream after the last layer (..., dim) to logits (..., vocab), final norm included; None
-            where no model is at hand.
+            without a model.
+        directions: from token ids to the directions in the residual stream that raise their logits; None without a model.
     """
 
     layout: Layout
@@ -46,10 +51,10 @@ class View:
     directions: Callable[[Sequence[int]], LogitDirections] | None = field(default=None, repr=False)
 
     def for_rows(self, rows: Selector) -> tuple[list[int] | None, "View"]:
-        """Return which of the query rows a selection takes (None for all), and the view of them.
+        """Return the indices of the query rows that a selection takes (None for all), and the view restricted to them.
 
         Raises:
-            ValueError: it takes no token, or rows that are not at hand.
+            ValueError: the selection takes no token of the conversation, or rows that were not captured.
         """
         selection, have = tokens(rows), self.queries
         positions = self.layout.positions(selection)
@@ -83,12 +88,12 @@ class Analysis(abc.ABC, Generic[R_co]):
 
     @property
     def rows(self) -> Selector:
-        """The query rows of scores and pattern it needs; all by default."""
+        """The query rows of scores and pattern that it needs; all by default."""
         return EVERY
 
     @property
     def gradient(self) -> Literal["full", "position"]:
-        """Of what its gradients are: one target, or every response token in its own row (see `capture`)."""
+        """What its gradients are of: one target (`full`), or every response token in its own row (`position`); see `capture`."""
         return "full"
 
     @abc.abstractmethod
@@ -97,14 +102,14 @@ class Analysis(abc.ABC, Generic[R_co]):
 
         Args:
             values: the layer's arrays by site, without a layer axis; gradients as `<site>_grad`.
-            view: the conversation; its queries are those of this analysis.
+            view: the conversation; its `queries` are the rows of this analysis.
         """
 
     def join(self, partials: Mapping[int, Any], view: View) -> Mapping[int, Any]:
-        """Return what is kept of the layers that have arrived, by layer, the one of `view.layer` being the newest.
+        """Return what to keep of the layers that have arrived, by layer; that of `view.layer` is the newest.
 
-        All their partials, as they are; an analysis whose layers are multiplied with each other makes one of them here, so that what it
-        keeps does not grow. Layers arrive first to last, or last to first where gradients come with them.
+        By default all partials. An analysis that multiplies the layers with each other combines them here, so that its memory does not
+        grow with depth. Layers arrive first to last, or last to first if gradients are needed.
         """
         return partials
 
@@ -114,23 +119,25 @@ class Analysis(abc.ABC, Generic[R_co]):
 
 
 def on_capture(analysis: Analysis[R_co], capture: Capture, *, view: View | None = None) -> R_co:
-    """Return what an analysis finds in a capture: the same numbers as while the pass runs.
+    """Return the result of an analysis on a capture: the same numbers as `measure` gives while the pass runs.
 
     Args:
-        analysis: what to find out.
+        analysis: the analysis.
         capture: the arrays.
-        view: what `model.view(prompt)` gives, for an analysis that needs the weights; not needed otherwise.
+        view: `model.view(prompt)`, for an analysis that needs the weights; not needed otherwise.
 
     Raises:
         KeyError: an array it needs was not captured.
-        ValueError: rows or weights it needs are not at hand.
+        ValueError: rows or weights that it needs are missing.
     """
     names = sorted(analysis.want) + [f"{s}_grad" for s in sorted(analysis.grad)]
     arrays = {n: capture[n] for n in names}
     known = view or View(capture.layout, capture.tokens, capture.ids)
     rows, view = replace(known, queries=capture.queries).for_rows(analysis.rows)
     partials: Mapping[int, Any] = {}
-    for layer in sorted(capture.layers, reverse=bool(analysis.grad)):  # the order in which a pass gives them
+    for layer in sorted(
+        capture.layers, reverse=bool(analysis.grad)
+    ):  # the order of a pass: a backward pass reaches the last layer first
         index, here = capture.layers.index(layer), replace(view, layer=layer)
         values = select_rows({n: a[index] for n, a in arrays.items()}, rows)
         partials = analysis.join({**partials, layer: analysis.reduce(values, here)}, here)
@@ -138,5 +145,5 @@ def on_capture(analysis: Analysis[R_co], capture: Capture, *, view: View | None 
 
 
 def select_rows(values: Mapping[str, Tensor], rows: list[int] | None) -> dict[str, Tensor]:
-    """Return a layer's arrays with only some of the query rows of scores and pattern; None keeps all."""
+    """Return a layer's arrays with scores and pattern cut to some query rows; None keeps all rows."""
     return {n: v[:, rows] if rows is not None and n in QUERY_ARRAYS else v for n, v in values.items()}

@@ -1,4 +1,7 @@
-"""Attention budget: how rows share their attention among the segments, or among image, text and sinks; and what a change does to it."""
+"""Attention budget: the share of attention of each segment, or of image, text and sinks.
+
+`Budget` gives `SegmentShares`, `SinkBudget` gives `SinkShares`; `share_change` is the difference that an intervention makes to either.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +67,7 @@ class Budget(Analysis[SegmentShares]):
     """The share of attention of every segment.
 
     Args:
-        queries: over which rows the mean is taken; those that emit the reply by default.
+        queries: the rows over which the mean is taken; by default those that emit the reply.
     """
 
     queries: Selector = EMITTING
@@ -87,7 +90,7 @@ class Budget(Analysis[SegmentShares]):
 @final
 @dataclass(frozen=True)
 class SinkShares(Result):
-    """The share of IMAGE, TEXT and SINK per layer and head, the sinks taken out of the segment they lie in; probability mass in [0, 1]."""
+    """The share of IMAGE, TEXT and SINK per layer and head, with sinks counted apart from their segment; probability mass in [0, 1]."""
 
     share: Float[Tensor, "layer head segment"]
     layers: tuple[int, ...]
@@ -107,14 +110,14 @@ class SinkShares(Result):
 @final
 @dataclass(frozen=True)
 class SinkBudget(Analysis[SinkShares]):
-    """The share of attention of image, text and sinks, the sinks apart.
+    """The share of attention of image, text and sinks, with sinks counted apart from their segment.
 
-    IMAGE is the image without sinks, TEXT all other tokens (system, question and reply) without sinks, SINK the sinks wherever they lie.
+    IMAGE is the image without sinks, TEXT all other tokens (system, question and reply) without sinks, SINK all sinks.
 
     Args:
-        sinks: which tokens are sinks; those marked in the prompt by default: `prompt.marked(sink=table.positions)` with the table that
-            `Sinks` gives. None at all is allowed.
-        queries: over which rows the mean is taken; those that emit the reply by default.
+        sinks: which tokens are sinks; by default those marked in the prompt, `prompt.marked(sink=table.positions)` with the table of
+            `Sinks`. An empty selection is allowed.
+        queries: the rows over which the mean is taken; by default those that emit the reply.
 
     References: SPEAR, the separated-sink view of the attention-budget hypothesis. Differs: sinks on the image count as sinks.
     """
@@ -132,7 +135,7 @@ class SinkBudget(Analysis[SinkShares]):
         """Return one layer's shares.
 
         Raises:
-            IndexError: no token is marked as a sink, or a position that is not there.
+            IndexError: no token is marked as a sink, or a position is outside the conversation.
         """
         sinks = tokens(self.sinks)
         parts = (Segment.IMAGE - sinks, EVERY - Segment.IMAGE - sinks, sinks)
@@ -146,10 +149,10 @@ class SinkBudget(Analysis[SinkShares]):
 @final
 @dataclass(frozen=True)
 class ShareChange(Result):
-    """What a change of the model does to the shares: after minus before, in [-1, 1].
+    """What an intervention does to the shares: after minus before, in [-1, 1].
 
-    `total` is the sum over the parts: what is given to one is taken from another, so it is 0 wherever the rows still sum
-    to 1. An edit behind the softmax without renormalisation shows here as mass that was made or lost.
+    `total` is the sum over the parts. It is 0 wherever the rows still sum to 1; an intervention on the pattern without
+    renormalisation adds or removes mass, which `total` shows.
     """
 
     change: Float[Tensor, "layer head segment"]
@@ -171,7 +174,7 @@ class ShareChange(Result):
 def share_change(before: SegmentShares | SinkShares, after: SegmentShares | SinkShares) -> ShareChange:
     """Return how every share changed between two measurements of the same kind, without and with an intervention.
 
-    Example: `share_change(measure(model, prompt, Budget()), measure(model, prompt, Budget(), interventions=changes))`.
+    Example: `share_change(measure(model, prompt, Budget()), measure(model, prompt, Budget(), interventions=[method]))`.
 
     Raises:
         ValueError: measurements of different kinds, layers, heads or sinks.

@@ -1,4 +1,4 @@
-"""How attention is distributed over the tokens of a row: its variance, its entropy, and how the two go together."""
+"""How evenly each row of attention is distributed over its tokens: variance, entropy, and their rank correlation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from interp.data.tokens import EMITTING, Selector
 
 
 def tokens_seen(pattern: Float[Tensor, "*batch query key"], queries: tuple[int, ...]) -> Int[Tensor, "*batch query"]:
-    """Return over how many tokens each row is a distribution: those up to itself.
+    """Return the number of tokens that each row can attend to: those up to itself.
 
     A row that attends to later ones (the image and prompt of a prefix language model) counts up to the last it attends to.
 
@@ -70,8 +70,7 @@ class AttentionDistribution(Result):
 
     `variance` is the mean over rows of σ_A², `entropy` of the entropy in nats, `evenness` of the entropy divided by that of an even
     row, in [0, 1]. `correlation` is the rank correlation of variance and entropy over the rows of a head, `across` that over the
-    heads of a layer; both in [-1, 1], NaN where there are fewer than two of them or they are all equal. `count` says how many rows
-    there were.
+    heads of a layer; both in [-1, 1], NaN where there are fewer than two of them or they are all equal. `count` is the number of rows.
     """
 
     variance: Float[Tensor, "layer head"]
@@ -99,10 +98,10 @@ class Distribution(Analysis[AttentionDistribution]):
     """How evenly every head spreads its attention.
 
     Args:
-        queries: which rows; those that emit the reply by default.
+        queries: the rows; by default those that emit the reply.
 
-    References: AIR's supplement, appendix B.2, which takes the variance as a stand-in for the entropy; the rank correlation says how
-    good a one. Differs: no.
+    References: AIR's supplement, appendix B.2, which uses the variance as a proxy of the entropy; the rank correlation measures
+    how good a proxy. Differs: no.
     """
 
     queries: Selector = EMITTING

@@ -1,4 +1,4 @@
-"""The propagation of a real prompt: which tokens its actual scores put in the linear part of the softmax."""
+"""Observed token propagation: which tokens of a prompt its actual scores place in the linear part of the softmax."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,12 +55,12 @@ class ObservedPropagation(Result):
 @final
 @dataclass(frozen=True)
 class EmpiricalPropagation(Analysis[ObservedPropagation]):
-    """Which tokens of a conversation are in the linear part of the softmax, from the actual scores.
+    """Find the tokens of a conversation that are in the linear part of the softmax, from the actual scores.
 
-    Every row is judged over the tokens up to itself. Needs no weights, so it works on packed models and saved captures too.
+    Every row is evaluated over the tokens up to itself. Needs no weights, so it works on quantised models and saved captures too.
 
     Args:
-        queries: which rows; the last by default.
+        queries: the rows; the last by default.
 
     References: TAME (2025), definition 1 with the events in place of their probability. Differs: a reconstruction; the
     comparison of captions in the paper's figure 2 is described in an appendix that is not public.
@@ -71,7 +71,7 @@ class EmpiricalPropagation(Analysis[ObservedPropagation]):
 
     @property
     def rows(self) -> Selector:
-        """The rows that are judged."""
+        """The rows that are evaluated."""
         return self.queries
 
     def reduce(self, values: Mapping[str, Tensor], view: View) -> dict[str, Tensor]:

@@ -1,4 +1,7 @@
-"""Attention imbalance: between text and image per head, and per token between what it receives and what it contributes."""
+"""Attention imbalance after AIR: between text and image per head (MAI), and per token between attention and contribution (TAI).
+
+`ModalityImbalance` gives `ModalityImbalances`, `TokenImbalance` gives `TokenImbalances`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +33,7 @@ def modality_mass(
 @final
 @dataclass(frozen=True)
 class ModalityImbalances(Result):
-    """How much more attention each head gives to the text than to the image, at every step of the reply.
+    """The ratio of attention to the text and attention to the image, per head and step of the reply.
 
     `mai` is text mass / image mass, from 0; 1 when both get the same. `text` and `image` are the masses, in [0, 1]. Step s is the row that
     emits response token s.
@@ -55,7 +58,7 @@ class ModalityImbalances(Result):
     def by_head(self, mean: Literal["masses", "ratios"] = "masses") -> Float[Tensor, "layer head"]:
         """Return one number a head: the ratio of the mean masses over steps, or the mean of the steps' ratios.
 
-        A single step without a look at the image makes the mean of ratios as large as one likes; the ratio of means stays put.
+        A single step without attention to the image makes the mean of ratios arbitrarily large; the ratio of means is robust to it.
 
         Raises:
             ValueError: another mean.
@@ -71,11 +74,11 @@ class ModalityImbalance(Analysis[ModalityImbalances]):
     """The modality-wise attention imbalance (MAI) of every head at every step.
 
     Args:
-        text: what counts as text: the question and the reply; `SYSTEM | USER | RESPONSE` counts the system part too.
-        queries: the steps; the rows that emit the reply by default.
+        text: what counts as text; by default the question and the reply, `SYSTEM | USER | RESPONSE` includes the system prompt.
+        queries: the steps; by default the rows that emit the reply.
 
-    References: Attention Imbalance Rectification (AIR, 2026), MAI(text, image). Differs: the query rows are not given there; here the
-    row of every decoding step.
+    References: Attention Imbalance Rectification (AIR, 2026), MAI(text, image). Differs: the paper does not name the query rows; here they
+    are those of the decoding steps.
     """
 
     text: Selector = TEXT_SEGMENTS
@@ -113,7 +116,7 @@ def later_mean(values: Float[Tensor, "query key"], queries: tuple[int, ...], lea
     Args:
         values: one number a row and token.
         queries: the positions of the rows.
-        least: how many rows a mean is worth taking over.
+        least: the smallest number of rows to average over.
     """
     after = torch.tensor(queries, device=values.device)[:, None] > torch.arange(values.shape[1], device=values.device)
     count = after.sum(0)
@@ -125,7 +128,7 @@ def contribution_norms(
     values: Float[Tensor, "key kv_head head_dim"],
     weights: HeadWeights,
 ) -> Float[Tensor, "query key"]:
-    """Return the norm of what each token adds to each row through all heads of a layer: ‖Σ_h A_hij W_O[h] v_j[h]‖₂.
+    """Return the norm of the contribution of each token to each row through all heads of a layer: ‖Σ_h A_hij W_O[h] v_j[h]‖₂.
 
     Query head h uses key-value head h // group. The output projection's bias belongs to no token and is left out.
 
@@ -144,7 +147,7 @@ def contribution_norms(
 
 
 def normalise_shares(values: Float[Tensor, "*batch token"]) -> Float[Tensor, "*batch token"]:
-    """Return values ≥ 0 as shares that sum to 1 over the tokens that have one; NaN stays NaN, and all zeros become even shares."""
+    """Return values ≥ 0 as shares that sum to 1 over the tokens with a value; NaN stays NaN, and zeros alone become even shares."""
     total = values.nansum(-1, keepdim=True)
     even = torch.where(values.isnan(), torch.nan, 1.0) / (~values.isnan()).sum(-1, keepdim=True)
     return torch.where(total > 0, values / total.clamp_min(TINY), even)
@@ -155,7 +158,7 @@ def token_imbalance(
 ) -> Float[Tensor, "*batch token"]:
     """Return the share of attention each token receives over the share of information it contributes; 1 when they agree.
 
-    Both are made shares first. Any measure of contribution will do, one from further passes too (exact erasure).
+    Both are normalised to shares first. Any measure of contribution can be used, also one that needs further passes (exact ablation).
     """
     return normalise_shares(received) / normalise_shares(contributed).clamp_min(TINY)
 
@@ -166,7 +169,7 @@ class TokenImbalances(Result):
     """The token-wise attention imbalance (TAI): far above 1 where a token gets much attention and contributes little.
 
     `tai` = `attention` / `information` per layer and token, from 0; both are shares that sum to 1 over the tokens that a later row sees.
-    `overall` is the same of the shares' means over layers. NaN for tokens after which there are too few rows.
+    `overall` is the same ratio for the shares averaged over layers. NaN for tokens with too few later rows.
     """
 
     tai: Float[Tensor, "layer token"]
@@ -213,7 +216,7 @@ class TokenImbalance(Analysis[TokenImbalances]):
     Args:
         denominator: how contribution is measured.
         queries: the rows.
-        least_rows: how many later rows a token needs; a mean over fewer is mostly noise. All rows there are, where they are fewer.
+        least_rows: the smallest number of later rows of a token, because a mean over fewer is mostly noise; all rows, if they are fewer.
 
     References: Attention Imbalance Rectification (AIR, 2026), TAI. Differs: a reconstruction; how the paper measures the information
     of a token is not public.
@@ -235,12 +238,12 @@ class TokenImbalance(Analysis[TokenImbalances]):
 
     @property
     def want(self) -> frozenset[str]:  # type: ignore[override]
-        """The pattern, and the values where their norm counts."""
+        """The pattern, and the values for `output_norm`."""
         return frozenset({"pattern", "v"} if self.denominator == "output_norm" else {"pattern"})
 
     @property
     def grad(self) -> frozenset[str]:  # type: ignore[override]
-        """The pattern's gradient where that counts."""
+        """The gradient of the pattern for `erasure` and `saliency`."""
         return frozenset({"pattern"} if self.denominator in ("erasure", "saliency") else ())
 
     @property
@@ -257,7 +260,7 @@ class TokenImbalance(Analysis[TokenImbalances]):
         """Return what the tokens of one layer receive and contribute.
 
         Raises:
-            ValueError: no row has a token before it, or no weights are at hand for `output_norm`.
+            ValueError: no row has a token before it, or `output_norm` has no weights.
         """
         if max(view.queries) < 1:
             raise ValueError(

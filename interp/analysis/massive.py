@@ -1,4 +1,4 @@
-"""Massive activations: the few entries of the residual stream that are a thousand times larger than the rest."""
+"""Massive activations: the few entries of the residual stream that are a thousand times larger than the others."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ def largest_entries(
 @final
 @dataclass(frozen=True)
 class MassiveTable(Result):
-    """The largest entries of the stream after each layer, signed, with their token and dimension; `median` is that of all |entries|.
+    """The largest entries of the residual stream after each layer, signed, with token and dimension.
 
-    The embeddings, before the first layer, are left out.
+    `median` is that of all absolute entries of the layer. The embeddings, before the first layer, are left out.
     """
 
     value: Float[Tensor, "layer candidate"]
@@ -51,11 +51,11 @@ class MassiveTable(Result):
 
     @property
     def ratio(self) -> Float[Tensor, "layer candidate"]:
-        """How many times the median each entry is, in absolute value."""
+        """The absolute value of each entry divided by the median of its layer."""
         return self.value.abs() / self.median[:, None].clamp_min(torch.finfo(torch.float32).tiny)
 
     def entries(self) -> dict[tuple[int, int], tuple[int, ...]]:
-        """Return the massive entries by token and dimension, with the layers after which each is above both bounds."""
+        """Return the massive entries by token and dimension, with the layers after which each exceeds both bounds."""
         large = (self.value.abs() > self.above) & (self.value.abs() > self.times_median * self.median[:, None])
         places: dict[tuple[int, int], list[int]] = {}
         for layer, rank in large.nonzero().tolist():
@@ -72,9 +72,9 @@ class Massive(Analysis[MassiveTable]):
     An entry is massive when its absolute value exceeds `above` and `times_median` times the median of the layer's.
 
     Args:
-        count: how many entries a layer.
+        count: the number of entries per layer.
         above: the absolute bound.
-        times_median: the relative one.
+        times_median: the bound relative to the median.
 
     Raises:
         ValueError: fewer than one entry.
@@ -88,13 +88,13 @@ class Massive(Analysis[MassiveTable]):
     want: ClassVar[frozenset[str]] = frozenset({"resid_post"})
 
     def __post_init__(self) -> None:
-        """Refuse to list nothing."""
+        """Refuse a count below 1."""
         if self.count < 1:
-            raise ValueError(f"count is how many entries a layer, at least 1; got {self.count}")
+            raise ValueError(f"count is the number of entries per layer, at least 1; got {self.count}")
 
     @property
     def rows(self) -> Selector:
-        """It reads no scores and no pattern; the fewest rows there always are."""
+        """It reads neither scores nor pattern, so these few rows."""
         return EMITTING
 
     def reduce(self, values: Mapping[str, Tensor], view: View) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Saliency as arithmetic: arrays in, arrays out."""
+"""The arithmetic of saliency on plain arrays: attention times gradient, normalisation, and scores of tokens."""
 
 from typing import Literal
 
@@ -18,20 +18,20 @@ def saliency(
     queries: tuple[int, ...],
     heads: HeadReduction = "abs_then_sum",
 ) -> Float[Tensor, "_ query key"]:
-    """Return how much the loss hangs on each attention probability: |A ⊙ ∂loss/∂A| on and below the diagonal.
+    """Return the sensitivity of the loss to each attention probability: |A ⊙ ∂loss/∂A| on and below the diagonal.
 
-    In nats, at least 0: to first order, what the loss would change by if that one probability became 0. 0 where a key comes
+    In nats, at least 0: to first order, the change of the loss if that one probability became 0. It is 0 where a key comes
     after its query.
 
     Args:
         pattern: A.
         gradient: ∂loss/∂A.
         queries: the position of each query row.
-        heads: `each` keeps the heads; `abs_then_sum` is Σ_h |A ⊙ ∂A|, `sum_then_abs` |Σ_h A ⊙ ∂A|, where heads that pull in
-            opposite directions cancel, and `mean` the first divided by the number of heads. The last three leave one entry.
+        heads: `each` keeps the heads; `abs_then_sum` is Σ_h |A ⊙ ∂A|, `sum_then_abs` |Σ_h A ⊙ ∂A|, where heads with
+            opposite effects cancel, and `mean` the first divided by the number of heads. The last three leave one entry.
 
     Raises:
-        ValueError: an unknown way to put the heads together.
+        ValueError: an unknown reduction over heads.
 
     References: Zhang et al., LVLMs-Saliency (2026), equation 4 (`abs_then_sum`) and appendix equation 11 (`sum_then_abs`), the
     latter being the definition of Wang et al., Label Words are Anchors (2023). Differs: no; the released script multiplies
@@ -51,14 +51,14 @@ def saliency(
 
 
 def normalise_saliency(values: Float[Tensor, "head query key"], norm: Norm) -> Float[Tensor, "head query key"]:
-    """Return saliencies divided by the norm of their matrix (`frobenius`), of their row (`row_l2`), or by nothing (`none`).
+    """Return saliencies divided by the norm of their matrix (`frobenius`) or of their row (`row_l2`); `none` leaves them alone.
 
-    What is all zero stays so. With a norm, entries lie in [0, 1].
+    Zeros stay zeros. With a norm, entries are in [0, 1].
 
     Raises:
         ValueError: an unknown norm.
 
-    References: LVLMs-Saliency equation 5, which does not say which norm. Differs: both readings are offered.
+    References: LVLMs-Saliency equation 5, which does not name the norm. Differs: both readings are offered.
     """
     if norm == "none":
         return values
@@ -66,16 +66,16 @@ def normalise_saliency(values: Float[Tensor, "head query key"], norm: Norm) -> F
         raise ValueError(f"norm is one of {', '.join(NORMS)}, got {norm!r}")
     over = (-2, -1) if norm == "frobenius" else (-1,)
     largest = values.abs().amax(over, keepdim=True)
-    scaled = values / torch.where(largest > 0, largest, 1.0)  # squares of tiny gradients would vanish
+    scaled = values / torch.where(largest > 0, largest, 1.0)  # squares of tiny gradients would underflow
     length = scaled.square().sum(over, keepdim=True).sqrt()
     return scaled / torch.where(length > 0, length, 1.0)
 
 
 def refuse_settings(heads: str, norm: str) -> None:
-    """Refuse a way to put heads together, or a norm, that is not there.
+    """Refuse an unknown reduction over heads or an unknown norm.
 
     Raises:
-        ValueError: says which there are.
+        ValueError: lists the known ones.
     """
     if heads not in HEAD_REDUCTIONS or norm not in NORMS:
         raise ValueError(
@@ -86,9 +86,10 @@ def refuse_settings(heads: str, norm: str) -> None:
 def token_scores(
     rows: Float[Tensor, "layer head query key"], at: Tensor, response: Bool[Tensor, " key"]
 ) -> dict[str, Float[Tensor, "layer token"]]:
-    """Return the three scores of each row, heads averaged: its entry at its own key, at the key before, its mean over the output.
+    """Return the three scores of each row, averaged over heads: the entry at its own key, at the key before, the mean over the output.
 
-    The output are the response tokens up to the row's own position; a row without any, and the key before the first, score 0.
+    The output are the response tokens up to the row's own position. The score is 0 for a row without any, and for the key before the
+    first.
 
     Args:
         rows: saliencies.

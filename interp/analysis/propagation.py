@@ -1,4 +1,7 @@
-"""Token propagation probability: how likely a token at a place in the sequence is in the linear part of the softmax."""
+"""Token propagation probability: how likely a token at a place in the sequence is in the linear part of the softmax.
+
+`Propagation` measures it on a conversation, `propagation` from the weights alone, `random_walk_propagation` by simulation.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -28,8 +31,8 @@ def propagation_probability(
 ) -> Float[Tensor, "*batch key"]:
     """Return the probability ρ(θ) that the token at the fraction θ of the sequence is in the linear part of the softmax.
 
-    The scores of the last token against a Gaussian random walk are projected as the linearised softmax does it; the projection is
-    taken to be normal with mean μ = (θ - ½) s tr W and variance v, and ρ = Φ(μ/√v) - Φ((μ - 1)/√v), in [0, 1]. With t2 = tr (S Σ)²:
+    The scores of the last token against a Gaussian random walk are projected by the linearised softmax; the projection is
+    approximated as normal, with mean μ = (θ - ½) s tr W and variance v, and ρ = Φ(μ/√v) - Φ((μ - 1)/√v), in [0, 1]. With t2 = tr (S Σ)²:
 
     - `corrected`: v = (2θ² - 2θ + 7/12) s² t2, exact for symmetric W_QK;
     - `as_published`: v = (2θ² + 7/12) s² t2, as the papers print it;
@@ -76,7 +79,7 @@ def random_walk_propagation(
     samples: int = 512,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "head key"]:
-    """Return the propagation probability of every place by simulation, without taking anything for normal.
+    """Return the propagation probability of every place by simulation, without the normal approximation.
 
     Draws Gaussian random walks x_1 ~ N(0, Σ), x_{t+1} ~ N(x_t, Σ), scores the last token against all, ω_i = s (W_K x_i) · (W_Q x_T),
     and returns how often (ω_i - mean ω)/T + 1/T lies in [0, 1]. Entry i - 1 is for θ = i/T; standard error at most ½ samples^-½.
@@ -102,7 +105,7 @@ def _roots(parts: Products) -> Float[Tensor, "head _ _"]:
 
 
 def _walked(root: Tensor, scale: float, length: int, samples: int, generator: torch.Generator | None) -> Tensor:
-    """Return how often each place is in the linear part; a block of walks at a time."""
+    """Return how often each place is in the linear part; walks are drawn in blocks to bound the memory."""
     half, inside = len(root) // 2, torch.zeros(length)
     for start in range(0, samples, 64):
         count = min(64, samples - start)
@@ -142,12 +145,12 @@ class Propagation(Analysis[PropagationCurves]):
     """The token propagation probability of every head, from its weights and the covariance of the conversation.
 
     Args:
-        variance: which formula; see `propagation_probability`. `simulated` draws random walks instead.
-        covariance: Σ; the covariance of the steps from token to token by default, which a random walk is made of.
-        offset: how many tokens the key lies before the query, for models whose positions rotate them.
-        places: at how many places θ = 1/n, 2/n, ..., 1 of the sequence; the length of the walks when simulated.
-        samples: how many walks, when simulated.
-        seed: of their randomness.
+        variance: the formula, see `propagation_probability`; `simulated` draws random walks instead.
+        covariance: Σ; by default the covariance of the steps from token to token, the increments of a random walk.
+        offset: the number of tokens by which the key precedes the query, for models with rotary embedding.
+        places: the number n of places θ = 1/n, 2/n, ..., 1 of the sequence; the length of the walks when simulated.
+        samples: the number of walks, when simulated.
+        seed: of the walks.
     """
 
     variance: Literal["corrected", "as_published", "exact", "simulated"] = "corrected"
@@ -159,7 +162,7 @@ class Propagation(Analysis[PropagationCurves]):
     want: ClassVar[frozenset[str]] = frozenset({"resid_pre"})
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be computed.
+        """Refuse settings that cannot be computed.
 
         Raises:
             ValueError: an unknown variance or covariance, or fewer than two places.
@@ -193,7 +196,7 @@ class Propagation(Analysis[PropagationCurves]):
         """Return one layer's probabilities.
 
         Raises:
-            ValueError: no weights at hand.
+            ValueError: the view has no weights.
         """
         weights = require_weights(view, "Propagation")
         return self.of_layer(weights, covariance_rows(weights.normalised(values["resid_pre"]), self.covariance))
@@ -213,8 +216,8 @@ def propagation(
     """Return the propagation probabilities from the weights alone (Σ = 1): `propagation(model.weights, range(model.layers))`.
 
     Args:
-        weights: gives the weights of a layer.
-        layers: which layers.
+        weights: returns the weights of a layer.
+        layers: the layers.
         settings: with the identity as covariance; `Propagation(covariance="identity")` by default.
 
     Raises:

@@ -1,4 +1,7 @@
-"""What the residual stream already says: the logit lens, and what every head and MLP adds to a logit."""
+"""Readouts of the residual stream: the logit lens, and the direct contribution of every head and MLP to a logit.
+
+`LogitLens` gives `LensTable`, `LogitAttribution` gives `LogitParts`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,11 +22,11 @@ _NO_MODEL = "needs the model's output head, which a capture does not hold: on_ca
 @final
 @dataclass(frozen=True)
 class LensTable(Result):
-    """What the model would say if it stopped after each layer, at every position.
+    """The next-token distribution read from the residual stream after each layer, at every position.
 
     `top` are the ids of the most probable next tokens after each layer, best first, `top_log_probability` their log-probability
-    (nats); `following` is the log-probability of the token that does come next and `rank` its rank, 0 for the most probable; NaN and
-    -1 at the last token of the conversation, which nothing follows. `entropy` is that of the distribution, in nats.
+    (nats); `following` is the log-probability of the token that follows in the conversation and `rank` its rank, 0 for the most
+    probable; NaN and -1 at the last token, which has no successor. `entropy` is that of the distribution, in nats.
     """
 
     top: Int[Tensor, "layer token candidate"]
@@ -49,13 +52,13 @@ class LensTable(Result):
 @final
 @dataclass(frozen=True)
 class LogitLens(Analysis[LensTable]):
-    """Read the stream after every layer through the final norm and the output head.
+    """Decode the residual stream after every layer with the final norm and the output head.
 
-    After the last layer this is what the model says.
+    After the last layer this is the model's own prediction.
 
     Args:
-        top: how many of the most probable tokens to keep.
-        positions: where to read.
+        top: the number of most probable tokens to keep.
+        positions: the positions to decode.
 
     Raises:
         ValueError: fewer than one token to keep.
@@ -69,30 +72,30 @@ class LogitLens(Analysis[LensTable]):
     undefined: ClassVar[frozenset[str]] = frozenset({"following"})
 
     def __post_init__(self) -> None:
-        """Refuse to keep nothing."""
+        """Refuse a count below 1."""
         if self.top < 1:
-            raise ValueError(f"top is how many tokens to keep, at least 1; got {self.top}")
+            raise ValueError(f"top is the number of tokens to keep, at least 1; got {self.top}")
 
     @property
     def rows(self) -> Selector:
-        """It reads no scores and no pattern; the fewest rows there always are."""
+        """It reads neither scores nor pattern, so these few rows."""
         return EMITTING
 
     def reduce(self, values: Mapping[str, Tensor], view: View) -> dict[str, Tensor]:
-        """Return what one layer's stream says."""
+        """Return the predictions of one layer."""
         if view.unembed is None:
             raise ValueError(f"the logit lens {_NO_MODEL}")
         where = list(_positions(view, self.positions))
-        says = view.unembed(values["resid_post"][where]).float().log_softmax(-1).cpu()
-        told = torch.tensor([view.ids[p + 1] if p + 1 < len(view.ids) else -1 for p in where])
-        following = says.gather(-1, told.clamp_min(0)[:, None])
-        best, top = says.topk(min(self.top, says.shape[-1]), -1)
+        predicted = view.unembed(values["resid_post"][where]).float().log_softmax(-1).cpu()
+        nexts = torch.tensor([view.ids[p + 1] if p + 1 < len(view.ids) else -1 for p in where])
+        following = predicted.gather(-1, nexts.clamp_min(0)[:, None])
+        best, top = predicted.topk(min(self.top, predicted.shape[-1]), -1)
         return {
             "top": top,
             "top_log_probability": best,
-            "following": torch.where(told >= 0, following[:, 0], torch.nan),
-            "rank": torch.where(told >= 0, (says > following).sum(-1), -1),
-            "entropy": -(says.exp() * says).nan_to_num().sum(-1),
+            "following": torch.where(nexts >= 0, following[:, 0], torch.nan),
+            "rank": torch.where(nexts >= 0, (predicted > following).sum(-1), -1),
+            "entropy": -(predicted.exp() * predicted).nan_to_num().sum(-1),
         }
 
     def finish(self, partials: Mapping[int, dict[str, Tensor]], view: View) -> LensTable:
@@ -106,11 +109,11 @@ class LogitLens(Analysis[LensTable]):
 @final
 @dataclass(frozen=True)
 class LogitParts(Result):
-    """What every part of the model adds to the logit of a token, with the final norm's scale held fixed.
+    """What every part of the model adds to the logit of a token, at the final norm's scale of the actual pass.
 
-    `embedding + heads + mlp + rest`, summed over layers and heads, and `bias` is `logit`. `rest` is what a layer adds beside its heads
-    and its MLP: biases of the attention output, features put in between layers, and in models with a norm behind the
-    attention (Gemma) the difference that norm makes to the heads' output.
+    `embedding + heads + mlp + rest`, summed over layers and heads, and `bias` is `logit`. `rest` is what a layer adds in addition to its
+    heads and its MLP: biases of the attention output, features inserted between layers, and in models with a norm after the
+    attention (Gemma) the difference that this norm makes to the heads' output.
     """
 
     heads: Float[Tensor, "layer head token"]
@@ -130,21 +133,21 @@ class LogitParts(Result):
 
     @property
     def labels(self) -> dict[str, list]:
-        """The layers, and the positions of the rows that say the tokens."""
+        """The layers, and the positions of the rows that predict the tokens."""
         return {"layer": list(self.layers), "token": list(self.positions)}
 
 
 @final
 @dataclass(frozen=True)
 class LogitAttribution(Analysis[LogitParts]):
-    """Split the logit of a token into what every head and every MLP writes towards it.
+    """Split the logit of a token into the direct contributions of every head and every MLP.
 
     A part that writes c at a row whose last stream is x adds (c · g ⊙ W_U[token]) / scale(x): the norm's gain g and scale are those
     of the actual pass.
 
     Args:
-        token: the id of the token; by default every token of the reply, at the row that predicts it. Given, it is read at every
-            row that emits a token.
+        token: the id of the token; by default every token of the reply, at the row that predicts it. A given token is evaluated at
+            every row that emits a token.
         against: the id of a token whose logit is subtracted.
 
     References: Elhage et al., A Mathematical Framework for Transformer Circuits (2021), direct path terms; Nanda and Bloom,
@@ -157,7 +160,7 @@ class LogitAttribution(Analysis[LogitParts]):
 
     @property
     def rows(self) -> Selector:
-        """It reads no scores and no pattern; the fewest rows there always are."""
+        """It reads neither scores nor pattern, so these few rows."""
         return EMITTING
 
     def reduce(self, values: Mapping[str, Tensor], view: View) -> dict[str, Tensor]:
@@ -176,7 +179,7 @@ class LogitAttribution(Analysis[LogitParts]):
         return {n: x.cpu() for n, x in parts.items()}
 
     def finish(self, partials: Mapping[int, dict[str, Tensor]], view: View) -> LogitParts:
-        """Divide by the scale of the last layer's stream, and account for what is neither head nor MLP."""
+        """Divide by the scale of the last layer's stream, and attribute what is neither head nor MLP to `rest`."""
         if tuple(partials) != tuple(range(len(partials))):
             raise ValueError(f"direct logit attribution needs every layer from 0 on, got {list(partials)}")
         found = {n: torch.stack([p[n] for p in partials.values()]) for n in next(iter(partials.values()))}
@@ -202,15 +205,15 @@ class LogitAttribution(Analysis[LogitParts]):
         if view.directions is None:
             raise ValueError(f"direct logit attribution {_NO_MODEL}")
         where = self._where(view)
-        told = tuple(view.ids[p + 1] if self.token is None else self.token for p in where)
-        found = view.directions(told)
+        ids = tuple(view.ids[p + 1] if self.token is None else self.token for p in where)
+        found = view.directions(ids)
         if self.against is None:
-            return found, told
+            return found, ids
         other = view.directions([self.against])
         difference = LogitDirections(
             found.vectors - other.vectors, found.bias - other.bias, found.centred, found.epsilon
         )
-        return difference, told
+        return difference, ids
 
 
 def _positions(view: View, which: Selector) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""What several analyses make of one pass: each layer is reduced as soon as all of it has arrived, and let go."""
+"""Several analyses in one pass: each layer is reduced when all its arrays have arrived, and released."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,12 +15,12 @@ RowIndex = list[int] | slice | None
 
 @final
 class Reduction:
-    """Several analyses at work on one pass.
+    """The state of several analyses during one pass.
 
-    Of scores and pattern only the rows that some analysis reads are held until the layer is complete.
+    Of scores and pattern, only the rows that some analysis reads are kept until the layer is complete.
 
     Args:
-        analyses: what to find out.
+        analyses: the analyses.
         view: the conversation; its queries are the rows that will arrive.
 
     Raises:
@@ -28,7 +28,7 @@ class Reduction:
     """
 
     def __init__(self, analyses: Sequence[Analysis], view: View) -> None:
-        """Find out which rows of which array each analysis reads."""
+        """Determine the rows of each array that each analysis reads."""
         self.analyses = tuple(analyses)
         self.views = [view.for_rows(a.rows)[1] for a in analyses]
         names = frozenset[str]().union(*map(arrays, analyses))
@@ -49,7 +49,7 @@ class Reduction:
         self._partials: list[dict[int, Any]] = [{} for _ in analyses]
 
     def take(self, site: str, layer: int, value: Tensor, slope: Tensor | None) -> None:
-        """Take a value and its gradient; the last of a layer to arrive lets the layer be reduced.
+        """Accept a value and its gradient; the last array of a layer triggers its reduction.
 
         Raises:
             FloatingPointError: NaN or infinity, with site and layer.
@@ -83,7 +83,10 @@ def arrays(analysis: Analysis) -> frozenset[str]:
 
 
 def _among(have: tuple[int, ...], wanted: tuple[int, ...]) -> RowIndex:
-    """Return where some positions stand among others: most of them in a row as a slice, which copies nothing; few would keep all alive."""
+    """Return the indices of some positions among others.
+
+    Contiguous rows that are most of the array become a slice, which copies nothing. A slice of few rows would keep the whole array alive.
+    """
     if have == wanted:
         return None
     at = [have.index(p) for p in wanted]

@@ -1,4 +1,7 @@
-"""Where attention leads over all layers together: attention rollout, and relevance weighted by gradients."""
+"""Attention across all layers: attention rollout, and gradient-weighted relevance.
+
+`AttentionRollout` and `GradientRelevance` both give `Roots`; the functions `rollout` and `relevance` are the same on plain arrays.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,13 +17,13 @@ from interp.data.tokens import EMITTING, Segment, Selector
 
 
 def rollout(patterns: Float[Tensor, "layer query key"], residual: float = 0.5) -> Float[Tensor, "layer query key"]:
-    """Return how much of each token, followed through the layers so far, comes from each token of the input.
+    """Return the share of each token, after each layer, that comes from each token of the input.
 
     R_l = (ρ I + (1 - ρ) A_l) R_{l-1}, R before the first layer the identity. Rows sum to 1 where those of A do.
 
     Args:
         patterns: one head-reduced pattern a layer, rows over all tokens.
-        residual: ρ, how much of a token stays where it is.
+        residual: ρ, the share of a token that the residual stream carries on.
 
     References: Abnar and Zuidema, Quantifying Attention Flow in Transformers (2020), section 3. Differs: no.
     """
@@ -33,7 +36,7 @@ def rollout(patterns: Float[Tensor, "layer query key"], residual: float = 0.5) -
 
 
 def relevance(updates: Float[Tensor, "layer query key"]) -> Float[Tensor, "layer query key"]:
-    """Return how relevant each token of the input is to each row after every layer: R ← R + Ā R from the identity.
+    """Return the relevance of each token of the input to each row after every layer: R ← R + Ā R from the identity.
 
     Args:
         updates: Ā of every layer, non-negative.
@@ -50,7 +53,7 @@ def relevance(updates: Float[Tensor, "layer query key"]) -> Float[Tensor, "layer
 def relevance_update(
     pattern: Float[Tensor, "head query key"], gradient: Float[Tensor, "head query key"]
 ) -> Float[Tensor, "query key"]:
-    """Return Ā, the mean over heads of what in A ⊙ ∂ ln p/∂A speaks for the target; in nats, at least 0.
+    """Return Ā, the mean over heads of the positive part of A ⊙ ∂ ln p/∂A; in nats, at least 0.
 
     Args:
         pattern: A.
@@ -67,13 +70,14 @@ def relevance_update(
 @final
 @dataclass(frozen=True)
 class Chain:
-    """The product of the layers that have arrived, and the rows of it that are asked for after each of them.
+    """The running product of the layers that have arrived, and its requested rows after each of them.
 
-    A next layer on top needs the whole product; a layer below does not, so going down there is none.
+    A layer that is added on top needs the whole product. A layer that is added below needs only the rows, so downwards the product is
+    dropped.
 
     Args:
-        rows: the asked rows of the product of layers[0] up to each layer.
-        whole: the product of all layers; None once a layer came from below.
+        rows: the requested rows of the product of layers[0] up to each layer.
+        whole: the product of all layers; None once a layer was added below.
         layers: the layers, in order.
     """
 
@@ -85,9 +89,9 @@ class Chain:
         """Return the chain with one more layer at its upper or lower end.
 
         Args:
-            layer: which layer.
-            factor: what it multiplies by.
-            where: the asked rows.
+            layer: the layer.
+            factor: its factor in the product.
+            where: the indices of the requested rows.
 
         Raises:
             ValueError: a layer in between, or one on top after one from below.
@@ -103,7 +107,7 @@ class Chain:
 
 
 def _joined(partials: Mapping[int, Any], view: View, queries: Selector) -> dict[int, Chain]:
-    """Return the one chain that the layers so far make; the newest partial is what its layer multiplies by."""
+    """Return the chain of the layers so far; the newest partial is its layer's factor."""
     where = list(view.layout.positions(queries))
     if not where:
         raise ValueError(f"the rows {queries} take no token of this conversation")
@@ -118,10 +122,10 @@ def _joined(partials: Mapping[int, Any], view: View, queries: Selector) -> dict[
 @final
 @dataclass(frozen=True)
 class Roots(Result):
-    """Where what is in each row comes from, after every layer: over all tokens of the conversation (`key`).
+    """The sources of each row among all tokens of the conversation (`key`), after every layer.
 
-    For attention rollout a share that sums to 1; for gradient-weighted relevance without unit, 1 for the row itself before the first
-    layer. `image` are the positions of the image tokens.
+    For attention rollout, shares that sum to 1. For gradient-weighted relevance, numbers without unit; 1 for the row itself before the
+    first layer. `image` are the positions of the image tokens.
     """
 
     share: Float[Tensor, "layer query key"]
@@ -145,11 +149,11 @@ class Roots(Result):
         """Return the values of the image tokens for one row.
 
         Args:
-            query: the position of the row; by default the last one, and for gradients the row that predicts the target.
-            layer: after which layer; the last by default.
+            query: the position of the row; by default the last one, or with gradients the row that predicts the target.
+            layer: the layer after which to read; the last by default.
 
         Raises:
-            ValueError: a row or layer that is not there, or no image.
+            ValueError: an unknown row or layer, or a conversation without an image.
         """
         if not self.image:
             raise ValueError("this conversation has no image")
@@ -157,13 +161,13 @@ class Roots(Result):
         query = self.target_row if query is None else query
         if layer not in self.layers or query not in self.queries:
             raise ValueError(
-                f"row {query} of layer {layer} is not there: rows {list(self.queries)}, layers {list(self.layers)}"
+                f"row {query} of layer {layer} was not measured: rows {list(self.queries)}, layers {list(self.layers)}"
             )
         return self.share[self.layers.index(layer), self.queries.index(query), list(self.image)]
 
     @property
     def target_row(self) -> int:
-        """The last row that anything but itself is relevant to."""
+        """The last row to which any token but itself is relevant."""
         others = self.share[-1].clone()
         others[torch.arange(len(self.queries)), list(self.queries)] = 0
         found = others.any(-1).nonzero().flatten().tolist()
@@ -173,19 +177,19 @@ class Roots(Result):
 @final
 @dataclass(frozen=True)
 class AttentionRollout(Analysis[Roots]):
-    """Follow attention through the layers, the residual stream counted as attention of a token to itself.
+    """Multiply attention through the layers; the residual stream counts as attention of a token to itself.
 
-    Keeps the product of the layers so far, not the layers.
+    Keeps the running product only, so its memory does not grow with depth.
 
     Args:
-        heads: how the heads of a layer are put together.
-        residual: how much of a token stays where it is, in [0, 1].
+        heads: how the heads of a layer are combined.
+        residual: the share of a token that the residual stream carries on, in [0, 1].
         queries: the rows to return.
 
     Raises:
-        ValueError: an unknown way, or a share outside [0, 1].
+        ValueError: an unknown reduction, or a share outside [0, 1].
 
-    References: Abnar and Zuidema (2020). Differs: offers the largest head's attention beside the mean; rows are renormalised then.
+    References: Abnar and Zuidema (2020). Differs: also offers the maximum over heads, with renormalised rows.
     """
 
     heads: Literal["mean", "max"] = "mean"
@@ -199,7 +203,7 @@ class AttentionRollout(Analysis[Roots]):
             raise ValueError(f"heads is 'mean' or 'max' and residual in [0, 1], got {self.heads!r} and {self.residual}")
 
     def reduce(self, values: Mapping[str, Tensor], view: View) -> Float[Tensor, "query key"]:
-        """Return what one layer multiplies by: the identity and its pattern with the heads put together."""
+        """Return the factor of one layer: a mixture of the identity and its head-reduced pattern."""
         if self.heads == "mean":
             reduced = values["pattern"].mean(0, dtype=torch.float32).cpu()
         else:
@@ -209,7 +213,7 @@ class AttentionRollout(Analysis[Roots]):
         return mixed.diagonal_scatter(mixed.diagonal() + self.residual)
 
     def join(self, partials: Mapping[int, Any], view: View) -> dict[int, Chain]:
-        """Multiply the newest layer with those before it."""
+        """Multiply the newest layer into the product."""
         return _joined(partials, view, self.queries)
 
     def finish(self, partials: Mapping[int, Chain], view: View) -> Roots:
@@ -220,9 +224,9 @@ class AttentionRollout(Analysis[Roots]):
 @final
 @dataclass(frozen=True)
 class GradientRelevance(Analysis[Roots]):
-    """Find the tokens that speak for a target, following attention through the layers where it raises the target's probability.
+    """Find the tokens that support a target, by propagating attention that raises the target's probability.
 
-    `measure(..., GradientRelevance(), target=0)`; `on_image()` of the result is the picture.
+    `measure(..., GradientRelevance(), target=0)`; `on_image()` of the result is the map over the image.
 
     Args:
         queries: the rows to return.
@@ -235,12 +239,12 @@ class GradientRelevance(Analysis[Roots]):
     grad: ClassVar[frozenset[str]] = frozenset({"pattern"})
 
     def reduce(self, values: Mapping[str, Tensor], view: View) -> Float[Tensor, "query key"]:
-        """Return what one layer multiplies by: the identity and its update."""
+        """Return the factor of one layer: the identity plus its update."""
         update = relevance_update(values["pattern"], values["pattern_grad"]).cpu()
         return update.diagonal_scatter(update.diagonal() + 1)
 
     def join(self, partials: Mapping[int, Any], view: View) -> dict[int, Chain]:
-        """Multiply the newest layer with those before it."""
+        """Multiply the newest layer into the product."""
         return _joined(partials, view, self.queries)
 
     def finish(self, partials: Mapping[int, Chain], view: View) -> Roots:

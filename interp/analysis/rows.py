@@ -1,4 +1,4 @@
-"""The rows of attention themselves: what every token of a reply attended to in the row that predicts it."""
+"""Rows of attention: by default what each token of a reply attends to in the row that predicts it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ HEAD_CHOICES: tuple[str, ...] = ("each", "mean")
 @final
 @dataclass(frozen=True)
 class AttentionTable(Result):
-    """The attention of some rows on every token, by layer and head; probability mass in [0, 1].
+    """The attention from some rows to every token, by layer and head; probability mass in [0, 1].
 
-    Where heads were averaged the head axis has one entry.
+    If heads were averaged, the head axis has one entry.
     """
 
     attention: Float[Tensor, "layer head query key"]
@@ -44,14 +44,14 @@ class AttentionTable(Result):
 @final
 @dataclass(frozen=True)
 class AttentionRows(Analysis[AttentionTable]):
-    """Keep rows of attention as they are: by default those that predict a reply, one a token.
+    """Keep rows of attention unreduced: by default those that predict the tokens of a reply.
 
     Args:
         heads: `each` keeps the heads, `mean` averages them.
-        queries: which rows.
+        queries: the rows.
 
     Raises:
-        ValueError: another way to put the heads together.
+        ValueError: an unknown reduction over heads.
     """
 
     heads: Literal["each", "mean"] = "each"

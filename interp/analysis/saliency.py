@@ -1,4 +1,7 @@
-"""Saliency: the attention probabilities times the gradient of a loss with respect to them."""
+"""Saliency: the attention probabilities times the gradient of a loss with respect to them.
+
+`Saliency` gives maps for one target, `ResponseSaliency` one row for every token of a reply. The arithmetic is in `product`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,8 +34,8 @@ __all__ = [
 class SaliencyFlow(Result):
     """Saliency from each segment (`key`) into each segment (`query`), per pair of tokens.
 
-    The mean of the saliency over all pairs of a query in the one and a key in the other that is not after it; 0 where there is no
-    such pair. Nats where the saliency was not normalised.
+    The mean of the saliency over all pairs of a query in one segment and an earlier or equal key in the other; 0 without such
+    a pair. In nats if the saliency was not normalised.
     """
 
     flow: Float[Tensor, "layer query key"]
@@ -54,7 +57,7 @@ class SaliencyFlow(Result):
 class SaliencyMaps(Result):
     """The saliency of every pair of tokens for one target.
 
-    Where heads were put together the head axis has one entry, named after the way.
+    If heads were combined, the head axis has one entry, named after the reduction.
     """
 
     saliency: Float[Tensor, "layer head query key"]
@@ -100,12 +103,12 @@ class Saliency(Analysis[SaliencyMaps]):
     """The saliency of every pair of tokens for one target, from its whole gradient: `measure(..., Saliency(), target=0)`.
 
     Rows below the target's own are non-zero except in the last layer; the row of the target token itself is zero in every layer,
-    because what predicts a token cannot look at it.
+    because the rows that predict a token cannot attend to it.
 
     Args:
-        heads: how heads are put together, see `saliency`.
-        norm: what the maps are divided by, see `normalise_saliency`; per layer, and per head where heads are kept.
-        queries: which query rows.
+        heads: how heads are combined, see `saliency`.
+        norm: the norm that the maps are divided by, see `normalise_saliency`; per layer, and per head if heads are kept.
+        queries: the query rows.
 
     Raises:
         ValueError: an unknown setting.
@@ -140,11 +143,11 @@ class Saliency(Analysis[SaliencyMaps]):
 @final
 @dataclass(frozen=True)
 class TokenSaliency(Result):
-    """The saliency of every response token's own row: what each of them was predicted from.
+    """The saliency of the rows that predict the response tokens.
 
     `saliency` has one query row a response token, the row that predicts it (position P - 1 for the token at P). `own` is its entry
     at key P - 1, the token just before the predicted one; `previous` at key P - 2; `output` its mean over the response tokens before
-    P, 0 for the first. `source` is the sum of the row over each segment. All but `saliency` are means over heads where these
+    P, 0 for the first. `source` is the sum of the row over each segment. All but `saliency` are means over heads, if heads
     were kept.
     """
 
@@ -181,13 +184,13 @@ class TokenSaliency(Result):
 
         Args:
             key: `own`, `previous` or `output`.
-            layers: which layers; all by default.
+            layers: the layers to average over; all by default.
 
         Raises:
             ValueError: an unknown score, or layers that were not measured.
 
         References: LVLMs-Saliency Table 4, "from the immediately preceding output token to the current token". Differs: the text
-        leaves open which entry that is; `own` and `previous` are the two readings, `output` is what its sampler SGRS averages.
+        does not say which entry that is; `own` and `previous` are the two readings, `output` is what its sampler SGRS averages.
         """
         if key not in ("own", "previous", "output"):
             raise ValueError(f"a token's score is 'own', 'previous' or 'output', got {key!r}")
@@ -204,12 +207,12 @@ class TokenSaliency(Result):
 class ResponseSaliency(Analysis[TokenSaliency]):
     """The saliency of every token of a reply in the row that predicts it, from one forward and one backward pass.
 
-    The row that predicts a token sees the other positions only through keys and values that its own stream does not change, so
-    stopping the gradient between positions leaves the gradient of each row's own loss as it is.
+    The row that predicts a token depends on other positions only through keys and values that its own stream does not affect, so
+    stopping the gradient between positions does not alter the gradient of each row's own loss.
 
     Args:
-        heads: how heads are put together, see `saliency`.
-        norm: what the rows are divided by, see `normalise_saliency`; `row_l2` keeps scores in [0, 1]. `frobenius` divides by the norm over
+        heads: how heads are combined, see `saliency`.
+        norm: the norm that the rows are divided by, see `normalise_saliency`; `row_l2` keeps scores in [0, 1], `frobenius` is that over
             all these rows of a layer.
 
     Raises:
@@ -241,7 +244,7 @@ class ResponseSaliency(Analysis[TokenSaliency]):
         return normalise_saliency(found, self.norm).cpu()
 
     def finish(self, partials: Mapping[int, Tensor], view: View) -> TokenSaliency:
-        """Stack the layers and read the scores off the rows."""
+        """Stack the layers and compute the scores of the rows."""
         whole = torch.stack(list(partials.values()))
         rows = torch.tensor(view.queries)
         return TokenSaliency(

@@ -1,4 +1,7 @@
-"""Which heads a reply hangs on: what erasing each of them does to every token, and how that differs for hallucinated tokens."""
+"""Head sensitivity: the effect of erasing each head on every token of a reply, compared between hallucinated and correct tokens.
+
+`interp.experiments.erasure.erase_heads` gives an exact `Erasure`, `HeadAttribution` its first-order estimate; `sensitivity` ranks heads.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +25,8 @@ Unit = Literal["probability", "log_probability"]
 class Erasure(Result):
     """The log-probability (nats) of every token of a reply with one head erased at a time; NaN for heads that were left out.
 
-    `clean` is the log-probability with all heads in place. `at` says which question was asked: `step`, the head is erased where
-    the token is emitted, and keys and values come from the undisturbed model; or `all`, it is erased at every position.
+    `clean` is the log-probability with all heads in place. `at` is where the head was erased: `step`, in the row that emits
+    the token, with keys and values of a clean run; or `all`, at every position.
     """
 
     erased: Float[Tensor, "layer head token"]
@@ -43,7 +46,7 @@ class Erasure(Result):
         return {"token": list(self.positions)}
 
     def change(self, unit: Unit = "probability") -> Float[Tensor, "layer head token"]:
-        """Return ΔP = p(token) - p(token | head erased): how much the head helps the token.
+        """Return ΔP = p(token) - p(token | head erased): how much the head supports the token.
 
         In [-1, 1] as a probability, in nats as a log-probability. Positive: the token is less likely without the head.
 
@@ -62,7 +65,7 @@ class Erasure(Result):
 @final
 @dataclass(frozen=True)
 class FirstOrder(Result):
-    """The first-order estimate of what each head does to the log-probability of every token of a reply, in nats.
+    """The first-order estimate of each head's effect on the log-probability of every token of a reply, in nats.
 
     Positive: the token is less likely without the head.
     """
@@ -82,17 +85,17 @@ class FirstOrder(Result):
         return {"layer": list(self.layers), "token": list(self.positions)}
 
     def change(self, exact: Erasure, unit: Unit = "probability") -> Float[Tensor, "layer head token"]:
-        """Return the estimate in the unit of an exact erasure: a small change of ln p is a change of p times p."""
+        """Return the estimate in the unit of an exact erasure: a small difference δ of ln p is a difference p δ of p."""
         return self.effect if unit == "log_probability" else self.effect * exact.clean.exp()
 
 
 @final
 @dataclass(frozen=True)
 class HeadAttribution(Analysis[FirstOrder]):
-    """Estimate what erasing each head would do to every token of a reply, from one forward and one backward pass.
+    """Estimate the effect of erasing each head on every token of a reply, from one forward and one backward pass.
 
-    ln p(z) - ln p(0) ≈ z · ∂ ln p / ∂z, where z is what the head gathered in the row that predicts the token. It is the linear
-    part of erasure `at="step"`: the gradient stays within the row.
+    ln p(z) - ln p(0) ≈ z · ∂ ln p / ∂z, where z is the head's output in the row that predicts the token. It is the linear
+    part of erasure `at="step"`, because the gradient stays within the row.
 
     References: Nanda, Attribution Patching (2023). Differs: patches with zero, and all tokens of a reply share one backward pass.
     """
@@ -102,7 +105,7 @@ class HeadAttribution(Analysis[FirstOrder]):
 
     @property
     def rows(self) -> Selector:
-        """The rows that predict the reply; it reads no scores and no pattern."""
+        """The rows that predict the reply; it reads neither scores nor pattern."""
         return PREDICTING
 
     @property
@@ -143,12 +146,12 @@ def agreement(exact: Erasure, estimate: FirstOrder) -> dict[int, float | None]:
 @final
 @dataclass(frozen=True)
 class Sensitivity(Result):
-    """How much more each head helps hallucinated tokens than correct ones.
+    """How much more each head supports hallucinated tokens than correct ones.
 
     `score` is S_h, the mean ΔP of the hallucinated minus that of the correct tokens, with its bootstrap interval `low` to `high`;
     `effect_size` is E_h, S_h over the root of the two variances' sum; `p_value` of Welch's test per head, `q_value` the false
-    discovery rate over all heads. With fewer than two tokens in a group there is nothing to test: scores are 0, p and q are 1,
-    and `n_hallucinated` or `n_correct` says why.
+    discovery rate over all heads. With fewer than two tokens in a group no test is possible: scores are 0, p and q are 1,
+    and `n_hallucinated` or `n_correct` shows why.
     """
 
     score: Float[Tensor, "layer head"]
@@ -170,13 +173,13 @@ class Sensitivity(Result):
         """Return the most (or least) sensitive heads, best first.
 
         Args:
-            count: how many at most.
+            count: the largest number of heads.
             by: the array to rank by.
             most: the largest values first; the smallest otherwise.
             q_below: leave out heads with a larger false discovery rate.
 
         Raises:
-            ValueError: no head is left, or there is no such array.
+            ValueError: no head is left, or an unknown array.
         """
         if by not in self.axes():
             raise ValueError(f"heads are ranked by one of {', '.join(self.axes())}, got {by!r}")
@@ -201,7 +204,7 @@ def sensitivity(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Sensitivity:
-    """Return how much more each head helps hallucinated tokens than correct ones.
+    """Return how much more each head supports hallucinated tokens than correct ones.
 
     S_h = mean ΔP over hallucinated tokens - mean ΔP over correct ones; E_h = S_h / sqrt(var over hallucinated + var over correct),
     variances with n - 1. Both 0 where the groups agree.
@@ -209,13 +212,13 @@ def sensitivity(
     Args:
         hallucinated: ΔP of every hallucinated token, see `pool_tokens`.
         correct: ΔP of every correct token.
-        unit: what ΔP is in, for the record.
+        unit: the unit of ΔP, which the result carries.
         level: of the bootstrap interval over tokens.
         resamples: bootstrap samples.
-        seed: makes them repeatable.
+        seed: of the bootstrap.
 
     Raises:
-        ValueError: NaN in ΔP: heads that were left out of the erasure.
+        ValueError: NaN in ΔP, for heads that were left out of the erasure.
 
     References: AIR supplement A.1 (S_h and E_h); AD-HH (S_h). Differs: interval, test and false discovery rate are added.
     """
@@ -246,7 +249,7 @@ def pool_tokens(
     Args:
         changes: ΔP of every reply, from `Erasure.change`.
         hallucinated: which of its tokens are hallucinated.
-        correct: which are correct; tokens that are neither (function words) belong to no group.
+        correct: which are correct; tokens that are neither (function words) belong to neither group.
 
     Raises:
         ValueError: another number of marks than replies or tokens, or a token in both groups.

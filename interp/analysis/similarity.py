@@ -1,4 +1,4 @@
-"""How much of its attention a vision-language model has from its language model: the cosine of the two, head by head."""
+"""Similarity of attention between two runs on the same reply, head by head: with the image, and by the language model alone."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ def pattern_cosine(
 ) -> Float[Tensor, "*batch"]:
     """Return the cosine of two attention maps taken as vectors: vec(A)·vec(B) / (‖A‖ ‖B‖), in [0, 1]; 0 when a map is empty.
 
-    1 for maps that are equal up to a factor. Two causal maps of a few tokens are never far apart: compare with the cosine of maps
-    that have nothing to do with each other before reading much into a value.
+    1 for maps that are equal up to a factor. Two causal maps of few tokens always have a high cosine: compare with that of unrelated
+    maps before interpreting a value.
 
     References: AIR's supplement, appendix A.2. Differs: no.
     """
@@ -87,18 +87,18 @@ class HeadSimilarity(Result):
 def head_similarity(
     one: Capture, other: Capture, *, rows: Literal["as_they_are", "normalised"] = "as_they_are"
 ) -> HeadSimilarity:
-    """Return how alike two runs attend within the same reply: a model with its image, and a language model alone.
+    """Return the similarity of attention within the same reply in two runs: a model with its image, and a language model alone.
 
     Args:
         one: a capture of the pattern, with the reply's rows.
         other: the same of the other run; its prompt may differ, its reply may not.
-        rows: `normalised` makes every row sum to 1 within the reply first, so that rows that look elsewhere count as much as others.
+        rows: `normalised` scales every row to sum to 1 within the reply first, so that rows that attend elsewhere have equal weight.
 
     Raises:
-        ValueError: different replies, layers or numbers of heads, an unknown way to take rows, or a reply too short.
+        ValueError: different replies, layers or numbers of heads, an unknown `rows`, or a reply that is too short.
 
-    References: AIR's supplement, appendix A.2; AD-HH's inheritance analysis. Differs: no placeholder stands for the image, unless the
-    other run's prompt has one.
+    References: AIR's supplement, appendix A.2; AD-HH's inheritance analysis. Differs: no placeholder replaces the image, unless the
+    prompt of the other run has one.
     """
     if rows not in ("as_they_are", "normalised"):
         raise ValueError(f"rows is 'as_they_are' or 'normalised', got {rows!r}")

@@ -1,4 +1,7 @@
-"""Attention sinks and massive activations: tokens that much of the attention rests on, and the large dimensions they carry."""
+"""Attention sinks, the tokens that receive much of the attention, and the massive activations they carry.
+
+`Sinks` is the analysis, `SinkTable` its result; `SinkTable.tokens` is the selection that interventions take.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +18,7 @@ from interp.data.tokens import Tokens, tokens
 
 
 def attention_received(pattern: Float[Tensor, "*batch query key"]) -> Float[Tensor, "*batch key"]:
-    """Return how much attention each token gets from the tokens that can see it, on average.
+    """Return the mean attention that each token receives from the rows that can see it.
 
     α_k = (1 / (T - k)) Σ_{i ≥ k} A_ik over all rows of one conversation, its own row included. In [0, 1]; the first token of a
     one-token conversation gets 1.
@@ -25,18 +28,18 @@ def attention_received(pattern: Float[Tensor, "*batch query key"]) -> Float[Tens
     length = pattern.shape[-1]
     seen_by = torch.arange(length, 0, -1, device=pattern.device)
     maps = pattern.reshape(-1, *pattern.shape[-2:])
-    received = torch.stack([one.float().tril().sum(-2) for one in maps])  # one map is copied at a time
+    received = torch.stack([one.float().tril().sum(-2) for one in maps])  # one map at a time, to copy no more than that
     return received.view(*pattern.shape[:-2], length) / seen_by
 
 
 @final
 @dataclass(frozen=True)
 class SinkTable(Result):
-    """Which tokens are attention sinks, in which layers, and what massive activations the residual stream carries.
+    """The attention sinks of a conversation, their layers, and the massive activations of the residual stream.
 
-    `received` is α_k per layer and head (mean attention from the tokens that can see it, in [0, 1]); `occupancy` its head mean
+    `received` is α_k per layer and head (mean attention from the rows that can see it, in [0, 1]); `occupancy` its head mean
     times the number of tokens (1 is an even share); `is_sink` the decision per layer; `massive` the largest absolute entry of the residual
-    stream after each layer per token, `median` the layer's median absolute entry; `massive_dim` where that entry is.
+    stream after each layer per token, `median` the layer's median absolute entry; `massive_dim` its dimension.
     """
 
     received: Float[Tensor, "layer head token"]
@@ -65,15 +68,15 @@ class SinkTable(Result):
 
     @property
     def tokens(self) -> Tokens:
-        """The model's sinks in this conversation as a selection, for interventions; may be empty."""
+        """The sinks of the model in this conversation as a selection for interventions; may be empty."""
         return tokens(self.positions)
 
     def is_massive(self) -> Tensor:
-        """Return (layer, token): is the largest entry above both bounds?"""
+        """Return (layer, token): whether the largest entry exceeds both bounds."""
         return (self.massive > self.above) & (self.massive > self.times_median * self.median[:, None])
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one line a sink: position, token, segment, layers, attention received, massive dimension, ratio to the median.
+        """Return one row per sink: position, token, segment, layers, attention received, massive dimension, ratio to the median.
 
         References: SPEAR Table 1.
         """
@@ -101,22 +104,22 @@ class SinkTable(Result):
         return tuple(self.is_massive().any(0).nonzero().flatten().tolist())
 
     def coincidence(self) -> dict[str, tuple[int, ...]]:
-        """Return which tokens are a sink and carry a massive activation (`both`), and which only one of the two.
+        """Return the tokens that are a sink and carry a massive activation (`both`), and those with only one of the two.
 
-        References: Sun et al., Massive Activations (2024), section 4: attention rests on the tokens that carry them. Differs: no.
+        References: Sun et al., Massive Activations (2024), section 4: tokens with massive activations attract the attention. Differs: no.
         """
         sinks, large = set(self.positions), set(self.massive_positions)
         groups = {"both": sinks & large, "sink": sinks - large, "massive": large - sinks}
         return {name: tuple(sorted(group)) for name, group in groups.items()}
 
     def table(self, *, every: bool = False) -> pd.DataFrame:
-        """Return one line a sink: where it is, in which layers it is one, how much attention it gets and how large it is.
+        """Return one row per sink: its place, its layers, the attention it receives and its largest activation.
 
         `layers` are written as spans ("3-31"), `persistence` is their share of all, `received` and `occupancy` are the largest
-        over the layers, `massive_layers` are those in which its largest entry, at `massive_dim`, is above both bounds.
+        over the layers, `massive_layers` are those after which its largest entry, at `massive_dim`, exceeds both bounds.
 
         Args:
-            every: also the tokens that are a sink or massive in some layer without being a sink of the model.
+            every: also list tokens that are a sink or massive in some layer only.
 
         References: SPEAR Table 1. Differs: shares, occupancy and massive activations are added.
         """
@@ -152,7 +155,7 @@ SINK_COLUMNS = (
 
 
 def spans(layers: Sequence[int]) -> str:
-    """Return layers the way papers write them: `3-31`, or `0, 3-5`; nothing for none."""
+    """Return layers the way papers write them: `3-31`, or `0, 3-5`; an empty string for no layer."""
     found: list[list[int]] = []
     for layer in sorted(layers):
         if found and layer == found[-1][1] + 1:
@@ -167,16 +170,16 @@ def spans(layers: Sequence[int]) -> str:
 class Sinks(Analysis[SinkTable]):
     """Find attention sinks and massive activations.
 
-    A token is a sink of a layer when its α_k, averaged over heads, exceeds `epsilon`, or at least half of the heads' do; and a
-    sink of the model when that holds in at least `persistent` of the layers. The last `ignore_last` tokens are left out: too
-    few tokens see them for a mean.
+    A token is a sink of a layer if its α_k, averaged over heads, exceeds `epsilon`, or if that of at least half of the heads
+    does. It is a sink of the model if this holds in at least `persistent` of the layers. The last `ignore_last` tokens are left
+    out, because too few rows see them for a reliable mean.
 
     Args:
         epsilon: the bound on α_k.
         persistent: the share of layers.
         above: the absolute bound of a massive activation.
         times_median: its bound relative to the layer's median.
-        ignore_last: how many of the last tokens are never sinks.
+        ignore_last: the number of last tokens that are never sinks.
 
     References: SPEAR section on sink identification, which gives no threshold; Gu et al. (2024) for ε = 0.3; Sun et al., Massive
     Activations (2024) for the two bounds. Differs: both decisions are this project's (methods, decision 11).
@@ -190,7 +193,7 @@ class Sinks(Analysis[SinkTable]):
     want: ClassVar[frozenset[str]] = frozenset({"pattern", "resid_post"})
 
     def __post_init__(self) -> None:
-        """Refuse bounds that decide nothing.
+        """Refuse bounds outside (0, 1].
 
         Raises:
             ValueError: epsilon or persistent outside (0, 1].

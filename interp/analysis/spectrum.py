@@ -1,4 +1,7 @@
-"""The eigenspectrum of what every head's scores are made with: W = W_QK Σ, from weights alone or with activations."""
+"""The eigenspectrum of W = W_QK Σ of every head, from the weights alone or with the covariance of activations.
+
+`spectrum` needs no pass (Σ = 1); `Spectrum` uses the covariance of a conversation. Both give `HeadSpectra`; `regime` classifies heads.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -14,7 +17,7 @@ from interp.data.result import Result
 
 Covariance = Literal["identity", "states", "increments"]
 SOME = 4
-"""How many heads are turned into float64 at a time: small arrays are made in memory that was used before."""
+"""Heads converted to float64 at a time: the allocator reuses the memory of small arrays, which large ones would not get."""
 REGIMES = ("uniform", "localised", "vanishing")
 
 
@@ -42,7 +45,7 @@ def covariance_rows(stream: Float[Tensor, "token dim"], of: Covariance) -> Float
 @final
 @dataclass(frozen=True, eq=False)
 class Products:
-    """The head_dim × head_dim products that hold all there is to know about W = W_QK Σ, with W_QK = W_Kᵀ W_Q, in float64.
+    """The head_dim × head_dim products from which every quantity of W = W_QK Σ follows, with W_QK = W_Kᵀ W_Q, in float64.
 
     Args:
         qk: W_Q Σ W_Kᵀ.
@@ -99,7 +102,7 @@ def head_spectrum(weights: HeadWeights, rows: Float[Tensor, "sample dim"] | None
     symmetric 2 head_dim × 2 head_dim matrix, hence real, and tr (S Σ)² = ½ [tr M² + tr(W_Q Σ W_Qᵀ W_K Σ W_Kᵀ)].
 
     Args:
-        weights: of the layer, with the gain of the norm folded in and grouped-query attention resolved.
+        weights: the layer's, with the norm's gain folded in and grouped-query attention resolved.
         rows: what `covariance_rows` gives for the normalised stream; None for Σ = 1.
 
     References: Bao et al. (2024), self-attention and the QK-eigenspectrum; TAME (2025), propositions 1 to 3 and equation 9. Differs:
@@ -200,7 +203,7 @@ def regime(
 ) -> Int[Tensor, "*batch"]:
     """Return the regime of the token propagation probability, as an index into `REGIMES`.
 
-    Vanishing when η ≥ `vanishing`: the scores are so spread that hardly a token is in the linear part of the softmax. Otherwise
+    Vanishing when η ≥ `vanishing`: the scores vary so much that hardly any token is in the linear part of the softmax. Otherwise
     localised when |ξ η| ≥ `localised`, where the mean score crosses the middle of that part inside the sequence and moves by more
     than the spread, |ξ| ≥ 1; otherwise uniform.
 
@@ -216,9 +219,9 @@ def spectrum(weights: Callable[[int], HeadWeights], layers: Iterable[int], *, of
     """Return the spectra of a model's heads from its weights alone (Σ = 1): `spectrum(model.weights, range(model.layers))`.
 
     Args:
-        weights: gives the weights of a layer.
-        layers: which layers.
-        offset: how many tokens the key lies before the query, for models whose positions rotate them.
+        weights: returns the weights of a layer.
+        layers: the layers.
+        offset: the number of tokens by which the key precedes the query, for models with rotary embedding.
 
     Raises:
         ValueError: no layer, or an offset for a model without rotary embedding.
@@ -238,9 +241,9 @@ class Spectrum(Analysis[HeadSpectra]):
     """The eigenspectrum of every head, with the covariance of the conversation it is measured on.
 
     Args:
-        covariance: Σ: that of the normalised stream each layer reads (`states`), of its steps from token to token (`increments`, what a
-            random walk is made of), or 1 (`identity`; then `spectrum` needs no pass).
-        offset: how many tokens the key lies before the query, for models whose positions rotate them.
+        covariance: Σ: that of the normalised stream each layer reads (`states`), of its steps from token to token (`increments`, those of
+            a random walk), or 1 (`identity`; then `spectrum` needs no pass).
+        offset: the number of tokens by which the key precedes the query, for models with rotary embedding.
         localised: the bound on |ξ η| of the localised regime.
         vanishing: the bound on η of the vanishing regime.
     """
@@ -263,7 +266,7 @@ class Spectrum(Analysis[HeadSpectra]):
         """Return one layer's spectra and the scale of its scores.
 
         Raises:
-            ValueError: no weights at hand.
+            ValueError: the view has no weights.
         """
         weights = require_weights(view, "Spectrum")
         rows = covariance_rows(weights.normalised(values["resid_pre"]), self.covariance)
@@ -276,7 +279,7 @@ class Spectrum(Analysis[HeadSpectra]):
 
 
 def require_weights(view: View, analysis: str) -> HeadWeights:
-    """Return the weights of the layer a view is of.
+    """Return the weights of the layer that a view describes.
 
     Raises:
         ValueError: the view has none.

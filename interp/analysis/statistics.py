@@ -1,4 +1,7 @@
-"""Two groups of numbers compared: effect sizes, ranks, intervals and tests, for one quantity or for every head at once."""
+"""Comparison of two groups of numbers: effect sizes, ranks, intervals and tests, for one quantity or for all heads at once.
+
+`compare_groups` computes all of them for a score of hallucinated and correct tokens, as a `Comparison`.
+"""
 
 import warnings
 from dataclasses import dataclass
@@ -34,9 +37,9 @@ def cohens_d(one: Float[Tensor, " token"], other: Float[Tensor, " sample"]) -> f
 
 
 def auroc(positive: Float[Tensor, " token"], negative: Float[Tensor, " sample"]) -> float:
-    """Return how often a number of the first group is above one of the second; a tie counts half.
+    """Return the probability that a number of the first group exceeds one of the second; a tie counts half.
 
-    In [0, 1]; 0.5 when the two groups cannot be told apart.
+    In [0, 1]; 0.5 when the two groups cannot be distinguished.
 
     Raises:
         ValueError: an empty group.
@@ -53,7 +56,7 @@ def auroc(positive: Float[Tensor, " token"], negative: Float[Tensor, " sample"])
 def permutation_p(
     one: Float[Tensor, " token"], other: Float[Tensor, " sample"], *, permutations: int = 10_000, seed: int = 0
 ) -> float:
-    """Return how often shuffled groups have means as far apart as these: a two-sided p value in (0, 1].
+    """Return the two-sided p value, in (0, 1], of a permutation test on the difference of two means.
 
     (1 + number of shuffles with |difference| at least as large) / (1 + number of shuffles).
 
@@ -77,7 +80,7 @@ def permutation_p(
 
 
 def wilson(hits: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's score interval of a share; (0, 1) without cases.
+    """Return Wilson's score interval of a proportion; (0, 1) for n = 0.
 
     References: Wilson, Probable Inference (1927). Differs: no.
     """
@@ -88,7 +91,7 @@ def wilson(hits: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
 
 
 def false_discovery(p: Float[Tensor, "*layer head"]) -> Float[Tensor, "*layer head"]:
-    """Return the q value of every p value: the smallest false discovery rate at which it would be accepted.
+    """Return the q value of every p value: the smallest false discovery rate at which it is accepted.
 
     References: Benjamini and Hochberg, Controlling the False Discovery Rate (1995). Differs: no.
     """
@@ -97,15 +100,15 @@ def false_discovery(p: Float[Tensor, "*layer head"]) -> Float[Tensor, "*layer he
 
 
 Bin = tuple[float, float, int, int, float, float]
-"""Of one range of a score: from, to, tokens, hallucinated tokens, and Wilson's interval of their share."""
+"""One range of a score: from, to, tokens, hallucinated tokens, and Wilson's interval of their share."""
 
 
 @final
 @dataclass(frozen=True)
 class Comparison(Result):
-    """A score of hallucinated tokens beside that of correct ones.
+    """A score of hallucinated tokens compared with that of correct ones.
 
-    Everything that needs both groups is None when one is empty; `n_hallucinated` and `n_correct` say which.
+    Everything that needs both groups is None if one is empty; `n_hallucinated` and `n_correct` show which.
 
     Args:
         score: the score of every compared token.
@@ -115,7 +118,7 @@ class Comparison(Result):
         mean_hallucinated: their mean.
         mean_correct: the mean of the others.
         cohens_d: the difference of the means, correct minus hallucinated, in pooled standard deviations.
-        auroc: how often a correct token's score is above a hallucinated one's, in [0, 1].
+        auroc: the probability that a correct token's score exceeds a hallucinated one's, in [0, 1].
         auroc_interval: bootstrap percentile interval of it.
         p_value: of the permutation test on the difference of the means, two-sided.
         bins: P(hallucinated | score) over ranges that hold equally many tokens.
@@ -139,7 +142,7 @@ class Comparison(Result):
         return "score"
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return a summary in one line."""
         sizes = f"n = {self.n_hallucinated} hallucinated, {self.n_correct} correct"
         if self.auroc is None or self.auroc_interval is None or self.p_value is None:
             return f"{sizes}: nothing to compare"
@@ -158,20 +161,20 @@ def compare_groups(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Comparison:
-    """Return how a score of hallucinated tokens differs from that of correct ones.
+    """Return the comparison of a score between hallucinated and correct tokens.
 
     Positive d and an AUROC above 0.5 mean that correct tokens score higher, as LVLMs-Saliency reports of its saliency.
 
     Args:
-        score: one number a token.
+        score: one number per token.
         hallucinated: which tokens are hallucinated; leave tokens that are neither (function words) out of both arguments.
-        bins: how many ranges P(hallucinated | score) has; fewer where many scores are equal.
+        bins: the number of ranges of P(hallucinated | score); fewer if many scores are equal.
         level: of the bootstrap interval.
         resamples: bootstrap samples, and permutations times five.
-        seed: makes both repeatable.
+        seed: of both.
 
     Raises:
-        ValueError: scores that are NaN or infinite, or settings that make no statistics.
+        ValueError: scores that are NaN or infinite, or settings out of range.
 
     References: LVLMs-Saliency Table 4 and its figure of P(hallucinated | saliency). Differs: the papers give neither interval nor
     test.
@@ -215,7 +218,7 @@ def hallucination_by_score(
 ) -> tuple[Bin, ...]:
     """Return P(hallucinated | score) over ranges that hold equally many tokens, lowest first.
 
-    Each range takes its lower edge, and the last its upper edge too; equal edges are merged. No tokens, no ranges.
+    Each range includes its lower edge, the last one also its upper edge; equal edges are merged. Without tokens, no ranges.
     """
     if not len(score):
         return ()
@@ -259,7 +262,7 @@ def bootstrap_difference(
 ) -> tuple[Float[Tensor, "*layer"], Float[Tensor, "*layer"]]:
     """Return the bounds of the bootstrap percentile interval of mean one - mean other, along the last axis.
 
-    The same draw serves every other entry, so that a thousand heads cost two matrix products.
+    All entries share the draws, so that a thousand heads cost two matrix products.
     """
     generator = torch.Generator().manual_seed(seed)
     means = []
@@ -275,7 +278,7 @@ def bootstrap_difference(
 
 
 def spearman(one: Float[Tensor, "*layer"], other: Float[Tensor, "*layer"]) -> float | None:
-    """Return Spearman's rank correlation, in [-1, 1]; None with fewer than two pairs or where one side does not vary."""
+    """Return Spearman's rank correlation, in [-1, 1]; None with fewer than two pairs or a constant side."""
     a, b = (x.double().flatten().numpy() for x in (one, other))
     if len(a) < 2 or a.min() == a.max() or b.min() == b.max():
         return None

@@ -1,4 +1,4 @@
-"""Which tokens of a reply name something that is there, and which something that is not."""
+"""Labels of the tokens of a reply: which ones mention an object that is in the image, and which one that is not."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from interp.data.prompt import Reply
 @final
 @dataclass(frozen=True)
 class TokenLabels:
-    """The tokens of a reply that belong to mentions; tokens that are in neither mask are neither.
+    """The tokens of a reply that belong to mentions of objects; tokens in neither mask belong to no mention.
 
     Args:
-        hallucinated: those of mentions of what is not there.
-        correct: those of mentions of what is there.
+        hallucinated: tokens of mentions of absent objects.
+        correct: tokens of mentions of objects that are in the image.
     """
 
     hallucinated: Bool[Tensor, " token"]
@@ -27,25 +27,25 @@ class TokenLabels:
 
     @property
     def labelled(self) -> Bool[Tensor, " token"]:
-        """The tokens of any mention: what `compare` takes is a score and `hallucinated`, both at these tokens."""
+        """The tokens of any mention; `compare_groups` takes a score and `hallucinated`, both restricted to these tokens."""
         return self.hallucinated | self.correct
 
 
 def token_labels(
     reply: Reply, mentions: Iterable[tuple[int, int, bool]], tokenizer: Any, *, whole: bool = False
 ) -> TokenLabels:
-    """Return which tokens of a reply belong to its mentions.
+    """Return the labels of the tokens of a reply, from its mentions.
 
-    The masks run over `reply.ids`, as scores of a reply's tokens do.
+    The masks run over `reply.ids`, like scores of a reply's tokens.
 
     Args:
         reply: the reply.
         mentions: first character, end, and whether it is hallucinated, of every mention in `reply.text`: see `Benchmark.labels`.
         tokenizer: the model's (`model.tokenizer`).
-        whole: whether every token of a mention is marked; otherwise the first one, with which the model commits itself.
+        whole: whether to label every token of a mention; by default only the first one, at which the model decides on the word.
 
     Raises:
-        ValueError: a mention that is not inside the text.
+        ValueError: a mention outside the text.
     """
     spans = token_spans(reply, tokenizer)
     marks = [torch.zeros(len(reply.ids), dtype=torch.bool) for _ in range(2)]
@@ -58,10 +58,10 @@ def token_labels(
 
 
 def token_spans(reply: Reply, tokenizer: Any) -> Sequence[tuple[int, int]]:
-    """Return the characters of `reply.text` that every token adds: first, end; empty for tokens that add none.
+    """Return the characters of `reply.text` that every token adds: start, end; empty for tokens that add none.
 
-    Read off from what ever longer beginnings of the reply decode to, so that it holds for the very ids the model chose; a character
-    made of several tokens belongs to the last of them.
+    Computed from the decoded prefixes of the reply, so that it is exact for the ids that the model chose, which a tokenizer may not
+    reproduce from the text. A character made of several tokens belongs to the last of them.
     """
     texts = [tokenizer.decode(reply.ids[:i], skip_special_tokens=True) for i in range(len(reply.ids) + 1)]
     left = len(texts[-1]) - len(texts[-1].lstrip())
@@ -71,5 +71,5 @@ def token_spans(reply: Reply, tokenizer: Any) -> Sequence[tuple[int, int]]:
 
 
 def _common(one: str, other: str) -> int:
-    """Return how many characters two texts begin with in common."""
+    """Return the length of the common prefix of two texts."""
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

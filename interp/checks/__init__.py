@@ -5,5 +5,5 @@ model: what every tapped model must satisfy; runs when a model is loaded that no
 change: what every intervention and method must satisfy.
 analysis: what every analysis must satisfy.
 
-`interp.testing` is the door through which users call them.
+Users call them through `interp.testing`.
 """

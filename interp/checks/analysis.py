@@ -294,7 +294,7 @@ def _lesser(trial: AnalysisTrial) -> dict[str, Prompt]:
 
 def _on_purpose(error: Exception) -> bool:
     """Return whether an error was raised by a `raise` statement, with a sentence; one of torch or of the interpreter is not."""
-    line = traceback.extract_tb(error.__traceback__)[-1].line or "raise"  # no source at hand: the benefit of the doubt
+    line = traceback.extract_tb(error.__traceback__)[-1].line or "raise"  # without source (a notebook) assume the best
     return isinstance(error, ValueError | LookupError) and line.startswith("raise") and len(str(error)) > 20
 
 
@@ -326,9 +326,9 @@ ANALYSIS: dict[str, Callable[[AnalysisTrial], None]] = {
     "tables": tables_and_pictures_of_text,
     "missing rows": missing_rows_are_refused,
 }
-"""What every analysis is checked for."""
+"""The checks of an analysis, by name."""
 
 
 def check_analysis_trial(trial: AnalysisTrial) -> list[Check]:
-    """Run every check; one that fails says why."""
+    """Run every check; one that fails carries the reason."""
     return run_checks(ANALYSIS, trial)

@@ -1,4 +1,7 @@
-"""What a change to a model must do before its effects can be trusted: the checks behind `check_intervention` and `check_method`."""
+"""What an intervention must do before its effects can be trusted: the checks behind `check_intervention` and `check_method`.
+
+One function per property; its docstring states the property. `EDITS` are the checks of interventions, `DECODING` those of decoding.
+"""
 
 import contextlib
 import warnings
@@ -24,16 +27,16 @@ from interp.taps.running import NothingChanged, run, running
 @final
 @dataclass(frozen=True)
 class Trial:
-    """A change under test, as a method or an intervention, with what it comes to on some prompts.
+    """An intervention or method under test, with the interventions it consists of on some prompts.
 
     Args:
         model: the model.
-        prompts: prompts of different lengths, marked as the change wants them.
-        change: the change, strong enough to matter.
-        neutral: the same with the setting that changes nothing; None where there is none.
+        prompts: prompts of different lengths, with the marks it needs.
+        change: the intervention or method, strong enough to matter.
+        neutral: the same in a setting that changes nothing; None if it has none.
         strong: the interventions of `change`.
         idle: those of `neutral`.
-        first: whether the first generated token is under it already.
+        first: whether it already acts on the first generated token.
     """
 
     model: Model
@@ -46,7 +49,7 @@ class Trial:
 
     @property
     def answered(self) -> list[Prompt]:
-        """The prompts with replies of different lengths, without tokens that stand for an image."""
+        """The prompts with replies of different lengths, without image placeholders in them."""
         plain = {"suppress_tokens": _special(self.model)}
         replies = [
             generate(self.model, p, max_new_tokens=n, min_new_tokens=n, **plain)
@@ -78,19 +81,19 @@ def neutral_is_bit_equal(trial: Trial) -> None:
     if not trial.idle:
         return
     answered = trial.answered
-    same = [_looking_on(c, trial.model) for c in trial.idle]
+    same = [_observer(c, trial.model) for c in trial.idle]
     assert_close(trial.logits(answered, trial.idle), trial.logits(answered, same), rtol=0, atol=0)
 
 
 def _special(model: Model) -> list[int]:
-    """Return the tokens that no reply should hold, image placeholders among them."""
+    """Return the special tokens and image placeholders, which a made-up reply must not contain."""
     names = [n for n in vars(model.config) if n.endswith(("_token_id", "_token_index"))]
     placeholders = [i for i in (getattr(model.config, n) for n in names) if isinstance(i, int)]
     return sorted({*model.tokenizer.all_special_ids, *placeholders})
 
 
-def _looking_on(change: Intervention, model: Model) -> Apply:
-    """Return a change that sees what another sees and leaves it alone."""
+def _observer(change: Intervention, model: Model) -> Apply:
+    """Return an intervention that acts at the same sites as another and changes nothing, so that both take the same path."""
     layers = range(model.layers if change.part == "decoder" else 1000)
     seen = [i for i in layers if change.acts_at(change.part, change.site, i)]
     return Apply(change.site, lambda value, here: value, seen, change.queries, change.part)
@@ -103,11 +106,11 @@ def strong_changes_logits(trial: Trial) -> None:
         (trial.logits(answered, trial.strong) - trial.logits(answered, ())).abs()[:, len(trial.prompts[0]) - 1 :].max()
     )
     if not float(moved) > 0:
-        raise AssertionError(f"{trial.change} leaves the logits as they were")
+        raise AssertionError(f"{trial.change} does not change the logits")
 
 
 def nothing_to_the_future(trial: Trial) -> None:
-    """No row of the pattern looks behind itself, and what a token is does not change an earlier row."""
+    """No row attends to later tokens, and a token does not affect earlier rows."""
     prompt = trial.answered[0]
     pattern = capture(trial.model, prompt, want={"pattern"}, interventions=trial.strong).pattern
     if float(pattern.triu(1).abs().max()) > 0:
@@ -118,7 +121,7 @@ def nothing_to_the_future(trial: Trial) -> None:
 
 
 def edit_batched_equals_single(trial: Trial) -> None:
-    """Conversations of different lengths in one left-padded batch give what each gives alone."""
+    """Conversations of different lengths in one left-padded batch give the logits of each alone."""
     answered = trial.answered
     for row, prompt in zip(trial.logits(answered, trial.strong), answered, strict=True):
         alone = trial.logits([prompt], trial.strong)[0]
@@ -136,17 +139,17 @@ def edit_cached_equals_uncached(trial: Trial) -> None:
 
 
 def first_token_under_it(trial: Trial) -> None:
-    """The first generated token is under the change already; a change that needs a reply shows before the sixth."""
+    """The intervention acts on the first generated token, or before the sixth if it needs a reply to act on."""
     prompts = trial.prompts[:1]
     (free,), (changed,) = trial.replies(None, prompts, 6), trial.replies(trial.change, prompts, 6)
     if trial.first and (free.ids[0], free.logprobs[0]) == (changed.ids[0], changed.logprobs[0]):
-        raise AssertionError(f"the first generated token was not under {trial.change}")
+        raise AssertionError(f"the first generated token was not affected by {trial.change}")
     if (free.ids, free.logprobs) == (changed.ids, changed.logprobs):
         raise AssertionError(f"{trial.change} changes nothing in decoding")
 
 
 def decoded_together_or_alone(trial: Trial) -> None:
-    """Replies decoded in one batch are those decoded one at a time."""
+    """Replies decoded in one batch equal those decoded one at a time."""
     together = trial.replies(trial.change, trial.prompts)
     for reply, prompt in zip(together, trial.prompts, strict=True):
         (alone,) = trial.replies(trial.change, [prompt])
@@ -156,7 +159,7 @@ def decoded_together_or_alone(trial: Trial) -> None:
 
 
 def neutral_decodes_as_usual(trial: Trial) -> None:
-    """The neutral setting decodes what the model decodes without it."""
+    """The neutral setting decodes the reply of the baseline."""
     if trial.neutral is not None:
         (free,), (idle,) = (trial.replies(c, trial.prompts[:1]) for c in (None, trial.neutral))
         if free.ids != idle.ids:
@@ -165,7 +168,7 @@ def neutral_decodes_as_usual(trial: Trial) -> None:
 
 
 def nothing_stays(trial: Trial) -> None:
-    """Nothing is left on the model, also after an exception in the middle of a pass or of decoding."""
+    """Nothing stays on the model, also after an exception in the middle of a pass or of decoding."""
 
     def fail(value: Tensor, here: Any) -> Tensor:
         raise ArithmeticError("on purpose")
@@ -193,14 +196,14 @@ EDITS: dict[str, Callable[[Trial], None]] = {
     "batch = single": edit_batched_equals_single,
     "cached = uncached": edit_cached_equals_uncached,
 }
-"""What every intervention is checked for."""
+"""The checks of every intervention, by name."""
 DECODING: dict[str, Callable[[Trial], None]] = {
     "first token": first_token_under_it,
     "decoded together": decoded_together_or_alone,
     "neutral decoding": neutral_decodes_as_usual,
     "left as found": nothing_stays,
 }
-"""What every change is checked for while it decodes."""
+"""The checks of decoding, for interventions and methods, by name."""
 
 
 def _close(model: Model, got: Tensor, expected: Tensor, atol: float) -> None:

@@ -1,4 +1,4 @@
-"""Saliency decay: what happens to a reply when its tokens see less of what was said before."""
+"""Saliency decay: the probability of a reply's tokens when their attention to the earlier reply is reduced."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class SaliencyDecay:
 
     Args:
         lines: ratio, prompt, position of the token, its probability.
-        threshold: what made a token salient.
+        threshold: the score above which a token counted as salient.
     """
 
     lines: tuple[tuple[float, int, int, float], ...]
@@ -37,7 +37,7 @@ class SaliencyDecay:
         return pd.DataFrame(list(self.lines), columns=["ratio", "prompt", "position", "probability"])
 
     def table(self) -> pd.DataFrame:
-        """Return mean probability and number of tokens for every ratio; no rows when no token was salient."""
+        """Return mean probability and number of tokens for every ratio; no rows if no token was salient."""
         grouped = self.frame().groupby("ratio", sort=False)["probability"]
         return grouped.agg(["mean", "count"]).reset_index()
 
@@ -50,7 +50,7 @@ def saliency_decay(
     threshold: float = 0.45,
     progress: bool = True,
 ) -> SaliencyDecay:
-    """Scale the attention from salient tokens to the reply before them, and follow the probability of what they go on to say.
+    """Scale the attention from salient tokens to the reply before them, and measure the probability of the tokens that follow.
 
     A token is salient when its score (row-wise L2 norm, its own key, mean over heads and layers) is above `threshold`. In its
     row, the attention to RESPONSE tokens is multiplied by the ratio after the softmax, in all layers, without renormalising.
@@ -58,19 +58,19 @@ def saliency_decay(
     Args:
         model: the model.
         prompts: conversations with a teacher-forced reply.
-        ratios: the factors; 1 changes nothing and is the baseline.
+        ratios: the factors; 1 is the baseline.
         threshold: the score above which a token counts as salient.
         progress: whether to show a bar.
 
     Raises:
         ValueError: no prompt, or a ratio outside [0, 1].
 
-    References: LVLMs-Saliency, Table 5. Differs: the paper does not say what exactly is multiplied; this is our reading (methods
-    section 2.4), and it is measured on a given reply instead of a new one.
+    References: LVLMs-Saliency, Table 5. Differs: the paper does not say exactly what is multiplied; this is our reading (methods
+    section 2.4), measured on a given reply instead of a new one.
     """
     if not prompts or any(not 0 <= r <= 1 for r in ratios):
         raise ValueError(
-            f"the experiment needs prompts, and ratios in [0, 1]; got {len(prompts)} prompts and {list(ratios)}"
+            f"the experiment needs prompts and ratios in [0, 1]; got {len(prompts)} prompts and {list(ratios)}"
         )
     lines: list[tuple[float, int, int, float]] = []
     for index, prompt in enumerate(tqdm(prompts, desc="decay", disable=not progress)):

@@ -1,4 +1,7 @@
-"""`effect`: what a change does to one quantity, with it and without."""
+"""`effect`: the difference that interventions make to one quantity.
+
+A `Quantity` is a number of a model, a prompt and interventions, such as `Loss` or `Probability`; write your own as a frozen dataclass.
+"""
 
 import abc
 import warnings
@@ -26,13 +29,13 @@ AnyIntervention = Intervention | Method
 
 
 class Quantity(abc.ABC):
-    """The base of what `effect` can follow. Final subclasses are frozen dataclasses."""
+    """The base of the quantities that `effect` compares. Final subclasses are frozen dataclasses."""
 
     unit: str = ""
 
     @abc.abstractmethod
     def __call__(self, model: Model, prompt: Prompt, interventions: Sequence[AnyIntervention]) -> float:
-        """Return the quantity under some changes."""
+        """Return the quantity under some interventions."""
 
 
 def _next_logits(model: Model, prompt: Prompt, interventions: Sequence[AnyIntervention]) -> Tensor:
@@ -43,7 +46,7 @@ def _token_id(model: Model, token: str | int) -> int:
     """Return the id of a token given by id or as text.
 
     Raises:
-        ValueError: the text is not one token; says which tokens it is.
+        ValueError: the text is not one token; lists its tokens.
     """
     if isinstance(token, int):
         return token
@@ -116,7 +119,7 @@ class Length(Quantity):
 @final
 @dataclass(frozen=True)
 class Ends(Quantity):
-    """Whether the greedy reply ends by itself: 1 or 0."""
+    """Whether the model ends the greedy reply itself: 1 or 0."""
 
     max_new_tokens: int = 128
     unit: str = field(default="1 if it ends by itself", init=False)
@@ -144,11 +147,11 @@ class Answers(Quantity):
 @final
 @dataclass(frozen=True)
 class Effect:
-    """A quantity without and with some changes.
+    """A quantity without and with some interventions.
 
     Args:
         of: the quantity.
-        without: its value without them.
+        without: its value without interventions.
         under: its value under them.
         audit: what each intervention did, in a forward pass over the prompt.
     """
@@ -160,31 +163,31 @@ class Effect:
 
     @property
     def change(self) -> float:
-        """The value under the changes minus the value without."""
+        """The value under the interventions minus the value without."""
         return self.under - self.without
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return a summary in one line."""
         return f"{self.of}: {self.without:.4g} → {self.under:.4g} ({self.change:+.4g} {self.of.unit})"
 
 
 @renamed_keyword("changes", "interventions")
 def effect(model: Model, prompt: Prompt, interventions: Interventions, *, of: Quantity | str) -> Effect:
-    """Return what some changes do to a quantity.
+    """Return the effect of some interventions on a quantity.
 
     Args:
         model: the model.
         prompt: the conversation.
         interventions: an intervention, a method, or several.
-        of: what to follow: `Logit`, `Probability`, `Loss`, `Length`, `Ends`, `Answers`, a name such as `"probability:token=Yes"`, or a
+        of: the quantity: `Logit`, `Probability`, `Loss`, `Length`, `Ends`, `Answers`, a name such as `"probability:token=Yes"`, or a
             `Quantity` of your own.
 
     Raises:
-        ValueError: what the quantity or a change cannot be asked of this prompt.
+        ValueError: the quantity or an intervention does not fit this prompt.
     """
     several, of = list_interventions(interventions), check_quantity(of)
     settled = resolve(check_model(model), [check_prompt(prompt)], several)
-    ready = settled.prompts[0]  # a method's sinks are found once, not again for every quantity
+    ready = settled.prompts[0]  # so that a method finds its sinks once, not again for every quantity
     return Effect(of, of(model, prompt, ()), of(model, ready, several), _audited(model, ready, settled.interventions))
 
 

@@ -1,4 +1,7 @@
-"""Exact head erasure on teacher-forced replies: what every head does to the probability of every token."""
+"""Exact head erasure on teacher-forced replies: the effect of every head on the probability of every token.
+
+`erase_heads` runs the model once, keeps what enters each layer, and reruns only the layers from the erased head on, many heads as a batch.
+"""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +24,7 @@ from interp.taps.install import tap_path
 from interp.taps.running import Pass, run
 
 MOST_ENTRIES = 2**24
-"""How many numbers the largest array of one tile may have."""
+"""The largest number of entries of an array of one tile: 64 MiB in float32."""
 
 
 def erase_heads(
@@ -36,25 +39,25 @@ def erase_heads(
     """Return the log-probability of every token of a reply with each head erased in turn: its z is set to 0.
 
     `at="step"` erases the head in the row that predicts the token, as decoding with a cache does: keys and values of all other
-    positions are the undisturbed model's. The rows of a reply do not touch each other then, so one pass over them alone serves all
-    tokens. `at="all"` erases it at every position, prompt included. They answer different questions.
+    positions are those of a clean run. The rows of a reply are then independent of each other, so one pass over them alone serves
+    all tokens. `at="all"` erases it at every position, prompt included. The two answer different questions.
 
-    For chosen heads together, in any verb and beside other changes, `AblateHeads(heads, at="step")` of `interp.interventions.heads`
-    means the same.
+    The intervention `AblateHeads(heads, at="step")` of `interp.interventions.heads` does the same to several heads together, in any
+    verb and combined with other interventions.
 
-    Layers below an erased head are taken from the undisturbed pass, and heads of a layer share passes as a batch.
+    Layers below an erased head are taken from the clean run, and heads of a layer share passes as a batch.
 
     Args:
         model: the model.
         prompt: the conversation with its reply.
         at: where the head is erased.
-        heads: which heads; all by default.
-        tile: how many heads share a pass; what fits by default.
+        heads: the heads; all by default.
+        tile: the number of heads per pass; as many as fit by default.
         progress: whether to show a bar.
 
     Raises:
         ValueError: no reply, no head, or heads that the model does not have.
-        RuntimeError: the decoder does something between its layers that this cannot repeat.
+        RuntimeError: the decoder computes something between its layers that cannot be repeated here.
 
     References: Yang et al., AD-HH (2025), `identify_attention_head`; AIR supplement A.1. Differs: AD-HH erases the whole prompt's
     heads at the first generated token; `at="step"` erases the predicting row there, as everywhere, also where earlier tokens of the
@@ -72,7 +75,7 @@ def erase_heads(
     clean = torch.empty(0)
     with tqdm(total=len(chosen), desc=f"erase heads at {at}", disable=not progress, leave=False) as bar:
         for layer, some in tiles:
-            beside = () if len(clean) else (None,)  # the undisturbed reply by the same arithmetic, once
+            beside = () if len(clean) else (None,)  # the clean reply by the same arithmetic, once
             found = rest.log_probabilities(layer, (*some, *beside))
             if beside:
                 clean = found[-1]
@@ -84,7 +87,7 @@ def erase_heads(
 
 
 def _tiles(chosen: Heads, size: int) -> list[tuple[int, tuple[int, ...]]]:
-    """Return what shares a pass: up to `size` heads of one layer."""
+    """Return the passes: up to `size` heads of one layer each."""
     each = {layer: chosen.of_layer(layer) for layer in chosen.layers}
     return [(layer, h[start : start + size]) for layer, h in each.items() for start in range(0, len(h), size)]
 
@@ -94,7 +97,7 @@ def _chosen(model: Model, heads: Heads | Iterable[tuple[int, int]] | None) -> He
         return Heads(tuple((layer, head) for layer in range(model.layers) for head in range(model.heads)))
     chosen = heads if isinstance(heads, Heads) else Heads(tuple(heads))
     if not len(chosen):
-        raise ValueError("no head was given; leave heads out for all of them")
+        raise ValueError("no head was given; leave heads out to erase each of them")
     beyond = [(layer, head) for layer, head in chosen if layer >= model.layers or head >= model.heads]
     if beyond:
         raise ValueError(f"heads {beyond} are not there: {model.name} has {model.layers} layers of {model.heads} heads")
@@ -103,7 +106,9 @@ def _chosen(model: Model, heads: Heads | Iterable[tuple[int, int]] | None) -> He
 
 def _tile(model: Model, rest: "_Rest") -> int:
     vocabulary = model.module.get_output_embeddings().weight.shape[0]
-    scores = model.heads * rest.keys if rest.isolated else 0  # where rows see each other no scores are made
+    scores = (
+        model.heads * rest.keys if rest.isolated else 0
+    )  # rows that see each other use the fast attention, which stores no scores
     largest = rest.rows * max(scores, vocabulary, 4 * model.dim)
     return max(1, min(model.heads, MOST_ENTRIES // largest))
 
@@ -111,18 +116,18 @@ def _tile(model: Model, rest: "_Rest") -> int:
 @final
 @dataclass
 class _Rest:
-    """The decoder from any layer on, over the rows from `first` to the one before the last, beside an undisturbed pass.
+    """The decoder from any layer on, over the rows from `first` to the one before the last, with the keys and values of a clean run.
 
     Args:
         model: the model.
         prompt: the conversation.
         first: the first row that runs.
-        isolated: whether rows see the undisturbed keys and values instead of each other's.
-        arguments: what each layer was called with, cut to these rows.
-        streams: the undisturbed stream that enters each layer, in these rows.
+        isolated: whether rows see the keys and values of the clean run instead of each other's.
+        arguments: the arguments of each layer, cut to these rows.
+        streams: the clean residual stream that enters each layer, in these rows.
         between: what is added to the stream after each layer (deepstack features).
-        cache: undisturbed keys and values of each layer.
-        written: what each layer's attention makes its output of.
+        cache: the clean keys and values of each layer.
+        written: the head outputs of each layer.
     """
 
     model: Model
@@ -148,7 +153,7 @@ class _Rest:
     def log_probabilities(self, layer: int, heads: tuple[int | None, ...]) -> Tensor:
         """Return (head, token): the log-probability of the reply's tokens with each of these heads of a layer erased; None erases none.
 
-        What the other heads of the layer write does not change, so its attention is not computed again.
+        The outputs of the other heads of the layer do not change, so its attention is not computed again.
         """
         now: Pass = self.model.running([self.prompt], (), clean=self.cache if self.isolated else None)
         stream = self.streams[layer].expand(len(heads), -1, -1)
@@ -175,12 +180,12 @@ class _Rest:
 @final
 @dataclass(frozen=True)
 class _Written:
-    """What the heads of one layer write, and what becomes of it.
+    """The outputs of the heads of one layer, and the projection that combines them.
 
     Args:
-        z: what they write side by side (1, row, head × head_dim).
-        projection: what makes the attention's output of it.
-        beside: what the attention returns beside its output; None where it returns nothing but that.
+        z: the outputs side by side (1, row, head × head_dim).
+        projection: the output projection.
+        beside: what the attention module returns after its output; None if it returns the output alone.
     """
 
     z: Tensor
@@ -188,7 +193,7 @@ class _Written:
     beside: tuple[Any, ...] | None
 
     def without(self, heads: tuple[int | None, ...], count: int) -> Any:
-        """Return what the attention returns with each of some heads erased, as a batch."""
+        """Return the result of the attention module with each of some heads erased, as a batch."""
         keep = torch.ones(len(heads), 1, count, 1, dtype=self.z.dtype, device=self.z.device)
         for index, head in enumerate(heads):
             if head is not None:
@@ -202,7 +207,7 @@ def _first(output: Any) -> Tensor:
 
 
 def _record(model: Model, prompt: Prompt, *, first: int, isolated: bool) -> tuple[_Rest, Tensor]:
-    """Run the model once, undisturbed; note what each layer is given and returns, and the log-probabilities of the reply."""
+    """Run the model once without interventions; record inputs and outputs of each layer, and the log-probabilities of the reply."""
     given: list[dict[str, Any]] = []
     entered: list[Tensor] = []
     left: list[Tensor] = []
@@ -213,9 +218,8 @@ def _record(model: Model, prompt: Prompt, *, first: int, isolated: bool) -> tupl
     end = len(prompt) - 1
 
     def enter(module: Any, args: tuple, kwargs: dict) -> None:
-        bound = (
-            inspect.signature(type(module).forward).bind(module, *args, **kwargs).arguments
-        )  # nnsight hides the instance's
+        # of the class, because nnsight replaces the signature of the instance
+        bound = inspect.signature(type(module).forward).bind(module, *args, **kwargs).arguments
         bound = {n: v for n, v in {**bound, **bound.pop("kwargs", {})}.items() if n != "self"}
         entered.append(bound.pop("hidden_states"))
         given.append(bound)
@@ -263,12 +267,12 @@ def _record(model: Model, prompt: Prompt, *, first: int, isolated: bool) -> tupl
 def _written(
     module: nn.Module, ran: list[tuple[nn.Module, Tensor, Any]], output: Any, first: int, end: int
 ) -> _Written:
-    """Find among the parts of an attention that ran the one whose output it returned."""
+    """Return the head outputs: the input of that part of an attention module whose output it returned."""
     returned = _first(output)
     made = [(p, z) for p, z, out in ran if isinstance(out, Tensor) and out.data_ptr() == returned.data_ptr()]
     if not made:
         raise RuntimeError(
-            f"{type(module).__name__} returns what none of its parts computed, so what single heads add to it cannot be told. "
+            f"{type(module).__name__} returns an output that no part of it computed, so the contribution of single heads is unknown. "
             "Compare generate or capture with and without AblateHeads instead"
         )
     projection, z = made[0]
@@ -302,7 +306,7 @@ def _cut(name: str, value: Any, length: int, first: int, end: int) -> Any:
 
 
 def _check(model: Model, clean: Tensor, told: Tensor) -> None:
-    """Refuse a decoder whose layers, called one by one, do not give the model's own log-probabilities."""
+    """Refuse a decoder whose layers, called one by one, do not reproduce the model's own log-probabilities."""
     off = float((clean - told).abs().max())
     if not off < (1e-3 if model.dtype == torch.float32 else 0.25):
         raise RuntimeError(

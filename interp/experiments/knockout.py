@@ -1,4 +1,4 @@
-"""Where information flows: attention knocked out between segments, and activations patched between two prompts, by layer."""
+"""Information flow by layer: attention knocked out between segments, and activations patched between two prompts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ FLOWS: tuple[tuple[str, Selector, Selector], ...] = (
     ("question → last", LAST, Segment.USER - LAST),
     ("system → last", LAST, Segment.SYSTEM),
 )
-"""Name, query rows and keys of the flows that are cut by default."""
+"""Default flows to cut: name, query rows and keys."""
 
 PATCH_PLACES: tuple[tuple[str, Selector], ...] = (
     ("image", Segment.IMAGE),
@@ -32,15 +32,15 @@ PATCH_PLACES: tuple[tuple[str, Selector], ...] = (
     ("last", LAST),
     ("everything", EVERY),
 )
-"""Name and tokens of the patches that are tried by default."""
+"""Default patches: name and tokens."""
 
 
 @final
 @dataclass(frozen=True)
 class LayerSweep(Result):
-    """A quantity when something was changed at each layer, for several candidates of what was changed.
+    """A quantity under an intervention at each layer, for several candidate interventions.
 
-    `under` is its value under the change, `without` its value without; their difference is the effect.
+    `under` is its value under the intervention, `without` its value without; the difference is the effect.
     """
 
     under: Float[Tensor, "candidate layer"]
@@ -61,7 +61,7 @@ class LayerSweep(Result):
 
     @property
     def effect(self) -> Float[Tensor, "candidate layer"]:
-        """The change of the quantity."""
+        """The value under the intervention minus the value without."""
         return self.under - self.without
 
 
@@ -74,14 +74,14 @@ def attention_knockout(
     window: int = 3,
     progress: bool = True,
 ) -> LayerSweep:
-    """Cut the attention between segments in a window of layers around each layer, and follow a quantity.
+    """Cut the attention between segments in a window of layers around each layer, and measure a quantity.
 
     Args:
         model: the model.
         prompt: the conversation.
-        of: what to follow, such as `Probability("Yes")`.
+        of: the quantity, such as `Probability("Yes")`.
         flows: name, query rows and keys of every cut.
-        window: how many layers are cut together.
+        window: the number of layers that are cut together.
         progress: whether to show a bar.
 
     Raises:
@@ -117,17 +117,17 @@ def patch(
     site: str = "resid_post",
     progress: bool = True,
 ) -> LayerSweep:
-    """Give a prompt, layer by layer and at some tokens, what another prompt has there, and follow a quantity.
+    """Patch activations of another prompt into a prompt, layer by layer at some tokens, and measure a quantity.
 
-    With the same question about two images this says in which layers, and on which tokens, what was seen decides the answer.
+    With the same question about two images this localises the layers and tokens in which visual information decides the answer.
 
     Args:
         model: the model.
-        prompt: the conversation that is changed.
-        source: the conversation that the activations come from; as many tokens.
-        of: what to follow.
+        prompt: the conversation that is patched.
+        source: the conversation that the activations come from, of the same length.
+        of: the quantity.
         at: name and tokens of every patch.
-        site: what is patched: a residual-stream site, `q` or `z`.
+        site: the site that is patched: one of the residual stream, `q` or `z`.
         progress: whether to show a bar.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Massive activations put to the test: set to zero, held at their mean, or mixed into the crowd."""
+"""Causal study of massive activations: set to zero, to their mean over prompts, or to the mean of the other tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ SET_TO: tuple[Literal["zero", "value", "mean"], ...] = ("zero", "value", "mean")
 @final
 @dataclass(frozen=True)
 class MassiveStudy:
-    """A quantity without a change and under each way of setting one massive activation, for every prompt.
+    """A quantity at the baseline and for each value that one massive activation is set to, for every prompt.
 
     Args:
         position: the token that carries it.
         dim: its dimension.
-        layer: the block behind which it is set.
-        held_at: its mean over the prompts, which `value` holds it at.
-        lines: way, prompt and quantity.
+        layer: the block after which it is set.
+        held_at: its mean over the prompts, which `value` sets it to.
+        lines: setting, prompt and quantity.
     """
 
     position: int
@@ -43,7 +43,7 @@ class MassiveStudy:
         return pd.DataFrame(list(self.lines), columns=["how", "prompt", "value"])
 
     def table(self) -> pd.DataFrame:
-        """Return the mean of the quantity for every way."""
+        """Return the mean of the quantity for every setting."""
         return self.frame().groupby("how", sort=False)["value"].mean().reset_index()
 
 
@@ -55,22 +55,22 @@ def massive_study(
     detector: Sinks | None = None,
     progress: bool = True,
 ) -> MassiveStudy:
-    """Set the largest massive activation in several ways and follow a quantity.
+    """Set the largest massive activation to several values and measure a quantity.
 
-    `as it is`; `zero`; `value`, held at its mean over the prompts; `mean`, that of the prompt's other tokens.
+    `baseline` leaves it alone; `zero`; `value` is its mean over the prompts; `mean` is the mean of the prompt's other tokens.
 
-    Which activation: the largest, relative to the layer's median, at a token and dimension where every prompt has a massive one;
-    set behind the first layer that has it.
+    The activation is the largest, relative to the layer's median, at a token and dimension where every prompt has a massive one.
+    It is set after the first layer that has it.
 
     Args:
         model: the model.
         prompts: conversations with a reply, for the default quantity.
-        of: what to follow; the loss of the reply by default.
+        of: the quantity; the loss of the reply by default.
         detector: the bounds of a massive activation.
         progress: whether to show a bar.
 
     Raises:
-        ValueError: no prompt, or no token and dimension that is massive in all of them; says how large the largest is.
+        ValueError: no prompt, or no token and dimension that is massive in all of them; the message has the largest activation.
 
     References: Sun et al., Massive Activations (2024), section on interventions: zero breaks the model, the mean over inputs
     does not. Differs: `mean` over other tokens of the same prompt is a control of our own.
@@ -85,8 +85,8 @@ def massive_study(
     ways = {how: SetDims(position, (dim,), how, (mean,) if how == "value" else (), layers=(layer,)) for how in SET_TO}
     lines: list[tuple[str, int, float]] = []
     for index, prompt in enumerate(tqdm(prompts, desc="massive", disable=not progress)):
-        lines.append(("as it is", index, quantity(model, prompt, ())))
-        lines += [(how, index, quantity(model, prompt, (change,))) for how, change in ways.items()]
+        lines.append(("baseline", index, quantity(model, prompt, ())))
+        lines += [(how, index, quantity(model, prompt, (intervention,))) for how, intervention in ways.items()]
     return MassiveStudy(position, dim, layer, mean, tuple(lines))
 
 
@@ -102,7 +102,7 @@ def _shared(tables: Sequence[SinkTable], bounds: Sinks) -> tuple[int, int, int]:
         raise ValueError(
             f"no token and dimension is massive in all {len(tables)} prompts (above {bounds.above:g} and {bounds.times_median:g} × the "
             f"median); the largest activation is {best:.4g}, {float(ratio.max()):.4g} × the median. "
-            "Lower the detector's bounds to follow it"
+            "Lower the detector's bounds to study it"
         )
     _, position = divmod(int(torch.where(massive, ratio, -1.0).argmax()), shortest)
     layer = int(massive[:, position].int().argmax())

@@ -29,7 +29,7 @@ def similarity(
         prompt: a prompt with an image and a reply.
         alone: the prompt of the second run, with the same reply; by default the same one without its image. One whose text has a
             placeholder such as `<image>` written out is what the references use.
-        language_model: runs the second one; the model itself by default. Needs `alone`, prepared by it.
+        language_model: the model of the second run; the same model by default. Needs `alone`, prepared by it.
         interventions: interventions on the first run.
         rows: see `head_similarity`.
 
@@ -37,7 +37,7 @@ def similarity(
         ValueError: no image, no reply, or a language model without its prompt.
 
     References: AIR's supplement, appendix A.2, which compares with the language model the vision-language model was made from. Differs:
-    by default it is the tuned language model inside, and nothing stands for the image.
+    by default it is the tuned language model inside the vision-language model, and nothing replaces the image.
     """
     if not prompt.response_ids:
         raise ValueError("the similarity is of the attention within a reply: prompt.with_response(reply)")

@@ -1,4 +1,7 @@
-"""The causal study of attention sinks: mask them, empty them, fill them with the mean, and see which tasks break."""
+"""Causal study of attention sinks after SPEAR: mask them, or set their values to zero or to a mean, and score tasks.
+
+`sink_ablation` is one intervention, `sink_study` the whole study over `Task`s; `tasks` has those of the drawn world.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,12 +27,12 @@ _AFTER_IMAGE = Segment.USER | Segment.RESPONSE
 def sink_ablation(how: str, sinks: Tokens = SINKS) -> Intervention:
     """Return one of SPEAR's causal interventions on the sinks.
 
-    `mask`: the rows of the question and the reply cannot see them, and the softmax gives their share to the others. `zero`: they are
-    attended to as before and carry nothing. `mean`: they carry the mean value of the prompt's other tokens. All layers and heads.
+    `mask`: the rows of the question and the reply cannot see them, and the softmax redistributes their share. `zero`: they receive the
+    same attention, but their values are zero. `mean`: their values are the mean of the prompt's other tokens. In all layers and heads.
 
     Args:
-        how: which intervention.
-        sinks: which tokens; those that each prompt has marked by default.
+        how: the intervention.
+        sinks: the tokens; by default those marked as sinks in each prompt.
 
     Raises:
         ValueError: an unknown intervention.
@@ -46,10 +49,10 @@ def sink_ablation(how: str, sinks: Tokens = SINKS) -> Intervention:
 @final
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Something to ask, and how well a reply does it.
+    """Conversations and a score of their replies.
 
     Args:
-        name: what it is called in tables.
+        name: the name in tables.
         prompts: the conversations.
         score: from the index of a prompt and the reply to figures by name, such as `quality` and `hallucinated`.
         max_new_tokens: the longest reply.
@@ -64,7 +67,7 @@ class Task:
 @final
 @dataclass(frozen=True, eq=False)
 class SinkStudy:
-    """One line per task, intervention, set of tokens and prompt: the scores, the reply, its length and whether it ended by itself."""
+    """One line per task, intervention, set of tokens and prompt: the scores, the reply, its length and whether the model ended it."""
 
     lines: tuple[Mapping[str, object], ...]
 
@@ -88,21 +91,21 @@ def sink_study(
     batch_size: int = 16,
     progress: bool = True,
 ) -> SinkStudy:
-    """Run SPEAR's causal study: every task without a change, and under every intervention on all sinks, each sink alone, and two controls.
+    """Run SPEAR's causal study: every task at the baseline and under every intervention on all sinks, each sink alone, and two controls.
 
-    The controls are the image tokens that get the most attention (`visual`) and as many other text tokens of the system prompt
-    or question as there are sinks (`other`).
+    The controls are the image tokens that receive the most attention (`visual`) and other text tokens of the system prompt or
+    question (`other`), as many as there are sinks.
 
     Args:
         model: the model.
-        tasks: what to ask.
-        how: which interventions.
-        detector: what decides which tokens are sinks.
-        batch_size: how many prompts run together.
+        tasks: the tasks.
+        how: the interventions.
+        detector: the analysis that finds the sinks.
+        batch_size: the number of prompts decoded together.
         progress: whether to show a bar.
 
     Raises:
-        ValueError: no prompt has a sink; says how much attention the most attended text token gets.
+        ValueError: a prompt has no sink; the message has the attention of the most attended token.
     """
     ready = [
         Task(t.name, [_marked(model, p, detector or Sinks()) for p in t.prompts], t.score, t.max_new_tokens)

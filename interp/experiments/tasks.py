@@ -1,4 +1,4 @@
-"""The three tasks of SPEAR's causal study on scenes of the drawn world, judged by their ground truth."""
+"""The three tasks of SPEAR's causal study on scenes of the drawn world, scored with their ground truth."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,9 +15,9 @@ def drawn_tasks(model: Model, about: Sequence[Scene]) -> list[Task]:
     """Return a caption, a question about an object that is absent, and a question in several steps, for every scene that has one.
 
     `quality` is the share of visible classes that are named, the share of right answers, and the share of right steps;
-    `hallucinated` whether something is named that is not there, or the answer is yes.
+    `hallucinated` is whether an absent object is named, or the answer is yes.
 
-    References: SPEAR, section 3 (the three tasks). Differs: scenes with exact ground truth in the place of judged replies.
+    References: SPEAR, section 3 (the three tasks). Differs: scenes with exact ground truth instead of judged replies.
     """
     absent = _asked(about, lambda q: q.probe == "adversarial" and q.answer == "No")
     steps = _asked(about, lambda q: q.kind == "steps")

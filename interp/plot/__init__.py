@@ -1,4 +1,9 @@
-"""Pictures: functions from a result or an array to matplotlib axes, one file per kind; `picture` finds the one that fits a result."""
+"""Plots: functions from a result or an array to matplotlib axes, one file per kind of result.
+
+`picture` draws any result with the function made for its kind; `save_pictures` in files writes all of them. General shapes: heatmap (layers
+by heads), signed (the same with a meaningful zero), pairs (queries by keys), overlay (image tokens on the image), shares, rates, towers,
+words. `style` is the one place for colours and sizes.
+"""
 
 from interp.data.colours import SEGMENT_COLOURS
 from interp.data.display import visible

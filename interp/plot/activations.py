@@ -7,7 +7,7 @@ from interp.plot.style import CYCLE, GREY, axes_or_new, style, whole_ticks
 
 
 def largest(result: MassiveTable, ax: Axes | None = None) -> Axes:
-    """Draw the largest, second largest, ... absolute entry after every layer beside the median; dotted is the bound of massive ones.
+    """Draw the largest absolute entries after every layer and the median; the dotted line is the bound of massive activations.
 
     References: Sun et al., Massive Activations (2024), figure 4. Differs: no.
     """

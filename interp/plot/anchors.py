@@ -1,4 +1,4 @@
-"""Visual anchors: where heads look on the image, and how far later layers drift from there."""
+"""Visual anchors: where heads attend on the image, and how far later layers drift from there."""
 
 from typing import Any
 
@@ -12,27 +12,27 @@ from interp.plot.style import BLUE, GREY, ORANGE, axes_or_new, style, whole_tick
 
 
 def drift(result: VisualDrift, ax: Axes | None = None) -> Axes:
-    """Draw the correlation of every layer's map with both anchors, averaged over the emitting rows, with their range."""
+    """Draw the correlation of every layer's map with both visual anchors, averaged over the emitting rows, with their range."""
     with style():
         ax = axes_or_new(ax)
         layers = list(result.layers)
         for values, name, colour, line in (
-            (result.r_positive, f"positive anchor (layer {result.middle})", BLUE, "-"),
-            (result.r_negative, f"negative anchor (layer {result.first})", ORANGE, "--"),
+            (result.r_positive, f"positive visual anchor (layer {result.middle})", BLUE, "-"),
+            (result.r_negative, f"negative visual anchor (layer {result.first})", ORANGE, "--"),
         ):
             ax.fill_between(
                 layers, values.amin(1).tolist(), values.amax(1).tolist(), color=colour, alpha=0.15, linewidth=0
             )
             ax.plot(layers, values.mean(1).tolist(), line, color=colour, marker="o", markersize=4, label=name)
         ax.axhline(0, color=GREY, linewidth=0.8)
-        ax.set(xlabel="layer", ylabel="Pearson's r with the anchor", ylim=(-1.05, 1.05))
+        ax.set(xlabel="layer", ylabel="Pearson's r with the visual anchor", ylim=(-1.05, 1.05))
         whole_ticks(ax)
         ax.legend()
     return ax
 
 
 def entropy(result: VisualDrift, ax: Axes | None = None) -> Axes:
-    """Draw how spread the look at the image is in every layer: entropy of the normalised map, averaged over the emitting rows."""
+    """Draw the entropy of the normalised map over the image in every layer, averaged over the emitting rows."""
     with style():
         ax = axes_or_new(ax)
         ax.plot(list(result.layers), result.entropy.mean(1).tolist(), color=BLUE, marker="o", markersize=4)
@@ -58,7 +58,7 @@ def visual_anchor(
     query: int | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw an anchor on the image.
+    """Draw a visual anchor on the image.
 
     Args:
         image: the image the prompt was made from.
@@ -69,7 +69,7 @@ def visual_anchor(
         ax: where to draw; a new figure by default.
 
     Raises:
-        ValueError: another anchor, or a row that was not measured.
+        ValueError: an unknown visual anchor, or a row that was not measured.
     """
     anchors = {"positive": result.positive_anchor, "negative": result.negative_anchor}
     row = result.queries[-1] if query is None else query
@@ -78,4 +78,4 @@ def visual_anchor(
             f"which is 'positive' or 'negative' and query one of {list(result.queries)}, got {which!r} and {row}"
         )
     values = anchors[which][result.queries.index(row)]
-    return overlay(image, values, layout, label=f"attention, {which} anchor", ax=ax)
+    return overlay(image, values, layout, label=f"attention, {which} visual anchor", ax=ax)

@@ -1,4 +1,4 @@
-"""The attention budget with the sinks apart, and what a change does to a budget."""
+"""The attention budget with sinks counted apart, and the difference that an intervention makes to a budget."""
 
 from matplotlib.axes import Axes
 
@@ -15,7 +15,7 @@ def separated(result: SinkShares, ax: Axes | None = None) -> Axes:
 
 
 def share_changes(result: ShareChange, ax: Axes | None = None) -> Axes:
-    """Draw the change of every share by layer, averaged over the heads; the grey line is their sum, what was made or lost."""
+    """Draw the change of every share by layer, averaged over heads; the grey line is their sum, the mass added or removed."""
     with style():
         ax = axes_or_new(ax)
         ax.plot(result.layers, result.total.mean(1).tolist(), color=GREY, linewidth=1.2, linestyle="--", label="sum")

@@ -1,4 +1,4 @@
-"""A score of hallucinated tokens beside that of correct ones."""
+"""A score of hallucinated tokens compared with that of correct ones."""
 
 from matplotlib.axes import Axes
 
@@ -7,7 +7,7 @@ from interp.plot.style import BLUE, GREY, RED, axes_or_new, style
 
 
 def distributions(result: Comparison, label: str = "score", ax: Axes | None = None) -> Axes:
-    """Draw which share of either group scores at most so much; the title says how far apart they are.
+    """Draw the empirical distribution function of the score in both groups; the title has the AUROC and its interval.
 
     Args:
         result: what to draw.

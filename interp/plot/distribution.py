@@ -13,7 +13,7 @@ def distribution(result: AttentionDistribution, ax: Axes | None = None) -> Axes:
 
 
 def distribution_variance(result: AttentionDistribution, ax: Axes | None = None) -> Axes:
-    """Draw every head at its entropy and variance, coloured by layer: how well the one stands for the other."""
+    """Draw every head at its entropy and variance, coloured by layer: how good a proxy the one is for the other."""
     with style():
         ax = axes_or_new(ax, (4.6, 3.4))
         layers = [[layer] * result.entropy.shape[1] for layer in result.layers]

@@ -1,4 +1,4 @@
-"""Pictures as files."""
+"""Plots as PNG files."""
 
 import io
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Draw = Callable[[Axes], object]
 
 
 def png(*draw: Draw, size: tuple[float, float] = (5.4, 3.6)) -> bytes:
-    """Return a picture of `size` inches as PNG: each function draws on axes of its own, one below the other."""
+    """Return a PNG of `size` inches; each function draws on its own axes, one below the other."""
     with style():
         figure = Figure(figsize=size, layout="constrained")
         for function, ax in zip(draw, figure.subplots(len(draw), 1, squeeze=False).flat, strict=True):
@@ -28,7 +28,7 @@ def png(*draw: Draw, size: tuple[float, float] = (5.4, 3.6)) -> bytes:
 
 
 def save_pictures(result: Result, folder: Path, name: str) -> list[Path]:
-    """Write every picture there is of a result: `name.png`, or one named after each of several; none if there is none."""
+    """Write every plot of a result and return the files: `name.png`, or one file named after each of several plots."""
     if not drawable(result):
         return []
     several = functions_for(type(result))

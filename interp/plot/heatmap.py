@@ -22,12 +22,12 @@ def heatmap(
     Args:
         values: the quantity.
         label: what it is, with its unit.
-        layers: which layers the rows are; 0, 1, ... by default.
+        layers: the layers of the rows; 0, 1, ... by default.
         limits: values of the darkest and the lightest colour; those of the array by default.
         ax: where to draw; a new figure by default.
 
     Raises:
-        ValueError: the layers named are not as many as the rows.
+        ValueError: the number of layers differs from that of the rows.
     """
     if layers is not None and len(layers) != values.shape[0]:
         raise ValueError(f"{len(layers)} layers are named for {values.shape[0]} rows")

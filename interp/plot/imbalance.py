@@ -1,4 +1,4 @@
-"""The imbalance of attention between text and image, and of single tokens."""
+"""Attention imbalance between text and image, and of single tokens."""
 
 from matplotlib.axes import Axes
 

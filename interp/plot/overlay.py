@@ -1,4 +1,4 @@
-"""A quantity per image token, laid on the image the tokens saw."""
+"""A quantity per image token, drawn on the image."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from interp.data.layout import Layout, Place
 from interp.plot.style import SEQUENTIAL, axes_or_new, style
 
 STRIP = 0.12
-"""Height of the strip for tokens without a place, as a part of the image's height."""
+"""Height of the strip for tokens without a place, as a fraction of the image's height."""
 
 
 def overlay(
@@ -24,21 +24,21 @@ def overlay(
     label: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the image in grey under a map of the values of its tokens, each on the pixels that it saw.
+    """Draw the image in grey under a map of the values of its tokens, each on the pixels that the token covers.
 
-    Where several tokens saw a pixel (the whole image and a tile of it), their mean is shown. Tokens that have no place on the
-    image (Q-Former queries) are drawn as a strip under it, in their order.
+    Pixels covered by several tokens (the whole image and a tile of it) show the mean. Tokens without a place on the image
+    (Q-Former queries) are drawn as a strip under it, in their order.
 
     Args:
         image: the image the prompt was made from: PIL, path or array.
         values: one per image token of the whole prompt, in order.
         layout: the prompt's layout.
-        image_index: which image of the prompt.
+        image_index: the index of the image in the prompt.
         label: what the values are, with their unit, for the colour bar; none by default.
         ax: where to draw; a new figure by default.
 
     Raises:
-        ValueError: another number of values than image tokens, or an image that the layout does not have.
+        ValueError: the number of values differs from that of image tokens, or the layout does not have the image.
     """
     places = list(layout.places().values())
     if len(values) != len(places):
@@ -72,7 +72,7 @@ def overlay(
 
 
 def _seen(placed: list[tuple[Place, float]], width: int, height: int) -> np.ma.MaskedArray:
-    """Return the mean value of the tokens that saw each pixel (row, col); a pixel that none saw is masked."""
+    """Return the mean value of the tokens that cover each pixel (row, col); pixels without a token are masked."""
     total, count = np.zeros((height, width)), np.zeros((height, width))
     for place, value in placed:
         if place.box is not None:

@@ -20,21 +20,21 @@ def pairs(
     limit: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw one cell per query and key, with lines where a segment begins and the segments' colours along the keys.
+    """Draw one cell per query and key, with lines between segments and the segments' colours along the keys.
 
-    Colours follow the square root, so that small values can be told from none.
+    The colour scale is that of the square root, so that small values can be distinguished from zero.
 
     Args:
         values: the quantity, at least 0.
         label: what it is, with its unit.
-        segments: the name of every key's segment.
+        segments: the segment name of every key.
         queries: the positions of the query rows; 0, 1, ... by default.
         marked: keys with an arrow head above them, such as sinks.
-        limit: the value from which on the colour is the lightest; the largest value by default.
+        limit: the value at and above which the colour is the lightest; the largest value by default.
         ax: where to draw; a new figure by default.
 
     Raises:
-        ValueError: as many segments as keys, or positions as rows, are needed.
+        ValueError: the numbers of segments and keys, or of positions and rows, differ.
     """
     positions = list(range(values.shape[0])) if queries is None else list(queries)
     if len(segments) != values.shape[1] or len(positions) != values.shape[0]:

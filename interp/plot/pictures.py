@@ -1,4 +1,4 @@
-"""The picture of any result: the function of this folder that was made for its kind, or a general one."""
+"""The plot of any result: by the function of this folder made for its kind, or by a general one."""
 
 import importlib
 import inspect
@@ -28,12 +28,13 @@ def functions_for(kind: type[Result]) -> dict[str, Callable[..., Axes]]:
 
 
 def picture(result: Result, ax: Axes | None = None) -> Axes:
-    """Draw a result: with the first function made for its kind, else its summary array.
+    """Draw a result with the first function made for its kind, or else its summary array.
 
-    A summary over layers and heads is a map; over layers and anything else lines by layer, averaged over what is left.
+    A summary over layers and heads becomes a map; a summary over layers and another axis becomes lines by layer, averaged over all
+    further axes.
 
     Raises:
-        ValueError: there is no picture for an array with these axes.
+        ValueError: an array with these axes cannot be drawn.
     """
     own = functions_for(type(result))
     if own:
@@ -53,7 +54,7 @@ def picture(result: Result, ax: Axes | None = None) -> Axes:
 
 
 def drawable(result: Result) -> bool:
-    """Say whether `picture` can draw a result: a function was made for it, or its summary runs over layers first."""
+    """Return whether `picture` can draw a result: a function exists for its kind, or its summary has layers as the first axis."""
     axes = result.axes()[result.summary_field()]
     return bool(functions_for(type(result))) or axes[:1] in (("layer",), ("depth",))
 

@@ -1,4 +1,4 @@
-"""The token propagation probability along the sequence, and the propagation of a real prompt."""
+"""The token propagation probability along the sequence, and the observed propagation of a prompt."""
 
 from collections.abc import Iterable
 
@@ -18,7 +18,7 @@ def curves(
 
     Args:
         result: the curves.
-        which: heads with a line of their own; all others are drawn in grey.
+        which: the heads to highlight; all others are drawn in grey.
         ax: where to draw; a new figure by default.
 
     Raises:
@@ -46,12 +46,12 @@ def curves(
 
 
 def observed(result: ObservedPropagation, ax: Axes | None = None) -> Axes:
-    """Draw the share of tokens that each head's actual scores put in the linear part of the softmax."""
+    """Draw the share of tokens that the actual scores of each head place in the linear part of the softmax."""
     return heatmap(result.share, "share of tokens in the linear part", layers=result.layers, limits=(0.0, 1.0), ax=ax)
 
 
 def observed_by_token(result: ObservedPropagation, most: int = 30, ax: Axes | None = None) -> Axes:
-    """Draw, for the last `most` tokens, in how many of all heads each is in the linear part of the softmax."""
+    """Draw, for the last `most` tokens, the share of heads in which each is in the linear part of the softmax."""
     first = max(len(result.words) - most, 0)
     values = result.by_token[first:].tolist()
     with style():

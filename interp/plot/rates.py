@@ -1,4 +1,4 @@
-"""Shares with their intervals, one line each: before and after, or one method beside another."""
+"""Rates with their intervals, one line each: before and after, or one method next to another."""
 
 from collections.abc import Sequence
 
@@ -17,14 +17,14 @@ def rates(
     """Draw a dot and its interval per name, the first at the top; a line marks the first one's value.
 
     Args:
-        names: what the shares are of.
-        values: the shares, in [0, 1].
+        names: the names of the rates.
+        values: the rates, in [0, 1].
         intervals: low and high end of each.
-        label: what the share is.
+        label: what the rates measure.
         ax: where to draw; a new figure by default.
 
     Raises:
-        ValueError: not as many names, values and intervals.
+        ValueError: the numbers of names, values and intervals differ.
     """
     if not len(names) == len(values) == len(intervals):
         raise ValueError(

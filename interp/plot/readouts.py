@@ -1,4 +1,4 @@
-"""What the residual stream already says, and what each part adds to a logit."""
+"""The logit lens, and the direct contribution of each part to a logit."""
 
 from matplotlib.axes import Axes
 
@@ -8,11 +8,11 @@ from interp.plot.style import CYCLE, GREY, SEQUENTIAL, axes_or_new, style, whole
 
 
 def lens(result: LensTable, most: int = 24, ax: Axes | None = None) -> Axes:
-    """Draw the probability of the token that comes next, as read after every layer, at the last positions.
+    """Draw the probability of the next token, decoded after every layer, at the last positions.
 
     Args:
         result: what to draw.
-        most: how many positions at most.
+        most: the largest number of positions.
         ax: where to draw; a new figure by default.
     """
     known = [i for i in range(len(result.positions)) if not bool(result.following[:, i].isnan().any())][-most:]
@@ -29,12 +29,12 @@ def lens(result: LensTable, most: int = 24, ax: Axes | None = None) -> Axes:
 
 
 def head_parts(result: LogitParts, ax: Axes | None = None) -> Axes:
-    """Draw what every head adds to the logits, averaged over the tokens."""
+    """Draw the direct contribution of every head to the logits, averaged over the tokens."""
     return signed(result.heads.mean(-1), "direct effect on the logit", layers=result.layers, ax=ax)
 
 
 def layer_parts(result: LogitParts, ax: Axes | None = None) -> Axes:
-    """Draw what the heads, the MLP and the rest of every layer add to the logits, averaged over the tokens."""
+    """Draw the direct contributions of the heads, the MLP and the rest of every layer to the logits, averaged over the tokens."""
     parts = {"heads": result.heads.sum(1), "MLP": result.mlp, "rest": result.rest}
     with style():
         ax = axes_or_new(ax)

@@ -1,4 +1,4 @@
-"""Where attention leads over all layers together."""
+"""The sources of a row across all layers: attention rollout and gradient-weighted relevance."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from interp.plot.style import CYCLE, axes_or_new, style, word_label
 
 
 def roots(result: Roots, count: int = 12, ax: Axes | None = None) -> Axes:
-    """Draw the tokens that one row comes from most, largest at the top: the target's row, itself left out.
+    """Draw the largest sources of the target row, largest at the top; the row itself is left out.
 
     Args:
         result: what to draw.
-        count: how many tokens.
+        count: the number of tokens.
         ax: where to draw; a new figure by default.
     """
     row = result.target_row
@@ -39,14 +39,14 @@ def roots_on_image(
     layer: int | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw what one row takes from the image, on the image.
+    """Draw the sources of one row on the image.
 
     Args:
         image: the image the prompt was made from.
         result: what to draw.
         layout: the prompt's layout.
         query: the position of the row, see `Roots.on_image`.
-        layer: after which layer; the last by default.
+        layer: the layer after which to read; the last by default.
         ax: where to draw; a new figure by default.
     """
     return overlay(image, result.on_image(query, layer), layout, label=result.kind, ax=ax)

@@ -11,9 +11,9 @@ from interp.plot.style import CYCLE, GREY, axes_or_new, style, whole_ticks, word
 
 
 def saliency_map(result: SaliencyMaps, layer: int | None = None, ax: Axes | None = None) -> Axes:
-    """Draw the saliency of every pair of tokens, averaged over heads, with lines where a segment begins.
+    """Draw the saliency of every pair of tokens, averaged over heads, with lines between segments.
 
-    Colours follow the square root, so that small values can be told from none.
+    The colour scale is that of the square root, so that small values can be distinguished from zero.
 
     Args:
         result: what to draw.
@@ -58,7 +58,7 @@ def flow(result: SaliencyFlow, ax: Axes | None = None) -> Axes:
 
 
 def scores(result: TokenSaliency, key: str = "own", ax: Axes | None = None) -> Axes:
-    """Draw one bar a token of the reply: its saliency score averaged over layers.
+    """Draw one bar per token of the reply: its saliency score averaged over layers.
 
     Args:
         result: what to draw.
@@ -75,7 +75,7 @@ def scores(result: TokenSaliency, key: str = "own", ax: Axes | None = None) -> A
 
 
 def sources(result: TokenSaliency, ax: Axes | None = None) -> Axes:
-    """Draw, for every token of the reply, from which segments its saliency comes: shares of its row, averaged over layers."""
+    """Draw the share of each segment in the saliency of every token of the reply, averaged over layers."""
     parts = result.source.mean(0)
     parts = parts / parts.sum(-1, keepdim=True).clamp_min(torch.finfo(parts.dtype).tiny)
     with style():

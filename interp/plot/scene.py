@@ -13,15 +13,15 @@ from interp.plot.style import ORANGE, RED, axes_or_new, style
 
 @runtime_checkable
 class Boxed(Protocol):
-    """An object that is somewhere: its name and its box (left, top, right, bottom) in pixels."""
+    """An object with a name and a box (left, top, right, bottom) in pixels."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of the object."""
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """Where it is."""
+        """Left, top, right and bottom in pixels."""
 
 
 def scene(image: Any, objects: Sequence[Boxed], *, chosen: str = "", ax: Axes | None = None) -> Axes:
@@ -29,8 +29,8 @@ def scene(image: Any, objects: Sequence[Boxed], *, chosen: str = "", ax: Axes | 
 
     Args:
         image: PIL, path or array.
-        objects: what is there.
-        chosen: the name of the objects to draw in another colour.
+        objects: the objects.
+        chosen: the name of the objects to highlight.
         ax: where to draw; a new figure by default.
     """
     picture = read_image(image)

@@ -1,4 +1,4 @@
-"""Which heads a reply hangs on."""
+"""The effect of erasing heads on a reply, exact and to first order."""
 
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -10,17 +10,17 @@ from interp.plot.style import BLUE, CYCLE, GREY, ORANGE, axes_or_new, style
 
 
 def erasure(result: Erasure, ax: Axes | None = None) -> Axes:
-    """Draw how much probability each head gives the tokens of the reply, on average; grey heads were left out."""
+    """Draw the mean ΔP of each head over the tokens of the reply; heads that were left out are grey."""
     return signed(result.change().mean(-1), f"ΔP, erased at {result.at}", ax=ax)
 
 
 def first_order(result: FirstOrder, ax: Axes | None = None) -> Axes:
-    """Draw the estimate of what each head gives to the log-probability of the reply's tokens, on average."""
+    """Draw the first-order estimate of Δ ln p of each head, averaged over the tokens of the reply."""
     return signed(result.effect.mean(-1), "first-order Δ ln p (nats)", layers=result.layers, ax=ax)
 
 
 def effect_sizes(result: Sensitivity, ax: Axes | None = None) -> Axes:
-    """Draw E_h of every head: positive where it helps hallucinated tokens more than correct ones."""
+    """Draw E_h of every head: positive if it supports hallucinated tokens more than correct ones."""
     ax = signed(result.effect_size, "effect size $E_h$", ax=ax)
     ax.set_title(f"n = {result.n_hallucinated} hallucinated, {result.n_correct} correct", loc="left")
     return ax

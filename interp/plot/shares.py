@@ -1,4 +1,4 @@
-"""How attention is shared out: stacked areas that sum to one, over layers or along a reply."""
+"""Shares of attention: stacked areas that sum to one, over layers or along a reply."""
 
 from collections.abc import Sequence
 
@@ -19,17 +19,17 @@ def shares(
     at: Sequence[int] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the share of every part as a stacked area along layers or steps; each area carries its name.
+    """Draw the share of every part as a stacked area along layers or steps.
 
     Args:
         values: shares in [0, 1], which sum to one over the last axis.
-        names: of the parts; segments have their colours.
-        along: what the first axis is.
+        names: of the parts; segments have fixed colours.
+        along: the name of the first axis.
         at: its values; 0, 1, ... by default.
         ax: where to draw; a new figure by default.
 
     Raises:
-        ValueError: as many names as parts are needed.
+        ValueError: the numbers of names and parts differ.
     """
     if len(names) != values.shape[1]:
         raise ValueError(f"{len(names)} names were given for {values.shape[1]} parts")

@@ -16,16 +16,16 @@ DIVERGING: Final = "PuOr"
 def signed(
     values: Float[Tensor, "layer head"], label: str, *, layers: Sequence[int] | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw one cell per layer and head, the first layer at the bottom; white is zero, and both colours reach equally far.
+    """Draw one cell per layer and head, the first layer at the bottom; white is zero, and the colour scale is symmetric.
 
     Args:
         values: the quantity; cells that are NaN stay grey.
         label: what it is, with its unit.
-        layers: which layers the rows are; 0, 1, ... by default.
+        layers: the layers of the rows; 0, 1, ... by default.
         ax: where to draw; a new figure by default.
 
     Raises:
-        ValueError: the layers named are not as many as the rows.
+        ValueError: the number of layers differs from that of the rows.
     """
     if layers is not None and len(layers) != values.shape[0]:
         raise ValueError(f"{len(layers)} layers are named for {values.shape[0]} rows")

@@ -1,4 +1,4 @@
-"""How alike a model attends within a reply with its image and without."""
+"""The similarity of attention within a reply between a run with the image and one without."""
 
 from matplotlib.axes import Axes
 

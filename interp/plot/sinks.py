@@ -8,9 +8,9 @@ from interp.plot.style import CYCLE, GREY, SEQUENTIAL, axes_or_new, style, whole
 
 
 def received(result: SinkTable, most: int = 14, ax: Axes | None = None) -> Axes:
-    """Draw α_k, the attention each token gets on average from those that see it, by layer, for the tokens that get most.
+    """Draw α_k, the mean attention that a token receives from the rows that can see it, by layer, for the largest α_k.
 
-    The tokens stand in the order of the conversation, with their position; sinks are marked with a star.
+    Tokens are in the order of the conversation, with their position; sinks are marked with a star.
     """
     with style():
         mean = result.received.mean(1)
@@ -29,12 +29,12 @@ def received(result: SinkTable, most: int = 14, ax: Axes | None = None) -> Axes:
 
 
 def massive(result: SinkTable, largest: int = 3, ax: Axes | None = None) -> Axes:
-    """Draw the largest absolute entry of the residual stream by layer, for the tokens with the largest ones, beside the median.
+    """Draw the largest absolute entry of the residual stream by layer, for the tokens with the largest ones, and the median.
 
-    The dotted line is the bound above which an activation is massive: the larger of the two the analysis was given.
+    The dotted line is the bound above which an activation is massive: the larger of the two bounds of the analysis.
 
-    References: the picture of Sun et al., Massive Activations in Large Language Models (2024), figure 2. Differs: one line a
-    token instead of one a rank.
+    References: Sun et al., Massive Activations in Large Language Models (2024), figure 2. Differs: one line per
+    token instead of one per rank.
     """
     with style():
         ax = axes_or_new(ax)

@@ -10,7 +10,7 @@ from interp.plot.style import CYCLE, GREY, axes_or_new, style
 
 
 def spectrum_by_head(result: HeadSpectra, ax: Axes | None = None) -> Axes:
-    """Draw ξ = tr W / √tr (SΣ)² of every head: how far its eigenvalues lie to one side of zero."""
+    """Draw ξ = tr W / √tr (SΣ)² of every head, which measures how one-sided its eigenvalues are."""
     return signed(result.xi, "ξ = tr W / √tr (SΣ)²", layers=result.layers, ax=ax)
 
 
@@ -19,7 +19,7 @@ def spectrum_of_layer(result: HeadSpectra, layer: int | None = None, ax: Axes | 
 
     Args:
         result: the spectra.
-        layer: which layer; the middle one of those measured by default.
+        layer: the layer; by default the middle one of those measured.
         ax: where to draw; a new figure by default.
 
     Raises:

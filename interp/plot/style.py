@@ -1,4 +1,4 @@
-"""How every picture looks: colours that survive colour blindness and grey print, one context manager, no global settings."""
+"""The style of all plots: colours that are safe for colour-blind readers and grey print, in one context manager, no global settings."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ __all__ = [
 
 CYCLE: Final = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
 SEQUENTIAL: Final = "viridis"
-"""Colour map of quantities that start at zero: even in lightness, so that grey print keeps the order."""
+"""Colour map of quantities that start at zero: uniform in lightness, so that grey print keeps the order."""
 
 _SETTINGS: Final[Any] = {
     "font.size": 10.0,
@@ -52,9 +52,10 @@ _SETTINGS: Final[Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """While open, new figures and axes look like this package's; afterwards these settings are as they were.
+    """Apply the style to new figures and axes inside the block, and restore the settings afterwards.
 
-    Only these: a notebook's backend changes others when the first figure is made, and those must stay or no later one is shown.
+    Only these settings are restored: the backend of a notebook sets others when it makes the first figure, and later figures are
+    not displayed without them, so `matplotlib.rc_context` cannot be used.
     """
     before = {name: rcParams[name] for name in _SETTINGS}
     rcParams.update(_SETTINGS)
@@ -74,12 +75,12 @@ def axes_or_new(ax: Axes | None, size: tuple[float, float] = (5.0, 3.4)) -> Axes
 
 
 def word_label(word: str) -> str:
-    """Return a token as it can be read in a picture: `visible`, and nothing taken for mathematics."""
+    """Return a token as readable text for matplotlib: `visible`, with dollar signs escaped."""
     return visible(word).replace("$", r"\$")
 
 
 def whole_ticks(ax: Axes, axis: str = "x") -> None:
-    """Put the ticks of an axis at whole numbers: layers, steps and heads have no halves."""
+    """Restrict the ticks of an axis to integers, for layers, steps and heads."""
     from matplotlib.ticker import MaxNLocator
 
     getattr(ax, f"{axis}axis").set_major_locator(MaxNLocator(integer=True))

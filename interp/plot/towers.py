@@ -1,4 +1,4 @@
-"""A quantity per token and dimension as towers in space: what the few largest entries of a stream look like."""
+"""A quantity per token and dimension as towers in 3D, which shows the few largest entries of a residual stream."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,24 +13,24 @@ from interp.plot.style import GREY, RED, style, word_label
 def towers(
     values: Float[Tensor, "token dim"], words: Sequence[str], ax: Axes | None = None, *, named: int = 2, most: int = 400
 ) -> Axes:
-    """Draw |value| as a tower at its token and dimension; token and dimension of the largest ones are written beside them.
+    """Draw |value| as a tower at its token and dimension; the largest ones are labelled with token and dimension.
 
     Args:
         values: the residual stream after one layer.
         words: its tokens as text.
         ax: axes with `projection="3d"`; a new figure by default.
-        named: how many of the largest entries are named and red.
-        most: how many entries are drawn; the smaller ones lie in the floor.
+        named: the number of largest entries to label, in red.
+        most: the number of entries to draw.
 
     Raises:
-        ValueError: another number of words than tokens, or axes that are flat.
+        ValueError: the numbers of words and tokens differ, or the axes are not 3D.
 
     References: Sun et al., Massive Activations (2024), figure 1; SPEAR, figure 3. Differs: no.
     """
     if len(words) != len(values):
         raise ValueError(f"{len(words)} words were given for {len(values)} tokens")
     if ax is not None and ax.name != "3d":
-        raise ValueError("towers stand in space: pass axes made with projection='3d'")
+        raise ValueError("towers need 3D axes: pass axes made with projection='3d'")
     with style():
         if ax is None:
             from matplotlib import pyplot
@@ -50,5 +50,5 @@ def towers(
             )
         space.set(xlabel="dimension", ylabel="token position", zlabel="|entry| of the stream")
         space.set(xlim=(0, values.shape[1]), ylim=(0, len(words)), zlim=(0, float(flat[0]) or 1.0))
-        space.set_box_aspect(None, zoom=0.8)  # leaves room for the labels
+        space.set_box_aspect(None, zoom=0.8)  # leave room for the labels
     return ax

@@ -13,7 +13,7 @@ from interp.data.colours import SEGMENT_COLOURS
 from interp.plot.style import GREY, SEQUENTIAL, axes_or_new, style, word_label
 
 ASPECT = 0.62
-"""Width of a character of the fixed-width font in parts of its size."""
+"""Width of a character of the fixed-width font, as a fraction of its size."""
 
 
 def coloured_words(
@@ -24,17 +24,17 @@ def coloured_words(
     label: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Write the tokens one after the other on coloured grounds, `columns` characters a line.
+    """Write the tokens on coloured backgrounds, `columns` characters per line.
 
     Args:
         words: the tokens as text.
         by: a score per token, or the name of its segment.
-        columns: characters a line.
+        columns: characters per line.
         label: what the score is, with its unit.
         ax: where to write; a new figure by default.
 
     Raises:
-        ValueError: as many scores or segments as words are needed.
+        ValueError: the numbers of words and of scores or segments differ.
     """
     if len(words) != len(by):
         raise ValueError(f"{len(by)} colours were given for {len(words)} words")

@@ -1,6 +1,6 @@
 """Checks that users call on their own models, analyses, interventions, methods and benchmarks, and models with planted answers.
 
-models: `check_model`, `check_family`.
+models: `check_model`, `check_family`, `sample_prompts`, `conformance_page`.
 analyses: `check_analysis`.
 interventions: `check_intervention`, `check_method`.
 benchmarks: `check_benchmark`.

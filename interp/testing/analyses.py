@@ -14,7 +14,7 @@ from interp.testing.models import sample_prompts
 def check_analysis(
     model: Model, analysis: Analysis, prompts: Sequence[Prompt] | None = None, *, target: Target | None = None
 ) -> list[Check]:
-    """Return the result of every check on an analysis; one that fails carries the reason in `detail`.
+    """Return the outcome of every check on an analysis; one that fails carries the reason in `detail`.
 
     Checked are: settings are frozen; the sites it reads are the ones it declares; the axes of its result are named and come from the
     closed list; its numbers are finite; a saved capture gives the numbers of a running pass, and so do layers in either order;

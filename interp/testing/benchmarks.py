@@ -1,4 +1,4 @@
-"""Checks of benchmarks, for those who write one."""
+"""The check of benchmarks, for those who write one: `check_benchmark`."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +13,15 @@ from interp.checks.base import Check, run_checks
 def check_benchmark(
     benchmark: Benchmark, replies: Sequence[str] = ("yes", "No.", "", "a dog and a cat")
 ) -> list[Check]:
-    """Return the result of every check on a benchmark: what a run relies on when it saves, resumes, reads again and compares.
+    """Return the outcome of every check on a benchmark; one that fails carries the reason in `detail`.
+
+    Checked is what a run relies on when it saves, resumes, parses again and compares: samples have unique ids and are the same
+    each time; settings, truth and parsed replies survive JSON; images open; scores of many bootstrap draws equal those of each
+    draw; outcomes have the same names for every sample; labelled mentions lie inside the reply.
 
     Args:
-        benchmark: the benchmark, small.
-        replies: what every question is answered with.
+        benchmark: the benchmark, with few samples.
+        replies: replies that are parsed for every sample.
     """
     return run_checks(BENCHMARK, benchmark, replies)
 
@@ -27,11 +31,13 @@ def _samples_stay(benchmark: Benchmark, replies: Sequence[str]) -> None:
     ids = [s.id for s in samples]
     twice = sorted({i for i in ids if ids.count(i) > 1})
     if not samples or twice:
-        raise AssertionError(f"ids are there, each once: got {len(ids)} samples, twice {twice[:3]}")
+        raise AssertionError(
+            f"a benchmark needs samples with unique ids: got {len(ids)} samples, repeated ids {twice[:3]}"
+        )
     if list(benchmark.samples()) != list(samples):
-        raise AssertionError("samples() gives other samples the second time")
+        raise AssertionError("samples() gives different samples the second time")
     if any(not s.question or not s.part for s in samples):
-        raise AssertionError("every sample has a question and a part")
+        raise AssertionError("a sample lacks its question or its part")
 
 
 def _plain_data(benchmark: Benchmark, replies: Sequence[str]) -> None:
@@ -39,7 +45,7 @@ def _plain_data(benchmark: Benchmark, replies: Sequence[str]) -> None:
     _through_json(settings, "settings")
     unknown = set(benchmark.reading) - set(settings)
     if unknown:
-        raise AssertionError(f"reading names settings that are not there: {sorted(unknown)}")
+        raise AssertionError(f"reading names unknown settings: {sorted(unknown)}")
     for sample in benchmark.samples():
         _through_json(dict(sample.truth), f"the truth of {sample.id}")
         for reply in replies:
@@ -49,7 +55,7 @@ def _plain_data(benchmark: Benchmark, replies: Sequence[str]) -> None:
 def _through_json(value: Any, what: str) -> None:
     back = json.loads(json.dumps(value))
     if back != json.loads(json.dumps(back)) or set(back) != set(value):
-        raise AssertionError(f"{what} changes on its way through JSON")
+        raise AssertionError(f"{what} is not the same after writing and reading JSON")
 
 
 def _images_open(benchmark: Benchmark, replies: Sequence[str]) -> None:
@@ -62,7 +68,7 @@ def _images_open(benchmark: Benchmark, replies: Sequence[str]) -> None:
 
 
 def _scores_vectorise(benchmark: Benchmark, replies: Sequence[str]) -> None:
-    """Scores of counts drawn many times at once are those of each draw, and numbers or not a number."""
+    """Scores of many bootstrap draws at once equal those of each draw, and are finite or NaN."""
     alone: list[Mapping[str, Counts]] = []
     for reply in replies:
         groups = sum_counts(benchmark, [(s, benchmark.read(reply, s)) for s in benchmark.samples()])
@@ -77,10 +83,10 @@ def _scores_vectorise(benchmark: Benchmark, replies: Sequence[str]) -> None:
     for (part, name), together in _every_score(benchmark, drawn).items():
         np.testing.assert_allclose(together, [one[part, name] for one in scored], err_msg=f"{name} of {part}")
         if np.isinf(together).any():
-            raise AssertionError(f"{name} of {part} is infinite; not a number is for what is not defined: see ratio")
+            raise AssertionError(f"{name} of {part} is infinite; return NaN if it is not defined, see ratio")
     shown = {name for _, name in scored[0]}
     if not set(benchmark.headline) <= shown or not benchmark.lower_is_better <= shown:
-        raise AssertionError(f"headline and lower_is_better name scores; scores are {sorted(shown)}")
+        raise AssertionError(f"headline and lower_is_better name unknown scores; scores are {sorted(shown)}")
 
 
 def _every_score(benchmark: Benchmark, parts: Mapping[str, Counts]) -> dict[tuple[str, str], np.ndarray]:
@@ -112,4 +118,4 @@ BENCHMARK: dict[str, Callable[[Benchmark, Sequence[str]], None]] = {
     "outcomes": _outcomes_compare,
     "labels": _labels_inside,
 }
-"""What every benchmark is checked for."""
+"""The checks of a benchmark, by name."""

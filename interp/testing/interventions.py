@@ -1,4 +1,4 @@
-"""Checks of interventions and methods, for those who write one."""
+"""The checks of interventions and methods, for those who write one: `check_intervention`, `check_method`."""
 
 from collections.abc import Sequence
 
@@ -19,14 +19,18 @@ def check_intervention(
     *,
     first: bool = True,
 ) -> list[Check]:
-    """Return the result of every check on an intervention.
+    """Return the outcome of every check on an intervention; one that fails carries the reason in `detail`.
+
+    Checked are: the neutral setting leaves the logits bit-equal and a strong one changes them; no row depends on later tokens; a
+    left-padded batch equals single prompts; cached decoding equals one teacher-forced pass; the first generated token is already
+    under the intervention; nothing stays on the model, also after an exception.
 
     Args:
-        model: a model it fits.
+        model: a model that the intervention fits; a tiny one is enough.
         change: the intervention, in a setting strong enough to matter.
-        neutral: the same in the setting that changes nothing.
+        neutral: the same in a setting that changes nothing; None if it has none.
         prompts: two prompts of different lengths; made up by default, with token 0 marked as a sink.
-        first: whether the first generated token is under it already; False for one that needs a reply to act on.
+        first: whether it already acts on the first generated token; False for one that needs a reply to act on.
     """
     given = prompts or [p.marked(sink=(0,)) for p in sample_prompts(model)]
     return check_trial(
@@ -42,9 +46,9 @@ def check_method(
     *,
     first: bool = True,
 ) -> list[Check]:
-    """Return the result of every check on a method; see `check_intervention`.
+    """Return the outcome of every check on a method; see `check_intervention` for the checks and the arguments.
 
-    A method without interventions, which acts on the choice of tokens alone, is checked in decoding only.
+    A method without interventions, which acts on the choice of tokens only, is checked in decoding only.
     """
     given = prompts or [p.marked(sink=(0,)) for p in sample_prompts(model)]
     settled = resolve(model, given, [method])

@@ -1,4 +1,4 @@
-"""Checks that anyone can call on their own model, intervention, method or benchmark."""
+"""The checks of models and families, for those who add one: `check_model`, `check_family`; `conformance_page` tabulates them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from interp.models.model import Model
 
 
 def sample_prompts(model: Model) -> list[Prompt]:
-    """Return two prompts of different lengths, with an image each where the model takes one."""
+    """Return two prompts of different lengths, each with an image if the model takes images."""
     import numpy as np
 
     generator = np.random.default_rng(0)
@@ -22,7 +22,11 @@ def sample_prompts(model: Model) -> list[Prompt]:
 
 
 def check_model(model: Model, prompts: Sequence[Prompt] | None = None) -> list[Check]:
-    """Return the result of every conformance check on a model.
+    """Return the outcome of every conformance check on a model; one that fails carries the reason in `detail`.
+
+    Checked are: with every tap read, logits are bit-equal to eager attention, and with none to sdpa; patterns and gradients equal
+    plain autograd; an intervention at every site changes the logits; batched equals single, cached equals uncached; nothing stays
+    on the model. `docs/models.md` explains each check.
 
     Args:
         model: the model.
@@ -32,10 +36,10 @@ def check_model(model: Model, prompts: Sequence[Prompt] | None = None) -> list[C
 
 
 def check_family(model_type: str, dtype: Any = None) -> list[Check]:
-    """Return the result of every conformance check on the tiny random model of a family.
+    """Return the outcome of every conformance check on the tiny random model of a family; see `check_model`.
 
     Raises:
-        LookupError: no such family, or one without a tiny model.
+        LookupError: an unknown family, or one without a tiny model.
     """
     from interp.families.base import family
     from interp.loading import load
@@ -50,7 +54,7 @@ def check_family(model_type: str, dtype: Any = None) -> list[Check]:
 
 
 def conformance_page(done: Mapping[tuple[str, str], Sequence[Check]]) -> str:
-    """Return what `check_family` found as a page in Markdown: a table of families and checks, and why what failed did.
+    """Return the outcomes of `check_family` as a Markdown page: a table of families and checks, and the reasons of failures.
 
     Args:
         done: the checks by model type and floating-point type.

@@ -1,6 +1,6 @@
-"""A model whose weights are written by hand, so that its attention sink is known: for testing detectors and causal experiments.
+"""A model with hand-written weights whose attention sink is known, for testing detectors and causal experiments.
 
-It is no trained model and says nothing about any; wherever it appears it is called planted.
+It is not trained, and its results say nothing about trained models; wherever it appears it is called planted.
 """
 
 from dataclasses import dataclass
@@ -18,23 +18,23 @@ LETTERS = "abcdefghijklmnop"
 SINK_SCORE = 14.0
 """The score every sink head gives to the sink; all others get 0, so the sink keeps more than 0.9999 of the attention."""
 GARBLING = 30.0
-"""How strongly a sink head would write what it reads, if it did not rest."""
+"""The gain with which a sink head writes what it attends to when it does not attend to the sink."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Planted:
-    """A planted model, and what is known about it.
+    """A planted model and its known properties.
 
-    It reads letters and predicts each one's successor in the alphabet a..p (p is followed by a), along a path that needs no
-    attention. Its sink heads copy garbled letters into the stream whenever they do not rest on the sink, whose own value is
-    zero. So masking the sink breaks the prediction, and zeroing its value changes nothing.
+    It predicts the successor of each letter in the alphabet a..p (p is followed by a), along a path that needs no attention.
+    Its sink heads copy garbled letters into the stream unless they attend to the sink, whose own value is zero. So masking the sink
+    breaks the prediction, and zeroing its value changes nothing.
 
     Args:
         model: the model.
-        position: where the sink is (`<s>`).
-        layers: the layers it is a sink in.
-        heads: the heads that rest on it, in each of them.
+        position: the position of the sink (`<s>`).
+        layers: the layers in which it is a sink.
+        heads: the heads that attend to it, in each of these layers.
         dims: the dimensions of its massive activation, from the output of layer 0 on.
     """
 
@@ -56,9 +56,9 @@ def planted_sink(*, image: bool = False, layers: int = 4, seed: int = 0) -> Plan
     """Return a planted Llama, or a LLaVA around it.
 
     Args:
-        image: whether it takes an image; the image tokens carry noise alone.
-        layers: how many layers, at least 2; every one but the first has sink heads.
-        seed: for the noise that fills the unused dimensions.
+        image: whether it takes an image; the image tokens carry only noise.
+        layers: the number of layers, at least 2; all but the first have sink heads.
+        seed: of the noise in the unused dimensions.
 
     Raises:
         ValueError: fewer than two layers.
@@ -94,7 +94,7 @@ def _text_config(config: Any, layers: int) -> Any:
 
 
 def _write(module: nn.Module, tokenizer: Any) -> None:
-    """Write the weights: dimensions 0..15 say which letter, then `<s>`, the massive dimension, a constant, and noise."""
+    """Write the weights: dimensions 0..15 encode the letter, then `<s>`, the massive dimension, a constant, and noise."""
     for parameter in module.get_decoder().parameters():
         parameter.zero_()
     embed, head = module.get_input_embeddings().weight, module.get_output_embeddings().weight
@@ -125,7 +125,7 @@ def _write(module: nn.Module, tokenizer: Any) -> None:
 
 
 def _write_sink_heads(attention: nn.Module) -> None:
-    """Let heads 0 and 1 ask for the massive dimension, and garble letters wherever else they look."""
+    """Make heads 0 and 1 attend to the massive dimension, and garble letters wherever else they attend."""
     slowest = _HEAD_DIM - 1  # of the rotary pairs: it hardly turns over a conversation
     ask = _WIDTH**0.5 / 1.7  # about the least a normalised constant is, beside one letter and the noise
     give = _WIDTH**0.5  # what the massive dimension is, normalised

@@ -118,7 +118,7 @@ def test_known_answer_for_two_layers():
     torch.testing.assert_close(found.r_positive, T([[1.0, 1.0], [-1.0, 1.0]]))
     torch.testing.assert_close(found.r_negative, T([[1.0, -1.0], [-1.0, -1.0]]))
     torch.testing.assert_close(found.entropy[1, 0], T(0.0))
-    assert found.notes[0] == "layer 0: no head is sensitive, so the one with the largest visual mass stands for them"
+    assert found.notes[0] == "layer 0: no head is sensitive, so the one with the largest visual mass takes their place"
     assert found.on_grid(found.maps[1, 0])[0, 0].tolist() == [[0.0, pytest.approx(0.4)]]
 
 
@@ -161,7 +161,7 @@ def test_what_has_no_anchors_is_refused(model_of, picture):
     with pytest.raises(ValueError, match="need an image, and this conversation has none"):
         interp.measure(model, model.prepare(text="What is it?"), VisualAnchors())
     partial = VisualAnchors().reduce({"pattern": layer([[0.4, 0.2]] * 3, [[0.1, 0.0]] * 3)}, VIEW)
-    with pytest.raises(ValueError, match=r"taken from layers 0 and 14, but \[0\] are not among \[14, 31\]"):
+    with pytest.raises(ValueError, match=r"come from layers 0 and 14, but \[0\] are not among \[14, 31\]"):
         VisualAnchors().finish({14: partial, 31: partial}, VIEW)
     with pytest.raises(ValueError, match=r"the rows \(SYSTEM & USER\) take no token"):
         VisualAnchors(text=S & U).reduce({"pattern": torch.rand(2, 3, 6)}, VIEW)

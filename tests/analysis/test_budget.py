@@ -70,7 +70,7 @@ def test_rows_that_were_not_captured_are_asked_for(model_of):
     kept = capture(model, prompt, queries=[0, 1])
     with pytest.raises(
         ValueError,
-        match=r"query rows \[\d+, .*\] are needed \(emitting\(\)\) but were not captured; capture\(..., queries=...\)",
+        match=r"query rows \[\d+, .*\] are needed \(EMITTING\) but were not captured; capture\(..., queries=...\)",
     ):
         on_capture(Budget(), kept)
     with pytest.raises(ValueError, match=r"the query rows IMAGE take no token of this conversation"):

@@ -138,5 +138,5 @@ def test_what_cannot_be_followed_is_refused(model_of, picture):
         found.on_image()
     model = model_of("llava")
     found = interp.measure(model, prompt_of(model, picture), AttentionRollout())
-    with pytest.raises(ValueError, match="row 0 of layer 1 is not there"):
+    with pytest.raises(ValueError, match="row 0 of layer 1 was not measured"):
         found.on_image(query=0)

@@ -26,9 +26,9 @@ def test_the_planted_massive_activation_matters_as_zero_and_not_as_its_mean(plan
         study = massive_study(planted.model, prompts, progress=False)
     assert (study.position, study.dim, study.layer) == (planted.position, planted.dims[0], 0)
     loss = study.table().set_index("how")["value"]
-    assert loss["value"] == pytest.approx(loss["as it is"], abs=1e-4)
-    assert loss["zero"] > loss["as it is"] + 1
-    assert loss["mean"] > loss["as it is"] + 1
+    assert loss["value"] == pytest.approx(loss["baseline"], abs=1e-4)
+    assert loss["zero"] > loss["baseline"] + 1
+    assert loss["mean"] > loss["baseline"] + 1
     assert len(study.frame()) == 8
 
 
