@@ -37,14 +37,14 @@ def generate(
         model: the model.
         prompts: one prompt or several; several are padded on the left and decoded together.
         interventions: interventions, methods and Hugging Face logits processors, in the order they apply.
-        max_new_tokens: the longest reply.
-        seed: makes sampling repeatable.
-        on_token: called with the text of every new token as it comes (one prompt, no beams).
+        max_new_tokens: the largest number of new tokens.
+        seed: seed for sampling.
+        on_token: called with the text of every new token as it is generated (one prompt, no beams).
         options: any option of Hugging Face's `generate`: `do_sample`, `temperature`, `top_p`, `num_beams`, `stop_strings`, ...
 
     Raises:
-        ValueError: no prompt, a prompt that leaves no room in the context, or options that this sets itself.
-        TypeError: a change that is neither an intervention nor a logits processor.
+        ValueError: no prompt, a prompt that leaves no room in the context, or options that this function sets itself.
+        TypeError: an argument that is neither an intervention nor a logits processor.
     """
     check_model(model)
     check_settings(max_new_tokens=max_new_tokens, seed=seed, on_token=on_token)
@@ -53,29 +53,29 @@ def generate(
     interventions = list_interventions(interventions, rules=True)
     _check(model, batch, max_new_tokens, on_token, options)
     refuse_unfit(interventions, options)
-    settled = resolve(model, batch, interventions)
-    if settled.loop is not None:
+    resolved = resolve(model, batch, interventions)
+    if resolved.loop is not None:
         options |= {"max_new_tokens": max_new_tokens, "seed": seed}
         if not single:
             return [generate(model, p, *interventions, on_token=on_token, **options) for p in batch]
-        return settled.loop.decode(
-            model, settled.prompts[0], settled.interventions, settled.rules, on_token=on_token, **options
+        return resolved.loop.decode(
+            model, resolved.prompts[0], resolved.interventions, resolved.rules, on_token=on_token, **options
         )
-    batch = settled.prompts
+    batch = resolved.prompts
     inputs = model.inputs(batch)
     if "stop_strings" in options:
         options["tokenizer"] = model.tokenizer
     if on_token is not None:
         options["streamer"] = _Callback(lambda i: on_token(model.tokenizer.decode([i])))
     sampling = {"do_sample": False} if "do_sample" not in options else {}
-    now = model.running(batch, settled.interventions, new=max_new_tokens)
+    now = model.running(batch, resolved.interventions, new=max_new_tokens)
     with torch.no_grad(), torch.random.fork_rng(enabled=seed is not None), run(now):
         if seed is not None:
             torch.manual_seed(seed)
         out = model.module.generate(
             **inputs,
             max_new_tokens=max_new_tokens,
-            logits_processor=LogitsProcessorList(settled.rules),
+            logits_processor=LogitsProcessorList(resolved.rules),
             output_logits=True,
             return_dict_in_generate=True,
             **sampling,
@@ -113,14 +113,14 @@ def _check(model: Model, prompts: list[Prompt], new: int, on_token: Any, options
     taken = sorted(set(options) & set(RESERVED))
     if taken:
         raise ValueError(
-            f"generate sets {', '.join(taken)} itself; give logits processors among the changes, and on_token for streaming"
+            f"generate sets {', '.join(taken)} itself; pass logits processors as interventions, and on_token for streaming"
         )
     if on_token is not None and (len(prompts) > 1 or options.get("num_beams", 1) > 1):
         raise ValueError("on_token streams one prompt without beams; leave it out for a batch or for beam search")
     longest = max(map(len, prompts))
     if model.context is not None and longest + new > model.context:
         raise ValueError(
-            f"the prompt has {longest} tokens and {new} more were asked for, but the context of {model.name} holds {model.context}; "
+            f"the prompt has {longest} tokens and {new} new ones are requested, but the context of {model.name} holds {model.context}; "
             f"ask for at most {model.context - longest} (max_new_tokens)"
         )
 
@@ -131,7 +131,7 @@ def _replies(
     ends = end_tokens(model)
     each = len(new) // len(prompts)
     return [
-        reply_of(model, prompts[i // each], ids.tolist(), s.tolist(), ends, audit, limit)
+        build_reply(model, prompts[i // each], ids.tolist(), s.tolist(), ends, audit, limit)
         for i, (ids, s) in enumerate(zip(new.cpu(), scores.float().cpu(), strict=True))
     ]
 
@@ -142,7 +142,7 @@ def end_tokens(model: Model) -> set[int]:
     return set(ends if isinstance(ends, list) else [ends]) - {None}
 
 
-def reply_of(  # what a decoding loop leaves behind
+def build_reply(
     model: Model,
     prompt: Prompt,
     ids: list[int],
@@ -155,17 +155,17 @@ def reply_of(  # what a decoding loop leaves behind
 
     Args:
         model: the model.
-        prompt: what it answers.
-        ids: the new tokens, and whatever padding follows them.
+        prompt: the prompt that they answer.
+        ids: the new tokens, and padding after them.
         scores: their log-probabilities.
         ends: the tokens that end a reply.
-        audit: what each intervention did.
-        limit: the longest reply that was asked for.
+        audit: the record of each intervention.
+        limit: the requested largest number of new tokens.
     """
     pad = model.tokenizer.pad_token_id
     length = next((i + 1 for i, t in enumerate(ids) if t in ends), len(ids))
     ended = length > 0 and ids[length - 1] in ends
-    if not ended and length < limit:  # stopped by a string; what a longer neighbour in the batch left behind is padding
+    if not ended and length < limit:  # stopped by a string; the rest is padding up to the longest reply of the batch
         while length and ids[length - 1] == pad:
             length -= 1
     stop: Literal["end", "length", "stop_string"] = "end" if ended else "length" if length >= limit else "stop_string"

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList, MinNewTokensLengthLogitsProcessor
 
 from interp.data.prompt import Prompt, Reply
-from interp.decoding.generate import end_tokens, reply_of
+from interp.decoding.generate import build_reply, end_tokens
 from interp.decoding.stream import Continuation
 from interp.interventions.base import Intervention
 from interp.interventions.method import Method
@@ -132,4 +132,4 @@ class DecodingLoop(Method):
                 on_token(model.tokenizer.decode([token]))
         search.text.now.close()
         audit = tuple(search.text.now.audit)
-        return reply_of(model, prompt, ids, logprobs, decoding.ends, audit, decoding.max_new_tokens)
+        return build_reply(model, prompt, ids, logprobs, decoding.ends, audit, decoding.max_new_tokens)

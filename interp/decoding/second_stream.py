@@ -36,7 +36,7 @@ class SecondStream(Method):
     passes = 2
 
     def misfit(self, options: Mapping[str, Any]) -> str | None:
-        """Return that several replies to a prompt are not supported, where the options ask for them."""
+        """Return why options for beams or several replies are refused; None for other options."""
         several = [n for n in ("num_beams", "num_return_sequences") if (options.get(n) or 1) > 1]
         return (
             f"its second stream follows one reply a prompt, so leave out {' and '.join(several)}" if several else None

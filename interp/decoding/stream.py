@@ -1,4 +1,4 @@
-"""Prompts that are read once and continued token by token, beside whatever else runs: for a second stream, or a decoding loop."""
+"""A batch of prompts with a cache of its own, continued token by token: for a second stream, or a decoding loop."""
 
 import inspect
 from collections.abc import Iterator, Sequence
@@ -16,26 +16,26 @@ from interp.models.model import Model
 from interp.taps.running import resumed
 
 KEPT = "rope_deltas"
-"""What Qwen's vision-language models keep on a module from one step to the next."""
+"""The attribute in which Qwen's vision-language models keep state on a module between steps."""
 
 
 @final
 class Continuation:
     """Some prompts as one left-padded batch, with a key-value cache and a running pass of their own.
 
-    Between calls nothing of it is on the model, and another one, or `generate`, may run there.
+    Between calls, the model holds none of its state, so another continuation, or `generate`, may run on the same model.
 
     Args:
         model: the model.
         prompts: one or more.
-        interventions: the interventions they run under, and no others.
+        interventions: the interventions on this batch alone.
         settings: more of `Pass`.
     """
 
     def __init__(
         self, model: Model, prompts: Sequence[Prompt], interventions: Sequence[Intervention] = (), **settings: Any
     ) -> None:
-        """Prepare; nothing runs yet."""
+        """Prepare the inputs and the cache; nothing runs yet."""
         self.now = model.running(prompts, interventions, **settings)
         self.model = model
         self._inputs = model.inputs(prompts)
@@ -43,10 +43,10 @@ class Continuation:
         self._cache = DynamicCache(config=model.text_config)
         self._keepers = [m for m in model.module.modules() if KEPT in vars(m)]
         self._own: list[Any] = [None for _ in self._keepers]
-        self._speaker = _speaker(model)
+        self._decoder = _decoder(model)
 
     def read(self) -> Float[Tensor, "batch vocab"]:
-        """Read the prompts and return the logits of the first new token."""
+        """Run the prompts and return the logits of the first new token."""
         last = (
             {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(self.model.module.forward).parameters else {}
         )
@@ -58,24 +58,24 @@ class Continuation:
         more: dict[str, Tensor] = {"input_ids": ids[:, None], "attention_mask": self._mask}
         offset = next((own for own in self._own if own is not None), None)
         counted = self.model.family.image_token is None or "position_ids" in self._inputs
-        if counted or offset is not None:  # the others count on from the cache, padding included
+        if counted or offset is not None:  # other models continue from the length of the cache, padding included
             more["position_ids"] = (self._mask.cumsum(-1) - 1)[:, -1:] + (0 if offset is None else offset)
-        return self._run(self._speaker, **more)
+        return self._run(self._decoder, **more)
 
     def select(self, rows: Int[Tensor, " batch"]) -> None:
-        """Go on with some of the conversations, in this order; one may be taken several times."""
+        """Continue with some of the conversations, in this order; one may be repeated."""
         self._cache.batch_select_indices(rows)
         self._mask = self._mask[rows]
         self._own = [own if own is None or len(own) == 1 else own[rows] for own in self._own]
 
     def cut(self, tokens: int) -> None:
-        """Forget the last tokens of every conversation."""
+        """Remove the last tokens of every conversation."""
         if tokens:
             self._cache.crop(-tokens)
             self._mask = self._mask[:, :-tokens]
 
-    def settle(self) -> None:
-        """Cut what is cached off the graph of the last step, so that the next one takes it as it is."""
+    def detach_cache(self) -> None:
+        """Detach the cache from the graph of the last step, so that the next step treats it as a constant."""
         for layer in self._cache.layers:
             layer.keys, layer.values = layer.keys.detach(), layer.values.detach()
 
@@ -86,7 +86,8 @@ class Continuation:
 
     @contextmanager
     def _state(self) -> Iterator[None]:
-        """Put what the family keeps on its modules aside while this runs, and take one's own away afterwards."""
+        """Swap in this batch's state on the modules of the family, and restore the previous state afterwards."""
+        # The offset of rotary positions lives on the module, not in the cache: without the swap, two streams would shift each other.
         theirs = [getattr(m, KEPT) for m in self._keepers]
         for module, own in zip(self._keepers, self._own, strict=True):
             setattr(module, KEPT, own)
@@ -98,8 +99,8 @@ class Continuation:
                 setattr(module, KEPT, before)
 
 
-def _speaker(model: Model) -> nn.Module:
-    """Return the module that takes a single next token: the whole model, or the language model in it where the whole wants an image."""
+def _decoder(model: Model) -> nn.Module:
+    """Return the module that takes a single next token: the model, or its language model if the model requires an image."""
     pixels = inspect.signature(model.module.forward).parameters.get("pixel_values")
     if pixels is None or pixels.default is not inspect.Parameter.empty:
         return model.module

@@ -22,7 +22,7 @@ SIZE: dict[str, Any] = {
 QWEN_SPECIAL = ("<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
 
-def build(model_class: type, config: Any, **zeros: float) -> Any:
+def random_model(model_class: type, config: Any, **zeros: float) -> Any:
     """Return a model in evaluation mode with random weights, the same in every call.
 
     Args:
@@ -55,7 +55,7 @@ def language_model(
     """
     tokenizer.chat_template = template
     config = config_class(vocab_size=len(tokenizer), **{**SIZE, **special_ids(tokenizer), **settings})
-    return build(model_class, config), tokenizer
+    return random_model(model_class, config), tokenizer
 
 
 def special_ids(tokenizer: Any) -> dict[str, Any]:
@@ -134,4 +134,4 @@ def qwen_vl(
         **{name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()},
         **ids,
     )
-    return build(model_class, config), processor
+    return random_model(model_class, config), processor

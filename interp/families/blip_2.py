@@ -3,7 +3,7 @@
 from typing import Any
 
 from interp.data.layout import Grid
-from interp.families._tiny import SIZE, build, special_ids, vision
+from interp.families._tiny import SIZE, random_model, special_ids, vision
 from interp.families._tokenizer import small_tokenizer
 from interp.families.base import Family, ImageView
 
@@ -52,7 +52,7 @@ def _tiny() -> tuple[Any, Any]:
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         initializer_range=0.15,
     )
-    return build(Blip2ForConditionalGeneration, config, query_tokens=1.0), processor  # equal queries otherwise
+    return random_model(Blip2ForConditionalGeneration, config, query_tokens=1.0), processor  # equal queries otherwise
 
 
 FAMILY = Family(

@@ -4,7 +4,7 @@ from math import isqrt
 from typing import Any
 
 from interp.data.layout import Grid
-from interp.families._tiny import build, siglip, text
+from interp.families._tiny import random_model, siglip, text
 from interp.families._tokenizer import small_tokenizer
 from interp.families.base import Family, ImageView
 
@@ -48,7 +48,7 @@ def _tiny() -> tuple[Any, Any]:
         image_token_id=processor.image_token_id,
         tie_word_embeddings=False,
     )
-    return build(DeepseekVLForConditionalGeneration, config), processor
+    return random_model(DeepseekVLForConditionalGeneration, config), processor
 
 
 FAMILY = Family(

@@ -4,7 +4,7 @@ from math import isqrt
 from typing import Any
 
 from interp.data.layout import Grid
-from interp.families._tiny import build, siglip, text
+from interp.families._tiny import random_model, siglip, text
 from interp.families._tokenizer import small_tokenizer
 from interp.families.base import Family, ImageView
 
@@ -59,7 +59,7 @@ def _tiny() -> tuple[Any, Any]:
         tie_word_embeddings=False,
     )
     zero = {"model__multi_modal_projector__mm_input_projection_weight": 0.2}
-    return build(Gemma3ForConditionalGeneration, config, **zero), processor
+    return random_model(Gemma3ForConditionalGeneration, config, **zero), processor
 
 
 FAMILY = Family(

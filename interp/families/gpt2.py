@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from interp.families._tiny import build, special_ids
+from interp.families._tiny import random_model, special_ids
 from interp.families._tokenizer import small_tokenizer
 from interp.families.base import Family
 
@@ -15,7 +15,7 @@ def _tiny() -> tuple[Any, Any]:
     tokenizer = small_tokenizer(bos_token=end, eos_token=end, unk_token=end)
     shape = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "initializer_range": 0.15}
     config = GPT2Config(vocab_size=len(tokenizer), **shape, **special_ids(tokenizer))
-    return build(GPT2LMHeadModel, config), tokenizer
+    return random_model(GPT2LMHeadModel, config), tokenizer
 
 
 FAMILY = Family(

@@ -4,7 +4,7 @@ from math import ceil, isqrt
 from typing import Any
 
 from interp.data.layout import Grid
-from interp.families._tiny import build, text, vision
+from interp.families._tiny import random_model, text, vision
 from interp.families._tokenizer import small_tokenizer
 from interp.families.base import Family, ImageView
 
@@ -58,11 +58,11 @@ def _tiny() -> tuple[Any, Any]:
     tokenizer = small_tokenizer([*special, *TILE_TOKENS], add_bos=True)
     images = Idefics3ImageProcessorPil(size={"longest_edge": 126}, max_image_size={"longest_edge": 42})
     processor = Idefics3Processor(images, tokenizer, image_seq_len=9, chat_template=_TEMPLATE)
-    config = Idefics3Config(image_token_id=processor.image_token_id, **parts(tokenizer))
-    return build(Idefics3ForConditionalGeneration, config), processor
+    config = Idefics3Config(image_token_id=processor.image_token_id, **idefics_parts(tokenizer))
+    return random_model(Idefics3ForConditionalGeneration, config), processor
 
 
-def parts(tokenizer: Any) -> dict[str, Any]:
+def idefics_parts(tokenizer: Any) -> dict[str, Any]:
     """Return the tiny text model and vision tower, as arguments of a configuration; SmolVLM has the same."""
     decoder = text("llama", tokenizer, num_key_value_heads=2)
     return {"text_config": decoder, "vision_config": vision(42), "scale_factor": 2}

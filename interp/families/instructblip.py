@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from interp.families._tiny import SIZE, build, text, vision
+from interp.families._tiny import SIZE, random_model, text, vision
 from interp.families._tokenizer import small_tokenizer
 from interp.families.base import Family
 from interp.families.blip_2 import FAMILY as BLIP_2
@@ -40,7 +40,9 @@ def _tiny() -> tuple[Any, Any]:
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         initializer_range=0.15,
     )
-    return build(InstructBlipForConditionalGeneration, config, query_tokens=1.0), processor  # equal queries otherwise
+    return random_model(
+        InstructBlipForConditionalGeneration, config, query_tokens=1.0
+    ), processor  # equal queries otherwise
 
 
 FAMILY = Family(

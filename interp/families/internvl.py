@@ -4,7 +4,7 @@ from math import isqrt
 from typing import Any
 
 from interp.data.layout import Grid
-from interp.families._tiny import build, text, vision, without_video
+from interp.families._tiny import random_model, text, vision, without_video
 from interp.families._tokenizer import small_tokenizer
 from interp.families.base import Family, ImageView
 
@@ -58,7 +58,7 @@ def _tiny() -> tuple[Any, Any]:
         image_seq_length=16,
         tie_word_embeddings=False,
     )
-    return build(InternVLForConditionalGeneration, config), processor
+    return random_model(InternVLForConditionalGeneration, config), processor
 
 
 FAMILY = Family(

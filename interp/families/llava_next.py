@@ -3,7 +3,7 @@
 from typing import Any
 
 from interp.data.layout import Grid
-from interp.families._tiny import build, clip, text
+from interp.families._tiny import clip, random_model, text
 from interp.families._tokenizer import small_tokenizer
 from interp.families.base import Family, ImageView
 
@@ -74,7 +74,7 @@ def _tiny() -> tuple[Any, Any]:
         image_token_index=processor.image_token_id,
         image_grid_pinpoints=pinpoints,
     )
-    return build(LlavaNextForConditionalGeneration, config), processor
+    return random_model(LlavaNextForConditionalGeneration, config), processor
 
 
 FAMILY = Family(

@@ -5,7 +5,7 @@ from math import sqrt
 from typing import Any
 
 from interp.data.layout import Grid
-from interp.families._tiny import build, siglip, text, without_video
+from interp.families._tiny import random_model, siglip, text, without_video
 from interp.families._tokenizer import small_tokenizer
 from interp.families.base import Family, ImageView
 from interp.families.llava_next import tiled
@@ -63,7 +63,7 @@ def _tiny() -> tuple[Any, Any]:
         video_token_index=processor.video_token_id,
         image_grid_pinpoints=pinpoints,
     )
-    return build(LlavaOnevisionForConditionalGeneration, config), processor
+    return random_model(LlavaOnevisionForConditionalGeneration, config), processor
 
 
 FAMILY = Family(

@@ -4,7 +4,7 @@ from math import isqrt
 from typing import Any
 
 from interp.data.layout import Grid
-from interp.families._tiny import build, siglip, text
+from interp.families._tiny import random_model, siglip, text
 from interp.families._tokenizer import small_tokenizer
 from interp.families.base import Family, ImageView
 
@@ -45,7 +45,7 @@ def _tiny() -> tuple[Any, Any]:
         hidden_size=32,
         tie_word_embeddings=False,
     )
-    return build(PaliGemmaForConditionalGeneration, config), processor
+    return random_model(PaliGemmaForConditionalGeneration, config), processor
 
 
 FAMILY = Family(

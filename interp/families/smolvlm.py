@@ -3,11 +3,11 @@
 from types import SimpleNamespace
 from typing import Any
 
-from interp.families._tiny import build, without_video
+from interp.families._tiny import random_model, without_video
 from interp.families._tokenizer import small_tokenizer
 from interp.families.base import Family
 from interp.families.idefics3 import FAMILY as IDEFICS3
-from interp.families.idefics3 import TILE_TOKENS, parts
+from interp.families.idefics3 import TILE_TOKENS, idefics_parts
 
 _TEMPLATE = (
     "{{ '<|im_start|>' }}{% for message in messages %}{{ message['role'] | capitalize + ':' }}"
@@ -42,8 +42,8 @@ def _tiny() -> tuple[Any, Any]:
         processing_smolvlm.num2words = spelling
     # The chat template reads these two attributes even without a video.
     processor.video_processor = SimpleNamespace(num_frames=None, fps=None)
-    config = SmolVLMConfig(image_token_id=processor.image_token_id, **parts(tokenizer))
-    return build(SmolVLMForConditionalGeneration, config), processor
+    config = SmolVLMConfig(image_token_id=processor.image_token_id, **idefics_parts(tokenizer))
+    return random_model(SmolVLMForConditionalGeneration, config), processor
 
 
 FAMILY = Family(

@@ -212,6 +212,7 @@ class RedistributePattern(Intervention):
 
 def forbid(scores: Scores, which: Bool[Tensor, "..."]) -> Scores:
     """Return scores with some of them far below all others, but not so far that adding the causal mask overflows."""
+    # Not -inf: a row with all of its visible keys masked would become NaN. With a finite value it is uniform over the visible keys.
     return scores.masked_fill(which, -1e30 if torch.finfo(scores.dtype).max > 1e35 else -3e4)
 
 

@@ -213,10 +213,10 @@ class Here:
 
 
 class Intervention(abc.ABC):
-    """A change to one site of a running model. Final subclasses are frozen dataclasses.
+    """An intervention on one site of a running model. Final subclasses are frozen dataclasses.
 
-    A subclass has a neutral setting that changes nothing. `queries` says which rows it touches, so that the rest of the
-    sequence can stay on the fast path.
+    A subclass should have a neutral setting that changes nothing. `queries` selects the rows on which it acts, so that all other rows
+    can stay on the fast path.
     """
 
     site: ClassVar[str]
@@ -229,7 +229,7 @@ class Intervention(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, value: Tensor, here: Here) -> Tensor:
-        """Return the changed value; the value that came in is left alone."""
+        """Return the new value; the given one must not be modified in place."""
 
     def acts_at(self, part: str, site: str, layer: int) -> bool:
         """Return whether this acts at a site of a layer: its own site, in one of its layers, and in a layer of its heads if it has any."""
@@ -239,25 +239,26 @@ class Intervention(abc.ABC):
 
     @property
     def behind_clean_keys(self) -> bool:
-        """Whether rows see, of every position but their own, the keys and values that the same pass computes without this.
+        """Whether rows see, for all positions but their own, the keys and values that the same pass computes without this.
 
-        A teacher-forced pass is then, row by row, a step of decoding behind a cache that this never touched; so is cached decoding.
+        Each row of a teacher-forced pass then equals a step of decoding with a cache that this intervention has never affected; cached
+        decoding behaves in the same way.
         """
         return False
 
     def selections(self) -> tuple[Tokens, ...]:
-        """Return every selection of tokens this was given."""
+        """Return all settings that select tokens."""
         values = (getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
         return tuple(v for v in values if isinstance(v, Tokens))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data that `from_dict(...)` reads back."""
+        """Return plain data for `from_dict(...)`."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         return {"kind": type(self).__name__, **{n: _plain(v) for n, v in values.items()}}
 
 
 def kinds() -> dict[str, type[Intervention]]:
-    """Return every kind of intervention by name: those of this package, and any other that was imported."""
+    """Return every kind of intervention by name: those of this package and all others that have been imported."""
     import importlib
     import pkgutil
 
@@ -268,7 +269,7 @@ def kinds() -> dict[str, type[Intervention]]:
 
 
 def from_dict(data: Mapping[str, Any]) -> Intervention:
-    """Return the intervention that `to_dict` described.
+    """Return the intervention described by data from `to_dict`.
 
     Raises:
         ValueError: an unknown kind or setting.
@@ -303,20 +304,24 @@ def _meant(value: Any, selects: bool) -> Any:
     return tuple(_meant(v, False) for v in value) if isinstance(value, list) else value
 
 
-def canonicalise(change: Intervention, *selectors: str) -> None:
-    """Turn what a frozen intervention was given into its canonical form, in `__post_init__`.
+def canonicalise(intervention: Intervention, *selectors: str) -> None:
+    """Put the settings of a frozen intervention into their canonical form; to be called in `__post_init__`.
 
     Layers become a tuple, selectors `Tokens`, heads `Heads`.
 
     Raises:
         ValueError: a negative layer.
     """
-    if change.layers is not None:
-        layers = (change.layers,) if isinstance(change.layers, int) else tuple(int(i) for i in change.layers)
+    if intervention.layers is not None:
+        layers = (
+            (intervention.layers,)
+            if isinstance(intervention.layers, int)
+            else tuple(int(i) for i in intervention.layers)
+        )
         if any(i < 0 for i in layers):
             raise ValueError(f"layers are counted from 0, got {layers}")
-        object.__setattr__(change, "layers", layers)
-    if change.heads is not None:
-        object.__setattr__(change, "heads", Heads(tuple(change.heads)))
+        object.__setattr__(intervention, "layers", layers)
+    if intervention.heads is not None:
+        object.__setattr__(intervention, "heads", Heads(tuple(intervention.heads)))
     for name in selectors:
-        object.__setattr__(change, name, tokens(getattr(change, name)))
+        object.__setattr__(intervention, name, tokens(getattr(intervention, name)))

@@ -77,6 +77,7 @@ class AblateHeads(Intervention):
         if self.mode == "mean":
             counted = real[:, :, None, None].float()
             return ((seen.float() * counted).sum(1, keepdim=True) / counted.sum(1, keepdim=True)).to(value.dtype)
+        # A draw per layer and position, not per call, so that cached decoding, one pass and a padded batch draw the same tokens.
         generator = torch.Generator().manual_seed(self.seed + 7919 * here.layer)
         draw = torch.rand(int(here.positions.max()) + 1, generator=generator).to(value.device)[
             here.positions.clamp_min(0)

@@ -69,7 +69,7 @@ class Clva(Method):
             raise ValueError("rows='text' applies to the decoder only: every row of a Q-Former is one of its queries")
 
     def obstacle(self, model: Any) -> str | None:
-        """Return that there is no Q-Former, or no layer after the middle one."""
+        """Return why a model is refused that has no Q-Former, or no layer after the middle one."""
         part, layers = self._part(model), self._layers(model)
         if not layers:
             return "it has no Q-Former, whose cross-attention part='cross' acts on; leave part out for the decoder"
@@ -175,6 +175,7 @@ class Reanchor(Intervention):
 
     def _of(self, anchors: dict[str, Tensor], here: Here) -> Tensor:
         """Return the visual anchors (batch, 1, query, key) of the rows of the current layer."""
+        # Layers may compute different rows of the same pass, so rows are matched by position.
         mask, rows = anchors["mask"], anchors["rows"].to(here.rows.device)
         if rows is here.rows and not self.text:
             return mask.float()

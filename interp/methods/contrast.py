@@ -49,7 +49,7 @@ class Contrast(SecondStream):
         object.__setattr__(self, "other_interventions", tuple(self.other_interventions))
 
     def obstacle(self, model: Any) -> str | None:
-        """Return that there is no image to leave out, or that the model cannot run without one."""
+        """Return why a model is refused that has no image, or that cannot run without one."""
         if self.against is not None:
             return None
         if not model.family.image_token:

@@ -63,7 +63,7 @@ class Damro(SecondStream):
             raise ValueError(f"an image has at least one outlier, got top={self.top}")
 
     def obstacle(self, model: Any) -> str | None:
-        """Return that there is no class token, no such layer, or no token that belongs to a patch."""
+        """Return why a model is refused that has no class token or no such layer, or whose image tokens are not patches."""
         tower = model.module.get_submodule(model.family.vision) if model.family.vision else torch.nn.Module()
         if not any(n.endswith(("class_embedding", "cls_token")) for n, _ in tower.named_parameters()):
             return "its vision tower has no class token, whose attention identifies the outliers"
@@ -152,6 +152,8 @@ def merge_patches(attended: Float[Tensor, "tile key"], count: int) -> Float[Tens
 
 def keep_image_tokens(prompt: Prompt, kept: Bool[Tensor, " token"]) -> Prompt:
     """Return a prompt in which every row sees only some of the image tokens; positions are counted as if the others did not exist."""
+    # Masking as padding, with positions counted over what is left, equals the shorter sequence; cutting the tokens out would need the
+    # image features cut inside the model, which every family does differently.
     mask = prompt.inputs["attention_mask"].clone()
     hidden = torch.tensor(prompt.layout.positions(Segment.IMAGE))[~kept]
     mask[0, hidden.to(mask.device)] = 0

@@ -51,7 +51,7 @@ class Eah(Method):
             )
 
     def obstacle(self, model: Any) -> str | None:
-        """Return that the layer does not exist."""
+        """Return why a model is refused that does not have the layer."""
         there = self.layer < model.layers
         return None if there else f"layer {self.layer} does not exist: it has layers 0..{model.layers - 1}"
 

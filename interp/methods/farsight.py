@@ -61,7 +61,7 @@ class Farsight(Method):
             )
 
     def misfit(self, options: Mapping[str, Any]) -> str | None:
-        """Return that registers='all' cannot be used with a cache."""
+        """Return why a cache is refused with registers='all'; None otherwise."""
         if self.registers == "prompt" or options.get("use_cache") is False:
             return None
         return "registers='all' changes earlier rows at every step, but a cache keeps their old values; give use_cache=False"

@@ -93,6 +93,8 @@ def average_values(over_dimensions: bool = False) -> tuple[Intervention, ...]:
     def edit(site: str, function: Callable[[Tensor, Here], Tensor], queries: Selector = EVERY) -> Apply:
         return Apply(site, function, queries=queries)
 
+    # `v` itself cannot be replaced, because a key is averaged for some rows only. So the attention on such keys is removed from the
+    # pattern, and the same share of the mean vector is added to z.
     return (
         edit("v", functools.partial(_average, over_dimensions)),
         edit("attn_scores", _find, AFTER_IMAGE),

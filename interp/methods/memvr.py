@@ -60,7 +60,7 @@ class Memvr(Method):
             raise ValueError("layers=() leaves nothing to read; leave it out for the published ones")
 
     def obstacle(self, model: Any) -> str | None:
-        """Return that there is no next layer, or no norm of the MLP alone."""
+        """Return why a model is refused that has no next layer, or no norm of the MLP alone."""
         if model.family.resid_mid is None:
             return "its attention and MLP run in parallel, so there is no norm that only the MLP reads through"
         outside = [i for i in self._layers(model) if not 0 <= i < model.layers - 1]
@@ -106,7 +106,7 @@ class MixInImage(Intervention):
         """Return the stream unchanged, and the MLP's output with the image mixed in where a row is uncertain."""
         known = here.state.setdefault((self, "image"), {})
         if here.site == "resid_pre":
-            if value.shape[1] > 1:
+            if value.shape[1] > 1:  # prefill: the image is in the prompt, and later steps reuse it
                 known["image"] = value.float() * here.queries(Segment.IMAGE)
             known["done"] = known["due"] = torch.zeros_like(value[..., :1], dtype=torch.bool)
         elif here.site == "resid_post":
@@ -121,6 +121,7 @@ class MixInImage(Intervention):
     def uncertain(self, stream: Tensor, here: Here) -> Tensor:
         """Return the rows (batch, token, 1) in which the next token is uncertain."""
         rows, last = here.queries(EMITTING), torch.tensor([stream.shape[1] - 1])
+        # The output head is large, so only rows that can be changed are read through it.
         at = rows.any(0).flatten().cpu().nonzero()[:, 0] if self.row_local and len(here.rows) > 1 else last
         at = at.to(stream.device)
         top = self.unembed(stream[:, at]).float().topk(10, -1).values.log_softmax(-1)

@@ -53,13 +53,13 @@ class Pai(Method):
         return 2 if self.guidance > 1 else 1
 
     def obstacle(self, model: Any) -> str | None:
-        """Return that the model cannot run without an image."""
+        """Return why a model is refused that cannot run without an image."""
         if self.guidance > 1 and model.needs_image:
             return "its second stream has no image, and the model cannot run without one; guidance=1 omits it"
         return None
 
     def misfit(self, options: Mapping[str, Any]) -> str | None:
-        """Return that the second stream supports neither beams nor several replies, where the options ask for them."""
+        """Return why options for beams or several replies are refused; None without a second stream."""
         return self._contrast().misfit(options) if self.guidance > 1 else None
 
     def interventions(self, model: Any) -> tuple[Intervention, ...]:

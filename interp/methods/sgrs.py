@@ -180,7 +180,7 @@ class _Sampling(Search):
         if graded is not None:
             self.past.append(score)
             self.patterns.clear()
-            self.text.settle()  # otherwise each step's graph would hold those of all steps before it
+            self.text.detach_cache()  # otherwise each step's graph would hold those of all steps before it
         return int(ids[taken]), logprobs[taken]
 
 

@@ -54,7 +54,7 @@ class Sid(SecondStream):
             raise ValueError(f"rank and layer are at least 1, got {self.rank} and {self.layer}")
 
     def obstacle(self, model: Any) -> str | None:
-        """Return that there is no layer to hide the image in."""
+        """Return why a model is refused that has no layer from `layer` on."""
         if self._first(model) >= model.layers:
             return f"layer={self._first(model)} hides nothing: it has layers 0..{model.layers - 1}; give one of 1..{model.layers - 1}"
         return None
@@ -101,6 +101,7 @@ class RankImage(Intervention):
         places = attended.argsort(stable=True).argsort(-1)
         counts = [visible_count(n, self.rank) for n in image.sum((1, 2)).tolist()]
         hidden = image & (places >= torch.tensor(counts, device=value.device)[:, None, None])
+        # One slot for all layers: the ranking comes from a single layer, and every layer above it hides the same tokens.
         here.state[HideImage] = (hidden, here.rows[emitting.to(here.rows.device)])
         return value
 

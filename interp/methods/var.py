@@ -62,7 +62,7 @@ class Var(Method):
             raise ValueError("dims=() leaves no sink dimension; leave it out to determine them from the prompt")
 
     def obstacle(self, model: Any) -> str | None:
-        """Return that there is no third layer, or which of the dimensions do not exist."""
+        """Return why a model is refused that has no third layer, or not all of the dimensions."""
         if self.layers is None and model.layers < 3:
             return f"it acts from the third layer on, and the model has {model.layers}; name others with layers=..."
         outside = [d for d in self.dims or () if not 0 <= d < model.dim]

@@ -315,7 +315,7 @@ def test_a_reply_that_does_not_fit_is_refused(llava):
     model, prompt = llava
     room = model.context - len(prompt)
     message = (
-        rf"the prompt has {len(prompt)} tokens and {room + 1} more were asked for, but the context of .* holds "
+        rf"the prompt has {len(prompt)} tokens and {room + 1} new ones are requested, but the context of .* holds "
         rf"{model.context}; ask for at most {room} \(max_new_tokens\)"
     )
     with pytest.raises(ValueError, match=message):
