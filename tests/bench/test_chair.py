@@ -102,7 +102,7 @@ def test_images_of_coco_are_drawn_by_seed_and_carry_their_ids(coco, capsys):
 
 
 @pytest.mark.parametrize("text", ["[107, 103]", "107\n103\n"])
-def test_a_published_list_of_ids_is_taken_as_it_is(coco, tmp_path, text):
+def test_a_published_list_of_ids_is_taken_unchanged(coco, tmp_path, text):
     (tmp_path / "ids.txt").write_text(text, encoding="utf-8")
     assert [s.id for s in Chair(data=coco(), ids=str(tmp_path / "ids.txt")).samples()] == ["107", "103"]
     (tmp_path / "ids.txt").write_text("107 7", encoding="utf-8")

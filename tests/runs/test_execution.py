@@ -14,7 +14,7 @@ from interp.runs.execution import execute
 from interp.runs.spec import build_prompt
 
 
-def test_explicit_attention_is_explicit_and_leaves_nothing_behind(asked, letters, tmp_path, monkeypatch) -> None:
+def test_eager_attention_computes_every_layer_and_leaves_nothing_behind(asked, letters, tmp_path, monkeypatch) -> None:
 
     from interp.taps import attention as attending
 
@@ -45,7 +45,7 @@ def test_a_sample_that_fails_is_a_row_that_says_why(asked, letters, tmp_path) ->
         execute(what, None, tmp_path / "new", strict=True)
 
 
-def test_whatever_an_image_does_is_told(asked, letters, tmp_path, monkeypatch) -> None:
+def test_any_error_of_an_image_is_recorded(asked, letters, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     Image.fromarray(np.zeros((30, 30, 3), dtype=np.uint8)).save(tmp_path / "large.png")
 

@@ -30,7 +30,7 @@ def test_heads_are_erased_once(answered, tmp_path, monkeypatch) -> None:
     assert int(some[0].erased.isfinite().sum()) == 3
 
 
-def test_a_prompt_without_a_reply_is_left_out_and_told(answered, tmp_path, picture) -> None:
+def test_a_prompt_without_a_reply_is_left_out_with_its_reason(answered, tmp_path, picture) -> None:
     model, prompts = answered
     bare = model.prepare(picture(), "What?")
     swept = sweep(model, [bare, prompts[0]], over="heads", folder=tmp_path, progress=False)

@@ -16,7 +16,7 @@ def settings(tmp_path) -> dict[str, Any]:
     return {"batch_size": 4, "folder": tmp_path, "progress": False, "min_new_tokens": 5}
 
 
-def test_the_table_has_the_model_as_it_is_and_every_method(model_of, letters, settings) -> None:
+def test_the_table_has_the_baseline_and_every_method(model_of, letters, settings) -> None:
     table = interp.run(model_of("llava"), letters(), [Spear(enhance=3.0), "spear:enhance=2+locore"], **settings)
     assert list(table.frame["method"].unique()) == ["greedy", "spear", "spear+locore"]
     assert list(table.frame["settings"].unique()) == ["", "enhance=3.0", "enhance=2.0"]

@@ -133,7 +133,7 @@ def test_what_goes_wrong_in_a_job_is_raised_here() -> None:
         list(shared(InTurn()).map(job, [()]))
 
 
-def test_what_a_job_warns_of_is_told_here() -> None:
+def test_warnings_of_a_job_are_repeated_here() -> None:
     def job(model: None) -> int:
         warnings.warn("nothing changed", UserWarning, stacklevel=1)
         return 1
@@ -195,7 +195,7 @@ def test_another_model_than_the_drivers_is_refused() -> None:
         list(shared(ray, weights="a", dtype="float32").map(lambda model: 1, [()]))
 
 
-def test_no_worker_in_a_long_time_is_told(monkeypatch, caplog) -> None:
+def test_a_long_time_without_workers_gives_a_warning(monkeypatch, caplog) -> None:
     ray = InTurn()
     plain, waited = ray.wait, []
     monkeypatch.setattr(
