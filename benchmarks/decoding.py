@@ -21,7 +21,7 @@ from torch import nn
 import interp
 from interp.data.heads import Heads
 from interp.interventions.method import Method, methods
-from interp.taps.running import NothingChanged
+from interp.taps.audit import NothingChanged
 
 AIMS = {1: 1.10, 2: 2.10, 3: 1.60}
 """What a method may cost by its passes a token: forward alone, a second stream, a backward for the upper layers."""

@@ -17,7 +17,7 @@ def swept(setting: Any, method: Any, over: Mapping[str, Sequence[Any]]) -> pd.Da
     """Return the scores of captions under every value of each setting, one setting at a time, the others as they are."""
     from interp.bench.chair import Chair
     from interp.runs.sweep import sweep
-    from interp.taps.running import NothingChanged
+    from interp.taps.audit import NothingChanged
 
     tables = []
     with warnings.catch_warnings():

@@ -22,8 +22,9 @@ from torch import nn
 from interp.analysis.base import Analysis
 from interp.data.errors import check_type, wrong_type
 from interp.data.prompt import Prompt, Reply
+from interp.data.sites import PARTS, SITES
 from interp.data.tokens import Tokens, tokens
-from interp.interventions.base import PARTS, SITES, Intervention
+from interp.interventions.base import Intervention
 from interp.interventions.method import Method, parse_method
 from interp.models.model import Model
 from interp.registry import build, discover, nearest, parse

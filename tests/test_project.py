@@ -158,7 +158,7 @@ def test_the_page_of_concepts_lists_every_axis_of_a_result() -> None:
 
 def test_the_page_of_concepts_lists_every_site_in_forward_order_with_its_axes() -> None:
     from interp.data.prompt import AXES
-    from interp.interventions.base import SITES
+    from interp.data.sites import SITES
 
     section = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8").split("\n## Sites")[1].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| `([\w ]+)`", section, re.MULTILINE))

@@ -21,7 +21,8 @@ from interp.interventions.function import Apply
 from interp.interventions.method import Method
 from interp.models.model import Model
 from interp.passes.capture import capture
-from interp.taps.running import NothingChanged, run, running
+from interp.taps.audit import NothingChanged
+from interp.taps.running import run, running
 
 
 @final

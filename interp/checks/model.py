@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from interp.checks.base import Check, run_checks
 from interp.data.prompt import Prompt
+from interp.data.sites import OTHER_PARTS, SCORE_SITES
 from interp.data.tokens import EMITTING
 from interp.decoding.generate import generate
 from interp.interventions.attention import ScaleScores
@@ -18,10 +19,8 @@ from interp.interventions.function import Apply
 from interp.models.model import Model
 from interp.passes.capture import capture
 from interp.passes.target import Position
-from interp.taps.install import IMPLEMENTATION, OTHER_PARTS
+from interp.taps.install import IMPLEMENTATION
 from interp.taps.running import run, running
-
-ATTENTION = ("attn_scores", "pattern")
 
 
 @contextmanager
@@ -37,7 +36,7 @@ def _attention(model: Model, implementation: str) -> Iterator[None]:
 def _logits(model: Model, prompts: Sequence[Prompt], *interventions: Intervention, look: bool = False) -> Tensor:
     """Return the logits of one forward pass, with every attention tap read or none."""
     parts = ("decoder", *OTHER_PARTS) if look else ()
-    now = model.running(prompts, interventions, wanted=frozenset((p, s) for p in parts for s in ATTENTION))
+    now = model.running(prompts, interventions, reads=frozenset((p, s) for p in parts for s in SCORE_SITES))
     with torch.no_grad(), run(now):
         return model.module(**model.inputs(prompts), use_cache=False).logits
 
@@ -126,7 +125,7 @@ def every_site_causal(model: Model, prompts: Sequence[Prompt]) -> None:
 
 def _strong(site: str) -> Callable[[Tensor, Any], Tensor]:
     """Return an intervention that no later normalisation can undo."""
-    if site in ATTENTION:
+    if site in SCORE_SITES:
         return lambda value, here: value * 0.3
     return lambda value, here: (
         value * 0.5 + torch.linspace(-1, 1, value.shape[-1], dtype=value.dtype, device=value.device)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from transformer_lens import ActivationCache
 
 from interp.data.heads import HeadWeights
+from interp.data.sites import INSIDE_ATTENTION
 
-INSIDE_ATTENTION = ("q", "k", "v", "attn_scores", "pattern", "z")
 ON_THE_STREAM = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
 
 

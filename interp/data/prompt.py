@@ -142,7 +142,7 @@ class Reply:
     logprobs: tuple[float, ...]
     stop: Literal["end", "length", "stop_string"]
     prompt: Prompt = field(repr=False)
-    audit: tuple[Any, ...] = field(default=(), repr=False)
+    audit: Sequence[Any] = field(default=(), repr=False)
 
     @property
     def layout(self) -> Layout:

@@ -84,7 +84,7 @@ def generate(
         scores = model.module.compute_transition_scores(
             out.sequences, out.logits, getattr(out, "beam_indices", None), normalize_logits=True
         )
-    replies = _replies(model, batch, out.sequences[:, -scores.shape[1] :], scores, tuple(now.audit), max_new_tokens)
+    replies = _replies(model, batch, out.sequences[:, -scores.shape[1] :], scores, now.audit, max_new_tokens)
     return replies[0] if single and len(replies) == 1 else replies
 
 
@@ -126,7 +126,7 @@ def _check(model: Model, prompts: list[Prompt], new: int, on_token: Any, options
 
 
 def _replies(
-    model: Model, prompts: list[Prompt], new: Tensor, scores: Tensor, audit: tuple[Any, ...], limit: int
+    model: Model, prompts: list[Prompt], new: Tensor, scores: Tensor, audit: Sequence[Any], limit: int
 ) -> list[Reply]:
     ends = end_tokens(model)
     each = len(new) // len(prompts)
@@ -148,7 +148,7 @@ def build_reply(
     ids: list[int],
     scores: list[float],
     ends: set[int],
-    audit: tuple[Any, ...],
+    audit: Sequence[Any],
     limit: int,
 ) -> Reply:
     """Return new tokens and their log-probabilities as a reply, up to where it ended.

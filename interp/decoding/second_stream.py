@@ -102,9 +102,9 @@ class ContrastProcessor(LogitsProcessor):
         self, input_ids: Int[Tensor, "batch token"], scores: Float[Tensor, "batch vocab"]
     ) -> Float[Tensor, "batch vocab"]:
         """Return the contrasted logits."""
-        if len(input_ids) != len(self.other.now.roles.layouts):
+        if len(input_ids) != len(self.other.now.state.roles.layouts):
             raise ValueError(
-                f"the second stream follows {len(self.other.now.roles.layouts)} replies but {len(input_ids)} are decoded: "
+                f"the second stream follows {len(self.other.now.state.roles.layouts)} replies but {len(input_ids)} are decoded: "
                 "contrastive decoding supports neither beams nor several replies to a prompt"
             )
         with torch.no_grad():  # a decoding loop that needs gradients (SGRS) calls this with gradients enabled

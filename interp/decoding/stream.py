@@ -13,7 +13,7 @@ from transformers import DynamicCache, GenerationMixin
 from interp.data.prompt import Prompt
 from interp.interventions.base import Intervention
 from interp.models.model import Model
-from interp.taps.running import resumed
+from interp.taps.running import activate
 
 KEPT = "rope_deltas"
 """The attribute in which Qwen's vision-language models keep state on a module between steps."""
@@ -80,7 +80,7 @@ class Continuation:
             layer.keys, layer.values = layer.keys.detach(), layer.values.detach()
 
     def _run(self, module: nn.Module, **inputs: Tensor | int) -> Tensor:
-        with self._state(), resumed(self.now):
+        with self._state(), activate(self.now):
             out = module(**inputs, past_key_values=self._cache, use_cache=True)
         return out.logits[:, -1].float()
 

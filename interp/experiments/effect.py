@@ -22,7 +22,8 @@ from interp.interventions.method import Method, resolve
 from interp.models.model import Model
 from interp.passes.capture import capture
 from interp.registry import build, discover, parse
-from interp.taps.running import Fired, run
+from interp.taps.audit import Fired
+from interp.taps.running import run
 
 AnyIntervention = Intervention | Method
 """What a quantity can be measured under: a method is an intervention too."""

@@ -22,6 +22,7 @@ from interp.passes.checkpointing import running_as
 from interp.passes.row_subset import narrowed
 from interp.taps.install import tap_path
 from interp.taps.running import Pass, run
+from interp.taps.state import GivenKeys
 
 MOST_ENTRIES = 2**24
 """The largest number of entries of an array of one tile: 64 MiB in float32."""
@@ -155,9 +156,9 @@ class _Rest:
 
         The outputs of the other heads of the layer do not change, so its attention is not computed again.
         """
-        now: Pass = self.model.running([self.prompt], (), clean=self.cache if self.isolated else None)
+        now: Pass = self.model.running([self.prompt], (), clean=GivenKeys(self.cache) if self.isolated else None)
         stream = self.streams[layer].expand(len(heads), -1, -1)
-        now.roles.advance(len(heads), self.first, self.rows, stream.device)
+        now.advance(len(heads), self.first, self.rows, stream.device)
         blocks, family, reply = self.model.blocks, self.model.family, len(self.prompt.response_ids)
         attention, end = blocks[layer].get_submodule(family.attention), blocks[-1].get_submodule(family.mlp_out)
         read = range(self.rows - reply, self.rows)
@@ -242,7 +243,7 @@ def _record(model: Model, prompt: Prompt, *, first: int, isolated: bool) -> tupl
             for site in sites:
                 tap = model.module.get_submodule(tap_path(model.family, site, index))
                 hook(tap.register_forward_hook(lambda _, __, out, key=(site, index): seen.update({key: out})))
-        with run(model.running([prompt], wanted=frozenset(("decoder", site) for site in sites))):
+        with run(model.running([prompt], reads=frozenset(("decoder", site) for site in sites))):
             logits = model.module(**model.inputs([prompt]), use_cache=False).logits[0]
     added = [e - le for e, le in zip(entered[1:], left[:-1], strict=True)]
     rest = _Rest(

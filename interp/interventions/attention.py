@@ -13,8 +13,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp.data.heads import Heads
-from interp.data.tokens import EVERY, Segment, Selector
-from interp.interventions.base import Here, Intervention, canonicalise
+from interp.data.tokens import EVERY, Segment, Selector, Tokens
+from interp.interventions.base import Intervention, canonicalise
+from interp.interventions.here import Here
 
 Scores = Float[Tensor, "batch head query key"]
 
@@ -158,8 +159,8 @@ class ShrinkPattern(Intervention):
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the flattened pattern."""
         seen = here.visible
-        count = here.by_role("visible keys", make=lambda there: there.visible.sum(-1, keepdim=True).clamp_min(1))
-        touched = here.by_role("shrunk", self.queries, make=lambda there: there.queries(self.queries) & there.visible)
+        count = here.by_role(_visible_keys)
+        touched = here.by_role(_visible_from, self.queries)
         mean = (attention_share(value, seen) / count).to(value.dtype)
         return torch.where(touched & here.heads(self.heads), torch.lerp(value, mean, self.beta), value)
 
@@ -245,12 +246,22 @@ def restore_sums(changed: Scores, before: Scores, here: Here, how: str) -> Score
 def _touched(intervention: "MaskAttention | ScaleScores | ScalePattern", here: Here) -> Bool[Tensor, "..."]:
     """Return the entries that an intervention changes in its heads."""
     distance = None if isinstance(intervention, MaskAttention) else intervention.near
+    return here.by_role(_entries, intervention.queries, intervention.keys, distance)
 
-    def make(there: Here) -> Tensor:
-        chosen = there.queries(intervention.queries) & there.keys(intervention.keys)
-        return chosen if distance is None else chosen & near(there, distance)
 
-    return here.by_role("touched", intervention.queries, intervention.keys, distance, make=make)
+def _entries(here: Here, queries: Tokens, keys: Tokens, distance: int | None) -> Tensor:
+    chosen = here.queries(queries) & here.keys(keys)
+    return chosen if distance is None else chosen & near(here, distance)
+
+
+def _visible_keys(here: Here) -> Tensor:
+    """Return how many keys each row may see."""
+    return here.visible.sum(-1, keepdim=True).clamp_min(1)
+
+
+def _visible_from(here: Here, queries: Tokens) -> Tensor:
+    """Return which keys some rows may see."""
+    return here.queries(queries) & here.visible
 
 
 def _scaled(intervention: "ScaleScores | ScalePattern", value: Scores, here: Here) -> Scores:
@@ -271,17 +282,23 @@ def scale_keys(
     The factors are computed once for all layers, in float32 or better: in bfloat16, 1.001 would be 1.
     """
     exact = torch.promote_types(value.dtype, torch.float32)
+    return (value * here.by_role(_factors, queries, weights, distance, exact)).to(value.dtype)
 
-    def make(there: Here) -> Tensor:
-        rows = there.queries(queries)
-        touched = [(rows & there.keys(keys), by) for keys, by in weights]
-        factors = torch.ones_like(touched[0][0], dtype=exact)
-        for chosen, by in reversed(touched):
-            factors = factors.masked_fill(chosen, by)
-        return factors if distance is None else torch.where(near(there, distance), factors, 1)
 
-    factors = here.by_role("factors", queries, weights, distance, exact, make=make)
-    return (value * factors).to(value.dtype)
+def _factors(
+    here: Here,
+    queries: Selector,
+    weights: tuple[tuple[Selector, float], ...],
+    distance: int | None,
+    exact: torch.dtype,
+) -> Tensor:
+    """Return the factor of every row and key."""
+    rows = here.queries(queries)
+    touched = [(rows & here.keys(keys), by) for keys, by in weights]
+    factors = torch.ones_like(touched[0][0], dtype=exact)
+    for chosen, by in reversed(touched):
+        factors = factors.masked_fill(chosen, by)
+    return factors if distance is None else torch.where(near(here, distance), factors, 1)
 
 
 def near(here: Here, distance: int) -> Bool[Tensor, "query key"]:

@@ -9,7 +9,8 @@ import torch
 from interp.data.heads import Heads
 from interp.data.tokens import EVERY, Selector
 from interp.interventions.attention import Scores, attention_share, check_renormalize, restore_sums, scale_keys
-from interp.interventions.base import Here, Intervention, canonicalise
+from interp.interventions.base import Intervention, canonicalise
+from interp.interventions.here import Here
 
 
 @final

@@ -6,8 +6,10 @@ from typing import Any, final
 
 from torch import Tensor
 
+from interp.data.sites import PARTS, SITES
 from interp.data.tokens import EVERY, Selector
-from interp.interventions.base import PARTS, SITES, Here, Intervention, canonicalise
+from interp.interventions.base import Intervention, canonicalise
+from interp.interventions.here import Here
 
 
 @final
@@ -16,12 +18,12 @@ class Apply(Intervention):
     """Replace the value at a site by a function of it.
 
     Args:
-        site: one of `interp.interventions.base.SITES`.
+        site: one of `interp.data.sites.SITES`.
         function: from the value and `Here` to the new value; it must not modify the value in place.
         layers: the layers; all by default.
         queries: at scores and pattern, the rows that the function needs; it may receive more rows, which `here.queries(...)`
             tells apart.
-        part: one of `interp.interventions.base.PARTS`.
+        part: one of `interp.data.sites.PARTS`.
     """
 
     site: str  # type: ignore[misc]

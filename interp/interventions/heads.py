@@ -10,7 +10,8 @@ from torch import Tensor
 
 from interp.data.heads import Heads
 from interp.data.tokens import EMITTING, EVERY, LAST, Segment, Selector, tokens
-from interp.interventions.base import Here, Intervention, canonicalise
+from interp.interventions.base import Intervention, canonicalise
+from interp.interventions.here import Here, LayerKey
 
 Z = Float[Tensor, "batch token head head_dim"]
 _NO_HEADS = Heads(())
@@ -69,7 +70,7 @@ class AblateHeads(Intervention):
 
     def _instead(self, value: Z, here: Here) -> Tensor:
         """Return the replacement, which is computed at prefill and then fixed."""
-        known = here.state.setdefault((self, here.part, here.layer), {})
+        known = here.state.setdefault(LayerKey(self, here.part, here.layer), {})
         prompt = here.queries(tokens(EVERY) - Segment.RESPONSE)[:, :, 0, 0]
         if "prompt" not in known:
             known["prompt"] = value[:, prompt.any(0)], prompt[:, prompt.any(0)]
@@ -139,7 +140,7 @@ class ScaleQueries(Intervention):
 
     def __call__(self, value: Z, here: Here) -> Z:
         """Return the scaled queries."""
-        known = here.state.setdefault((type(self).__name__, id(self), here.layer), {})
+        known = here.state.setdefault(LayerKey(self, here.part, here.layer), {})
         if "factors" not in known:
             known["factors"] = self._factors(here.layer, value)
         scaled = (value * known["factors"]).to(value.dtype)

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.data.tokens import EMITTING, Selector
-from interp.interventions.base import Here, Intervention, canonicalise
+from interp.data.tokens import EMITTING, Selector, Tokens
+from interp.interventions.base import Intervention, canonicalise
+from interp.interventions.here import Here
 
 Unembed = Callable[[Tensor], Tensor]
 """From the residual stream (..., dim) to logits (..., vocab)."""
@@ -51,7 +52,7 @@ class CorrectLogits(Intervention):
 
     def __call__(self, value: Float[Tensor, "batch token _"], here: Here) -> Float[Tensor, "batch token _"]:
         """Return the residual stream unchanged, and the corrected logits."""
-        streams = here.state.setdefault((self, "streams"), {})
+        streams = here.state.setdefault(self, {})
         if here.site == "resid_pre":
             chosen = self._selected(here)
             streams[here.layer] = value if chosen is None else value[:, chosen.to(value.device)]
@@ -80,6 +81,8 @@ class CorrectLogits(Intervention):
         """Return which of the new rows any sample selects; None for the single row of a decoding step."""
         if len(here.rows) == 1:
             return None
-        return here.once(
-            "chosen rows", id(self), make=lambda: here.queries(self.queries).any(0).flatten().cpu().nonzero()[:, 0]
-        )
+        return here.once(_selected_by_any, self.queries)
+
+
+def _selected_by_any(here: Here, queries: Tokens) -> Tensor:
+    return here.queries(queries).any(0).flatten().cpu().nonzero()[:, 0]

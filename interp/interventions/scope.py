@@ -8,11 +8,10 @@ from typing import final
 import torch
 
 from interp.data.layout import Layout
+from interp.data.sites import INSIDE_ATTENTION
 from interp.data.tokens import Segment, Tokens
 from interp.interventions.base import Intervention
 
-_INSIDE = ("q", "k", "v", "attn_scores", "pattern", "z")
-"""The sites inside attention, the only ones of parts other than the decoder."""
 _OPTIONAL = (Segment.SYSTEM, Segment.USER, Segment.RESPONSE, Segment.PAD)
 """The segments that a conversation may lack: with a Q-Former it has no SYSTEM, without an answer no RESPONSE."""
 
@@ -61,7 +60,7 @@ class Scope:
     def _place(self, intervention: Intervention) -> str | None:
         if intervention.part not in self.layers:
             return f"acts in the {intervention.part}, but {self.model} has only {', '.join(self.layers)}"
-        sites = self.sites if intervention.part == "decoder" else _INSIDE
+        sites = self.sites if intervention.part == "decoder" else INSIDE_ATTENTION
         if intervention.site not in sites:
             return (
                 f"acts at {intervention.site}, but the {intervention.part} of {self.model} has only {', '.join(sites)}"

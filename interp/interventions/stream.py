@@ -10,7 +10,8 @@ from torch import Tensor
 
 from interp.data.prompt import Capture
 from interp.data.tokens import EVERY, Segment, Selector
-from interp.interventions.base import Here, Intervention, canonicalise
+from interp.interventions.base import Intervention, canonicalise
+from interp.interventions.here import Here, LayerKey
 
 Stream = Float[Tensor, "batch token dim"]
 
@@ -67,7 +68,7 @@ class SetDims(Intervention):
         return torch.where(here.queries(self.queries) & chosen, new, value)
 
     def _mean(self, value: Stream, here: Here) -> Tensor:
-        known = here.state.setdefault((self, here.part, here.layer), {})
+        known = here.state.setdefault(LayerKey(self, here.part, here.layer), {})
         if "mean" not in known:
             counted = (here.queries(EVERY) & ~here.queries(self.queries) & ~here.queries(Segment.RESPONSE)).float()
             known["mean"] = (

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from interp.data.heads import Heads
 from interp.data.tokens import EVERY, Segment, Selector
-from interp.interventions.base import Here, Intervention, canonicalise
+from interp.interventions.base import Intervention, canonicalise
+from interp.interventions.here import Here, LayerKey
 
 ValueVectors = Float[Tensor, "batch key kv_head head_dim"]
 
@@ -70,7 +71,7 @@ class MeanValues(Intervention):
 
     def __call__(self, value: ValueVectors, here: Here) -> ValueVectors:
         """Return the values, replaced by the mean at the chosen tokens."""
-        known = here.state.setdefault((self, here.part, here.layer), {})
+        known = here.state.setdefault(LayerKey(self, here.part, here.layer), {})
         if "mean" not in known:
             counted = (here.keys(self.over) & ~here.keys(self.keys) & ~here.keys(Segment.RESPONSE)).float()
             total = counted.sum(1, keepdim=True)

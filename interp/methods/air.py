@@ -8,7 +8,8 @@ from interp.data.heads import Heads, heads
 from interp.data.tokens import AFTER_IMAGE, EMITTING, Segment
 from interp.interventions.attention import ScalePattern, ScaleScores, Scores, ShrinkPattern
 from interp.interventions.balance import RaiseScores, ReweightPattern
-from interp.interventions.base import Here, Intervention, canonicalise
+from interp.interventions.base import Intervention, canonicalise
+from interp.interventions.here import Here
 from interp.interventions.method import Method, scaled_layers
 from interp.methods.adhh import missing_heads
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from interp.data.tokens import EMITTING, QUESTION, Segment, Tokens, tokens
 from interp.interventions.attention import Scores, attention_share
-from interp.interventions.base import Here, Intervention
+from interp.interventions.base import Intervention
+from interp.interventions.here import Here
 from interp.interventions.method import Method
 from interp.taps.points import AttentionTaps
 
@@ -122,7 +123,7 @@ class Reanchor(Intervention):
 
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the pattern: unchanged where visual anchors are read, re-weighted in later layers."""
-        known = here.state.setdefault((self, "anchors"), {})
+        known = here.state.setdefault(self, {})
         image = self._image(value, here)
         if here.layer == 0:
             known["negative"] = self._anchors(value, here, image, known.setdefault("least", {}), most=False)
@@ -130,13 +131,14 @@ class Reanchor(Intervention):
             known["positive"] = self._anchors(value, here, image, known.setdefault("most", {}), most=True)
         if here.layer <= self.middle:
             return value
-        gain, touched = here.once(self, make=lambda: self._gain(known, here))
+        gain, touched = here.once(self._gain)
         changed = value.float() * gain
         total = changed.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
         return torch.where(touched, (changed / total).to(value.dtype), value)
 
-    def _gain(self, known: dict[str, Any], here: Here) -> tuple[Tensor, Tensor]:
+    def _gain(self, here: Here) -> tuple[Tensor, Tensor]:
         """Return the factor of every row and key, and the rows in which it is not 1 everywhere."""
+        known = here.state[self]
         gain = 1 + self.positive * self._of(known["positive"], here) - self.negative * self._of(known["negative"], here)
         return gain, (gain != 1).any(-1, keepdim=True) & self._rows(here, here.queries if here.roles else None)
 

@@ -14,10 +14,11 @@ from interp.data.tokens import Segment
 from interp.decoding.second_stream import SecondStream, check_strength
 from interp.decoding.stream import Continuation
 from interp.interventions.attention import Scores, forbid
-from interp.interventions.base import Here, Intervention
+from interp.interventions.base import Intervention
 from interp.interventions.function import Apply
+from interp.interventions.here import Here
 from interp.taps.points import AttentionTaps
-from interp.taps.running import resumed
+from interp.taps.running import activate
 
 OUTLIERS, OUTLIERS_QFORMER = (10, 576), (4, 256)
 """The published number of outliers and the number of patches: in LLaVA-1.5's image, and in the input of InstructBLIP's Q-Former."""
@@ -123,7 +124,7 @@ def class_attention(model: Any, prompt: Prompt, layer: int, site: str) -> Float[
         return value
 
     recorder = Apply(site, record, (layer,), part="vision")
-    with torch.no_grad(), resumed(model.running([prompt], (recorder,))):
+    with torch.no_grad(), activate(model.running([prompt], (recorder,))):
         model.module(**model.inputs([prompt]), use_cache=False)
     return torch.cat(rows).cpu()
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from interp.data.tokens import AFTER_IMAGE, QUESTION, Segment, Selector
-from interp.interventions.base import Here, Intervention
+from interp.interventions.base import Intervention
+from interp.interventions.here import Here
 from interp.interventions.method import Method
 
 
@@ -73,7 +74,7 @@ class SpreadHead(Intervention):
 
     def __call__(self, value: Tensor, here: Here) -> Tensor:
         """Return the pattern with the head's map mixed into the other heads."""
-        known = here.state.setdefault((self, "head"), {})
+        known = here.state.setdefault(self, {})
         if here.layer not in known:
             known[here.layer] = self.densest(value.float(), here)
         best, any_sink = known[here.layer]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from interp.data.tokens import EVERY, PROMPT, Selector
-from interp.interventions.base import Here, Intervention
+from interp.interventions.base import Intervention
+from interp.interventions.here import Here
 from interp.interventions.method import Method
 
 
@@ -91,7 +92,7 @@ class AddRegisters(Intervention):
 
     def __call__(self, value: Tensor, here: Here) -> Tensor:
         """Return the scores unchanged, and the pattern without the registers' share."""
-        known = here.state.setdefault((self, "scores"), {})
+        known = here.state.setdefault(self, {})
         if here.site == "attn_scores":
             known["scores"] = value
             return value

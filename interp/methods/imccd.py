@@ -13,8 +13,9 @@ from interp.data.tokens import AFTER_IMAGE, EMITTING, EVERY, Segment, Selector
 from interp.decoding.second_stream import Combine, SecondStream, check_strength, constant_strength, contrast_logits
 from interp.decoding.stream import Continuation
 from interp.interventions.attention import Scores, attention_share
-from interp.interventions.base import Here, Intervention
+from interp.interventions.base import Intervention
 from interp.interventions.function import Apply
+from interp.interventions.here import Here, LayerKey
 from interp.taps.running import running
 
 
@@ -137,7 +138,7 @@ def _give(z: Tensor, here: Here) -> Tensor:
 
 
 def _kept(here: Here) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = here.state.setdefault((average_values, here.layer), {})
+    found: dict[str, Tensor] = here.state.setdefault(LayerKey(average_values, here.part, here.layer), {})
     return found
 
 
@@ -167,12 +168,12 @@ class _Gate:
 
     def __call__(self, logits: Tensor, others: Tensor, step: int) -> Tensor:
         now = running.get()
-        if now is None or WatchImage not in now.state:
+        if now is None or WatchImage not in now.state.scratch:
             raise ValueError(
                 "IMCCD reads how much the decoded stream attends to the image, which is available only in generate's own loop; "
                 "give window=0 beside a method with a decoding loop of its own"
             )
-        attended = torch.stack(list(now.state[WatchImage].values())).mean(0)
+        attended = torch.stack(list(now.state.scratch[WatchImage].values())).mean(0)
         self.shares = [*self.shares, attended][: self.window]
         off = attended < torch.stack(self.shares).mean(0)
         return contrast_logits(logits, others, torch.where(off, 0.0, self.alpha)[:, None].to(logits), self.beta)

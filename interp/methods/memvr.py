@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from interp.data.tokens import EMITTING, EVERY, Segment, Selector
-from interp.interventions.base import Here, Intervention
+from interp.interventions.base import Intervention
+from interp.interventions.here import Here
 from interp.interventions.method import Method, scaled_layers
 
 
@@ -104,7 +105,7 @@ class MixInImage(Intervention):
 
     def __call__(self, value: Tensor, here: Here) -> Tensor:
         """Return the stream unchanged, and the MLP's output with the image mixed in where a row is uncertain."""
-        known = here.state.setdefault((self, "image"), {})
+        known = here.state.setdefault(self, {})
         if here.site == "resid_pre":
             if value.shape[1] > 1:  # prefill: the image is in the prompt, and later steps reuse it
                 known["image"] = value.float() * here.queries(Segment.IMAGE)

@@ -12,7 +12,7 @@ from torch import Tensor
 from interp.data.tokens import EMITTING, Segment
 from interp.decoding.loop import Decoding, DecodingLoop, Search
 from interp.decoding.second_stream import ContrastProcessor
-from interp.interventions.base import Here
+from interp.interventions.here import Here
 
 
 @final
@@ -138,7 +138,7 @@ class _BeamSearch(Search):
 
     def __init__(self, method: Opera, decoding: Decoding) -> None:
         last, sites = frozenset({decoding.model.layers - 1}), frozenset({("decoder", "pattern")})
-        self.text = decoding.continuation(wanted=sites, layers=last, rows=EMITTING, reader=self._read)
+        self.text = decoding.continuation(reads=sites, layers=last, rows=EMITTING, reader=self._read)
         self.method, self.decoding = method, decoding
         self.row = self.image_share = decoding.prompt_ids.new_empty(0)
         self.past: list[_Beams] = []

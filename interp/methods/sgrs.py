@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interp.data.tokens import Segment, tokens
 from interp.decoding.loop import Decoding, DecodingLoop, Search
-from interp.interventions.base import Here
+from interp.interventions.here import Here
 
 
 @final
@@ -134,7 +134,7 @@ class _Sampling(Search):
         upper = frozenset(range(self.targets[0], layers))
         # local: only the row's own key and value get a gradient; the cached ones are constants.
         settings = {"rows": tokens(Segment.RESPONSE), "local": self.graded, "reader": self._read}
-        self.text = decoding.continuation(wanted=sites, layers=upper, **settings)
+        self.text = decoding.continuation(reads=sites, layers=upper, **settings)
         self.reply = decoding.prompt_ids[:, :0]
 
     def _read(self, value: Tensor, here: Here) -> Tensor:
@@ -167,7 +167,7 @@ class _Sampling(Search):
             ruled = self.decoding.process(self.reply, plain)
             top = ruled.softmax(-1)[0].topk(min(self.method.candidates, plain.shape[-1]))
         graded = logits[0].log_softmax(-1)[top.indices] if self.patterns else None
-        reply = self.text.now.roles.mask(tokens(Segment.RESPONSE))[0]
+        reply = self.text.now.masks.mask(tokens(Segment.RESPONSE))[0]
 
         def salient(some: Sequence[int]) -> list[float]:
             if graded is None:

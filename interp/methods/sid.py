@@ -12,7 +12,8 @@ from interp.data.tokens import EMITTING, EVERY, Segment
 from interp.decoding.second_stream import SecondStream, check_strength
 from interp.decoding.stream import Continuation
 from interp.interventions.attention import Scores, forbid
-from interp.interventions.base import Here, Intervention
+from interp.interventions.base import Intervention
+from interp.interventions.here import Here
 
 KEPT_OF_IMAGE = (100, 576)
 """The published number of image tokens that stay visible, and the number of image tokens."""
@@ -117,7 +118,7 @@ class HideImage(Intervention):
 
     def __call__(self, value: Scores, here: Here) -> Scores:
         """Return the scores with those of the hidden tokens masked."""
-        return forbid(value, here.once(HideImage, make=lambda: self._hidden(here)))
+        return forbid(value, here.once(self._hidden))
 
     def _hidden(self, here: Here) -> Tensor:
         """Return the hidden tokens of each row: those of the first emitting row at or after it."""

@@ -10,8 +10,9 @@ from torch import Tensor
 from interp.analysis.spectrum import products
 from interp.data.heads import Heads, HeadWeights
 from interp.data.tokens import EVERY
-from interp.interventions.base import Here, Intervention
+from interp.interventions.base import Intervention
 from interp.interventions.heads import ScaleQueries
+from interp.interventions.here import Here
 from interp.interventions.method import Method
 
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from interp.data.tokens import AFTER_IMAGE, PROMPT, Segment, Selector
 from interp.interventions.attention import attention_share
-from interp.interventions.base import Here, Intervention
+from interp.interventions.base import Intervention
+from interp.interventions.here import Here
 from interp.interventions.method import Method
 
 
@@ -95,7 +96,7 @@ class TakeFromSinks(Intervention):
 
     def __call__(self, value: Tensor, here: Here) -> Tensor:
         """Return the stream unchanged, and the pattern with attention taken from sinks."""
-        known = here.state.setdefault((self, "sinks"), {})
+        known = here.state.setdefault(self, {})
         if here.site == "resid_pre":
             if here.layer not in known:
                 known[here.layer] = self.sinks(value, here)

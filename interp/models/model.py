@@ -13,17 +13,21 @@ from interp.data.errors import check_type
 from interp.data.heads import HeadWeights, LogitDirections
 from interp.data.layout import Layout
 from interp.data.prompt import Prompt, Reply, Request
+from interp.data.sites import SITES
 from interp.data.tokens import Segment
 from interp.families.base import Family, ImageView
-from interp.interventions.base import SITES, Intervention
+from interp.interventions.base import Intervention
 from interp.interventions.scope import Scope
 from interp.models.head_weights import head_weights, logit_directions
 from interp.models.processing import Preparation, batched
-from interp.taps.clean_run import beside, read_ahead
+from interp.taps.clean_run import clean_run, read_ahead
 from interp.taps.install import RUNNING, install
-from interp.taps.nnsight_trace import seen
+from interp.taps.nnsight_trace import wrap
 from interp.taps.points import AttentionTaps
-from interp.taps.running import Conversations, Pass
+from interp.taps.running import Destination, Pass, Reader
+from interp.taps.site_table import site_table
+from interp.taps.spec import PassSpec
+from interp.taps.state import CleanKeys, Conversations, PassState
 
 
 @final
@@ -115,7 +119,7 @@ class Model:
     @property
     def sites(self) -> tuple[str, ...]:
         """The sites this model has, in forward order."""
-        return tuple(s for s in SITES if s != "resid_mid" or self.family.resid_mid is not None)
+        return SITES if self.family.resid_mid is not None else tuple([s for s in SITES if s != "resid_mid"])
 
     @property
     def tokenizer(self) -> Any:
@@ -188,20 +192,39 @@ class Model:
         floating = {n: v.to(self.dtype) if v.is_floating_point() else v for n, v in batch.items()}
         return {n: v.to(self.device) for n, v in floating.items()}
 
-    def running(
-        self, prompts: Sequence[Prompt], interventions: Sequence[Intervention] = (), *, new: int = 0, **settings: Any
+    def running(  # what a pass does, and who takes part in it
+        self,
+        prompts: Sequence[Prompt],
+        interventions: Sequence[Intervention] = (),
+        *,
+        new: int = 0,
+        reader: Reader | None = None,
+        destination: Destination | None = None,
+        clean: CleanKeys | None = None,
+        scratch: dict[Any, Any] | None = None,
+        **spec: Any,
     ) -> Pass:
         """Return the pass over some prompts, to be made the running one with `interp.taps.running.run`.
+
+        Args:
+            prompts: one or more.
+            interventions: the interventions they run under.
+            new: how many tokens may be added to each.
+            reader: is given every value that is read.
+            destination: says where a large pattern is made.
+            clean: keys and values to attend to instead of the prompts' own; by default those of a clean run where an intervention needs it.
+            scratch: the dictionary of `Here.state`; a new one by default.
+            spec: more of `interp.taps.spec.PassSpec`.
 
         Raises:
             ValueError: an intervention that can never act; see `check`.
         """
         self.check(prompts, interventions, new=new)
-        now = Pass(
-            Conversations(tuple(p.layout for p in prompts)), tuple(interventions), places=self._streams, **settings
-        )
-        now.still = beside(now)
-        return now
+        what = PassSpec(tuple(interventions), **spec)
+        state = PassState(Conversations(tuple(p.layout for p in prompts)), scratch)
+        clean = clean or clean_run(what, state, self.part_layers, self._streams)
+        table = site_table(what, self.part_layers)
+        return Pass(state, what, table, reader, destination, clean, self._streams)
 
     def check(self, prompts: Sequence[Prompt], interventions: Sequence[Intervention], *, new: int = 0) -> None:
         """Refuse interventions that cannot act on these prompts and up to `new` tokens more, before anything runs.
@@ -293,7 +316,7 @@ class Model:
     def seen(self) -> Any:
         """The model as nnsight sees it; made when it is first asked for."""
         if self._seen is None:
-            self._seen = seen(self.module)
+            self._seen = wrap(self.module)
         return self._seen
 
     def trace(self, prompt: Prompt | None = None, *interventions: Intervention, **inputs: Tensor) -> Any:
@@ -306,7 +329,7 @@ class Model:
         """
         given = inputs if prompt is None else {**self.inputs([prompt]), **inputs}
         every = frozenset(("decoder", site) for site in self.sites)
-        now = self.running([] if prompt is None else [prompt], interventions, wanted=every)
+        now = self.running([] if prompt is None else [prompt], interventions, reads=every)
         if given:
             read_ahead(self.module, given, now)
         return self.seen.trace(**given, use_cache=False, **{RUNNING: now})

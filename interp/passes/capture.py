@@ -94,7 +94,7 @@ def capture(  # noqa: PLR0913  # a verb: every setting has a default and is name
         return needs
     afford(needs)
     kept = _Arrays(what, device, dtype)
-    logits, others = what.run(kept.take, kept.room)
+    logits, others = what.run(kept.take, kept.place)
     arrays = kept.arrays
     if "logits" in what.want:
         arrays["logits"] = logits.to(device=device, dtype=dtype or logits.dtype)
@@ -127,8 +127,8 @@ class _Arrays:
         if slope is not None:
             self._keep(f"{site}_grad", layer, slope)
 
-    def room(self, name: str, layer: int, shape: torch.Size) -> Tensor | None:
-        """Return where a pattern or its gradient is kept that is kept as it is made."""
+    def place(self, name: str, layer: int, shape: torch.Size) -> Tensor | None:
+        """Return where a pattern or its gradient is kept, if all rows of it are: it can be made there."""
         kept = "pattern" in (self.what.want if name == "pattern" else self.what.grad) and layer in self.what.layers
         whole = kept and shape[2] == len(self.what.queries)
         return self._place(name, layer, shape[1:], self.what.model.dtype)[None] if whole else None

@@ -13,17 +13,16 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from interp.interventions.base import Here, Intervention
+from interp.interventions.base import Intervention
 from interp.interventions.function import Apply
-from interp.taps.running import Pass, resumed
+from interp.interventions.here import Here
+from interp.passes.delivery import Delivery
+from interp.taps.running import Pass, activate
 
-Visit = Callable[[str, int, Tensor, Tensor | None], None]
-"""Called with site, layer, value and gradient, batch axis included."""
-Loss = Callable[[Tensor], Tensor]
-Block = Callable[[Tensor], Tensor]
+StreamToStream = Callable[[Tensor], Tensor]
 """A layer as a function of its stream alone."""
-AROUND = ("resid_pre", "resid_post")
-"""The sites that are seen as a layer is entered and left; all others lie in it."""
+AROUND_LAYER = ("resid_pre", "resid_post")
+"""The sites that are read as a layer is entered and left; all others lie inside it."""
 
 
 class RepetitionError(RuntimeError):
@@ -74,33 +73,31 @@ class LayersApart(dict):  # type: ignore[type-arg]
 
 @final
 @dataclass(frozen=True)
-class Recomputation:
-    """What is read of a pass whose layers run twice.
+class Checkpointing:
+    """A pass whose layers run twice.
 
     Args:
-        graded: the sites whose gradient is wanted.
-        visit: called once for every site and layer that the pass reads: in the forward pass for the stream around a layer where no
-            gradient of it is wanted, in the backward pass for everything else.
-        state: the state of the pass.
+        delivery: is given every site and layer that the pass reads: in the forward pass the stream around a layer, in the backward pass
+            everything inside it.
+        scratch: the scratch of the pass.
     """
 
-    graded: frozenset[str]
-    visit: Visit
-    state: LayersApart = field(default_factory=LayersApart)
+    delivery: Delivery
+    scratch: LayersApart = field(default_factory=LayersApart)
 
     def read(self, value: Tensor, here: Here) -> Tensor:
-        """Hand over what is seen around the layers; what is seen in them waits for their second run."""
-        site, layer = here.site, here.layer
-        if site in AROUND:
-            if site in self.graded:
-                seen = value.detach()
-                value.register_hook(lambda slope: self.visit(site, layer, seen, slope))
-            else:
-                self.visit(site, layer, value.detach(), None)
+        """Hand over what is read around the layers and in other parts; what is read inside a layer waits for its second run."""
+        if here.part != "decoder" or here.site in AROUND_LAYER:
+            return self.delivery(value, here)
         return value
 
     def run(
-        self, module: nn.Module, blocks: Sequence[nn.Module], inputs: Mapping[str, Any], now: Pass, loss: Loss
+        self,
+        module: nn.Module,
+        blocks: Sequence[nn.Module],
+        inputs: Mapping[str, Any],
+        now: Pass,
+        loss: Callable[[Tensor], Tensor],
     ) -> Tensor:
         """Run a model forward and backward.
 
@@ -108,7 +105,7 @@ class Recomputation:
             module: the model.
             blocks: its decoder layers.
             inputs: its inputs.
-            now: the running pass, with `read` as its reader and `state` as its state.
+            now: the running pass, with `read` as its reader and `scratch` as its scratch.
             loss: from the logits to a scalar.
 
         Returns:
@@ -129,37 +126,22 @@ class Recomputation:
 class _Again:
     """How a layer is run a second time."""
 
-    reading: Recomputation
+    first: Checkpointing
     now: Pass
 
-    def __call__(self, layer: int, block: Block, kept: tuple[Tensor, Tensor], slope: Tensor) -> Tensor:
-        """Return the gradient of what entered a layer, given what entered and left it and the gradient of the latter.
-
-        Every value is handed over with its gradient as soon as that is known: held until the end of the backward pass, the gradient of
-        a pattern would lie beside that of the scores.
-        """
-        visit, graded = self.reading.visit, self.reading.graded
-        waiting: dict[str, Tensor] = {}
-
-        def hold(value: Tensor, here: Here) -> Tensor:
-            site = here.site
-            if site in graded:
-                waiting[site] = value.detach()
-                value.register_hook(lambda slope: visit(site, layer, waiting.pop(site), slope))
-            else:
-                visit(site, layer, value.detach(), None)
-            return value
-
+    def __call__(self, layer: int, block: StreamToStream, kept: tuple[Tensor, Tensor], slope: Tensor) -> Tensor:
+        """Return the gradient of what entered a layer, given what entered and left it and the gradient of the latter."""
+        inside = self.first.delivery.again()
         stream = kept[0].detach().requires_grad_()
-        with torch.enable_grad(), resumed(self.now.again(hold)):  # autograd may call from a thread of its own
+        # The pass is made the running one here too: autograd may call from a thread of its own, where no pass runs.
+        with torch.enable_grad(), activate(self.now.again(inside)):
             output = block(stream)
         if not _alike(output.detach(), kept[1]):
             raise RepetitionError(
                 f"layer {layer} came out differently when it ran once more: an intervention draws random numbers or counts its calls"
             )
         (through,) = torch.autograd.grad(output, stream, slope)
-        for site, value in waiting.items():  # a change has cut them off
-            visit(site, layer, value, torch.zeros_like(value))
+        inside.finish()
         return through
 
 
@@ -167,10 +149,11 @@ class _Layer(torch.autograd.Function):
     """A layer as one operation: of its graph nothing is kept but what goes in and what comes out."""
 
     @staticmethod
-    def forward(ctx: Any, stream: Tensor, layer: int, block: Block, again: _Again) -> Tensor:  # type: ignore[override]
-        again.reading.state.place = ("in", layer)
+    def forward(ctx: Any, stream: Tensor, layer: int, block: StreamToStream, again: _Again) -> Tensor:  # type: ignore[override]
+        # In here autograd records nothing, so the first run makes no graph.
+        again.first.scratch.place = ("in", layer)
         output = block(stream)
-        again.reading.state.place = ("behind", layer)
+        again.first.scratch.place = ("behind", layer)
         ctx.save_for_backward(stream, output)
         ctx.layer, ctx.block, ctx.again = layer, block, again
         return output

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
@@ -11,23 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from interp.data.prompt import Prompt
+from interp.data.sites import OTHER_PARTS, SCORE_SITES
 from interp.data.tokens import EVERY, PREDICTING, Selector, Tokens, tokens
-from interp.interventions.base import SITES, Intervention
+from interp.interventions.base import Intervention
 from interp.models.model import Model
-from interp.passes.checkpointing import Recomputation, repeatable
+from interp.passes.checkpointing import Checkpointing, repeatable
+from interp.passes.delivery import Delivery, Take
 from interp.passes.memory import WHOLE_GRAPH, Estimate, Sizes, available, layer_by_layer, one_layer, whole_graph
 from interp.passes.row_subset import narrowed, row_by_row
 from interp.passes.target import Loss, Target, loss_of
 from interp.taps.clean_run import read_ahead
-from interp.taps.install import OTHER_PARTS, hooked_backward, tap_path
-from interp.taps.nnsight_trace import forward, forward_and_backward
-from interp.taps.running import ATTENTION_SITES, Pass, run
-
-Visit = Callable[[str, int, Tensor, Tensor | None], None]
-"""Called with site, layer, value and gradient, without the batch axis; what it keeps of scores it copies."""
-Room = Callable[[str, int, torch.Size], Tensor | None]
-"""Called with `pattern` or `pattern_grad`, layer and shape (batch, head, query, key): where it is to be made, None for anywhere."""
-LAYERED = tuple(s for s in SITES if s != "logits")
+from interp.taps.install import hooked_backward, tap_path
+from interp.taps.running import Destination, run
 
 
 @final
@@ -73,66 +68,64 @@ class Plan:
         return whole_graph(self._sizes) > WHOLE_GRAPH and all(map(repeatable, self.interventions))
 
     @property
-    def paths(self) -> dict[str, tuple[str, int]]:
-        """Site and layer of every tap that is read, by its path, in forward order."""
-        sites = [s for s in LAYERED if s in self.want | self.grad]
-        return {tap_path(self.model.family, s, layer): (s, layer) for layer in self.layers for s in sites}
-
-    @property
     def read(self) -> tuple[int, ...] | None:
         """The rows whose logits anybody reads; None for all of them."""
         if "logits" in self.want or self._seen("logits", 0):
             return None
         return (len(self.prompt) - 1,) if self.loss is None else self.loss.rows
 
-    def run(self, visit: Visit, room: Room | None = None) -> tuple[Tensor, Mapping[tuple[str, str, int], list[Tensor]]]:
-        """Run the pass; every value and gradient is handed over as it comes.
+    def run(
+        self, take: Take, destination: Destination | None = None
+    ) -> tuple[Tensor, Mapping[tuple[str, str, int], list[Tensor]]]:
+        """Run the pass; every value and gradient is handed over as soon as it is known.
 
         Args:
-            visit: takes them.
-            room: says where a large pattern and its gradient are to be made.
+            take: takes them.
+            destination: says where a large pattern and its gradient are to be made.
 
         Returns:
             The logits of the rows that are read, and the values of the other parts' sites.
         """
-        sites, graded = self.want | self.grad, self.grad
-        wanted = frozenset(tuple(n.split(".", 1)) if "." in n else ("decoder", n) for n in sites)
-        watched: dict[str, Any] = {
-            "wanted": wanted,
-            "layers": frozenset(self.layers),
-            "rows": self.rows,
-            "room": room,
-            "copied": True,
-        }
-        inputs, paths = self._inputs(), self.paths
-
-        def hand(site: str, layer: int, value: Tensor, slope: Tensor | None) -> None:
-            own = functools.partial(self._own_rows, now, site, layer)
-            visit(site, layer, own(value[0]), None if slope is None else own(slope[0]))
-
-        def hand_over(path: str, value: Tensor, slope: Tensor | None) -> None:
-            hand(*paths[path], value, slope)
-
-        twice = Recomputation(graded, hand) if self.twice else None
+        names = self.want | self.grad
+        reads = frozenset(tuple(n.split(".", 1)) if "." in n else ("decoder", n) for n in names)
+        delivery = Delivery(self.grad, self.queries, take)
+        twice = Checkpointing(delivery) if self.twice else None
+        more: dict[str, Any] = {"reader": delivery}
         if twice is not None:
-            watched |= {"wanted": wanted - {("decoder", "logits")}, "reader": twice.read, "state": twice.state}
-        elif graded and not hooked_backward(self.model.blocks, self.model.family):
-            watched["graded"] = graded
+            more = {"reader": twice.read, "scratch": twice.scratch}
+        elif self.grad and not hooked_backward(self.model.blocks, self.model.family):
+            more["begins"] = self.grad
         now = self.model.running(
-            [self.prompt], self.interventions, gradient=self.loss is not None, local=self.local, **watched
+            [self.prompt],
+            self.interventions,
+            # Logits are returned by the model, in the rows that are read.
+            reads=reads - {("decoder", "logits")},
+            layers=frozenset(self.layers),
+            rows=self.rows,
+            gradient=self.loss is not None,
+            local=self.local,
+            copies=True,
+            destination=destination,
+            **more,
         )
+        inputs = self._inputs()
         read_ahead(self.model.module, inputs, now)
         with run(now), self._narrowed():
-            if self.loss is None:
-                logits = forward(self.model.seen, inputs, list(paths), hand_over)
-                return logits[0], now.kept
-            loss = functools.partial(_loss, self.loss)
-            if twice is not None:
+            if twice is not None and self.loss is not None:
+                loss = functools.partial(_loss, self.loss)
                 logits = twice.run(self.model.module, tuple(self.model.blocks), inputs, now, loss)
             else:
-                slopes = frozenset(p for p, (s, _) in paths.items() if s in graded)
-                logits = forward_and_backward(self.model.seen, inputs, list(paths), slopes, loss, hand_over)
-        return logits[0], now.kept
+                logits = self._run_once(inputs)
+        delivery.finish()
+        return logits[0], delivery.others
+
+    def _run_once(self, inputs: Mapping[str, Any]) -> Tensor:
+        """Run the model forward and, for gradients, backward; return its logits."""
+        with torch.set_grad_enabled(self.loss is not None):
+            logits = self.model.module(**inputs, use_cache=False).logits
+            if self.loss is not None:
+                _loss(self.loss, logits).backward()
+        return logits.detach()
 
     def _seen(self, site: str, layer: int) -> bool:
         """Say whether somebody else than the verb sees all rows there: a change, or a hook of TransformerLens."""
@@ -171,14 +164,6 @@ class Plan:
             for module, (rows, values) in some.items():
                 stack.enter_context(narrowed(module, rows, values=values))
             yield
-
-    def _own_rows(self, now: Pass, site: str, layer: int, value: Tensor) -> Tensor:
-        """Return the rows this plan reads: an edit may have made the layer compute more of them."""
-        if site not in ATTENTION_SITES or value.shape[1] == len(self.queries):
-            return value
-        computed = now.explicit_rows("decoder", layer, len(self.prompt))
-        have = range(len(self.prompt)) if computed is None or value.shape[1] == len(self.prompt) else computed.tolist()
-        return value[:, [have.index(q) for q in self.queries]]
 
     def estimate(self, itemsize: int | None = None, *, keeps: bool = True) -> Estimate:
         """Return how much memory this takes.
@@ -251,7 +236,7 @@ def plan(model: Model, prompt: Prompt, wanted: Wanted, interventions: tuple[Inte
 
 
 def _check_sites(model: Model, wanted: Wanted) -> None:
-    others = {f"{p}.{s}" for p in OTHER_PARTS for s in ("attn_scores", "pattern")}
+    others = {f"{p}.{s}" for p in OTHER_PARTS for s in SCORE_SITES}
     differentiable = set(model.sites) - {"logits"}
     unknown = sorted((wanted.values - set(model.sites) - others) | (wanted.gradients - differentiable))
     if unknown:

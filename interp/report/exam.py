@@ -12,7 +12,7 @@ from interp.data.prompt import Prompt, Reply
 from interp.decoding.generate import generate
 from interp.models.model import Model
 from interp.report.reply_view import Variant
-from interp.taps.running import NothingChanged
+from interp.taps.audit import NothingChanged
 from interp.world import Question, Scene
 from interp.world.scoring import CaptionScores, Rate, YesNoScores, plain, rate, score_captions, score_yes_no
 from interp.world.wording import DETAILED

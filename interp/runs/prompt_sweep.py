@@ -26,7 +26,7 @@ from interp.interventions.method import resolve
 from interp.models.model import Model
 from interp.runs import identity
 from interp.runs.shards import LostJob, connect, device_kind
-from interp.taps.running import NothingChanged
+from interp.taps.audit import NothingChanged
 
 _R = TypeVar("_R", bound=Result)
 

@@ -31,7 +31,7 @@ from interp.runs.run import load_parts
 from interp.runs.shards import connect, device_kind
 from interp.runs.spec import RunSpec, build_prompt, build_spec, refuse_unfit_run
 from interp.runs.table import ComparisonTable
-from interp.taps.running import NothingChanged
+from interp.taps.audit import NothingChanged
 
 _LAYERS = "layers"
 _HEADS = "heads"

@@ -1,7 +1,8 @@
-"""The one place that knows how transformers computes attention: where values can be read and changed in a model.
+"""Gives a model its taps, once.
 
-Every attention module and every decoder layer gets tap modules: TransformerLens `HookPoint`s under TransformerLens' names,
-seen by nnsight as modules, which apply what the running pass says.
+Every attention module and every decoder layer gets tap modules: TransformerLens `HookPoint`s under TransformerLens' names, seen by
+nnsight as modules, which apply what the running pass says. `install` is the function; the rest are the hooks that tell the running pass
+how many tokens a call has, and that let a call bring its own pass.
 """
 
 import inspect
@@ -12,9 +13,9 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
+from interp.data.sites import INSIDE_ATTENTION
 from interp.families.base import Family
 from interp.taps.attention import attention
-from interp.taps.clean_run import decode_ahead, forget
 from interp.taps.points import AttentionTaps, StreamTaps, Tap
 from interp.taps.residual import bind, tap_output
 from interp.taps.running import Pass, running
@@ -22,11 +23,10 @@ from interp.taps.running import Pass, running
 IMPLEMENTATION = "interp"
 RUNNING = "running_pass"
 """A keyword of the tapped model's call: the pass to make the running one for the length of that call."""
-OTHER_PARTS = ("vision", "qformer", "cross")
 
 
 def _count_tokens(decoder: nn.Module) -> None:
-    """Tell the running pass, before the decoder runs, how many tokens are cached and how many are new; what must run first, runs."""
+    """Tell the running pass, before the decoder runs, how many tokens are cached and how many are new; a clean run comes before it."""
     signature = inspect.signature(decoder.forward)
 
     def before(module: nn.Module, args: tuple, kwargs: dict) -> Any:
@@ -39,15 +39,15 @@ def _count_tokens(decoder: nn.Module) -> None:
             given = {**given, **given.pop("kwargs", {})}
         ids: Tensor = given["input_ids"] if given.get("inputs_embeds") is None else given["inputs_embeds"]
         cache = given.get("past_key_values")
-        now.step += 1
-        now.roles.advance(ids.shape[0], 0 if cache is None else int(cache.get_seq_length()), ids.shape[1], ids.device)
-        ahead = decode_ahead(module, now, given)  # a copied model has this hook too
-        return None if ahead is None else ((), ahead)
+        now.advance(ids.shape[0], 0 if cache is None else int(cache.get_seq_length()), ids.shape[1], ids.device)
+        # The module and not `decoder`: a copied model has this hook too.
+        instead = None if now.clean is None else now.clean.prepare(module, given)
+        return None if instead is None else ((), instead)
 
     def after(_: nn.Module, __: tuple, output: Any) -> None:
         now = running.get()
-        if now is not None:
-            forget(now, output)
+        if now is not None and now.clean is not None:
+            now.clean.release(output)
 
     decoder.register_forward_pre_hook(before, with_kwargs=True)
     decoder.register_forward_hook(after)
@@ -63,7 +63,7 @@ def _take_pass(model: nn.Module) -> None:
         now = kwargs.pop(RUNNING)
         stack = ExitStack()
         opened.append((now, running.set(now), stack))
-        stack.enter_context(now.listening())
+        stack.enter_context(now.attach_taps())
         return args, kwargs
 
     def after(_: nn.Module, __: tuple, output: Any) -> None:
@@ -71,7 +71,8 @@ def _take_pass(model: nn.Module) -> None:
             now, token, stack = opened.pop()
             stack.close()
             running.reset(token)
-            if output is not None:  # a call that failed says so itself
+            # A call that failed raises an error of its own.
+            if output is not None:
                 now.close()
 
     model.register_forward_pre_hook(before, with_kwargs=True)
@@ -79,7 +80,7 @@ def _take_pass(model: nn.Module) -> None:
 
 
 def attends(module: nn.Module) -> bool:
-    """Say whether a module computes attention through transformers' `AttentionInterface`."""
+    """Return whether a module computes attention through transformers' `AttentionInterface`."""
     code = getattr(inspect.unwrap(type(module).forward), "__code__", None)
     return code is not None and "ALL_ATTENTION_FUNCTIONS" in code.co_names
 
@@ -91,10 +92,10 @@ def _part(path: str, module: nn.Module, family: Family) -> str:
 
 
 def install(model: nn.Module, family: Family) -> tuple[Tap, ...]:
-    """Give every attention module and every decoder layer its taps, once; they cost next to nothing until something looks.
+    """Give every attention module and every decoder layer its taps, once; idle taps cost next to nothing.
 
     Returns:
-        The taps at which a pass has to listen; the attention modules ask theirs by themselves.
+        The taps on the residual stream, which a pass attaches; attention modules call theirs by themselves.
 
     Raises:
         TypeError: a decoder layer's attention does not go through `AttentionInterface`.
@@ -132,13 +133,19 @@ def install(model: nn.Module, family: Family) -> tuple[Tap, ...]:
 
 
 def hooked_backward(blocks: nn.ModuleList, family: Family) -> bool:
-    """Say whether TransformerLens hooks wait for the gradient of any tap, which is theirs only if it goes on to what enters it."""
-    taps = (t for b in blocks for t in (*b.taps.children(), *b.get_submodule(family.attention).taps.each))
-    return any(isinstance(tap, Tap) and tap.bwd_hooks for tap in taps)
+    """Return whether a hook of TransformerLens waits for the gradient of any tap.
+
+    PyTorch gives it to them only if the gradient goes on to what enters the tap, so it must not begin there.
+    """
+    for block in blocks:
+        for tap in (*block.taps.children(), *block.get_submodule(family.attention).taps.each):
+            if tap.bwd_hooks:
+                return True
+    return False
 
 
 def tap_path(family: Family, site: str, layer: int) -> str:
     """Return the path of a decoder tap from the top of the model."""
     block = f"{family.decoder}.{family.layers}.{layer}"
-    inside = site in ("q", "k", "v", "attn_scores", "pattern", "z")
+    inside = site in INSIDE_ATTENTION
     return f"{block}.{family.attention}.taps.{site}" if inside else f"{block}.taps.{site}"

@@ -1,4 +1,4 @@
-"""The residual stream as it comes by its taps: hooks that are there while somebody listens."""
+"""The residual stream passes through its taps: hooks on modules, which are there while somebody observes the stream."""
 
 from typing import Any
 
@@ -10,22 +10,15 @@ from interp.taps.points import Tap
 from interp.taps.running import running
 
 
-def _first(output: Any) -> Tensor:
-    return output[0] if isinstance(output, tuple) else output
-
-
-def _with_first(output: Any, value: Tensor) -> Any:
-    return (value, *output[1:]) if isinstance(output, tuple) else value
-
-
 def _by_token(tap: Tap, value: Tensor) -> Tensor:
-    """Show a tap (batch, token, dim), also where a layer has flattened the tokens of its batch (OPT)."""
+    """Pass the stream through a tap, which sees (batch, token, dim), also where a layer has flattened the tokens of its batch (OPT)."""
     now = running.get()
     if value.ndim != 2 or now is None:
         return tap(value)
-    apart = value.view(now.roles.batch, -1, value.shape[-1])
-    changed = tap(apart)
-    kept = changed is apart and not now.gradient  # gradients reach only what is used afterwards
+    unflattened = value.view(now.state.roles.batch, -1, value.shape[-1])
+    changed = tap(unflattened)
+    # Gradients reach only what is used afterwards, so the view that was read has to go on.
+    kept = changed is unflattened and not now.spec.gradient
     return value if kept else changed.reshape(value.shape)
 
 
@@ -33,20 +26,23 @@ def tap_output(module: nn.Module, tap: Tap) -> RemovableHandle:
     """Let what a module returns pass through a tap."""
 
     def leave(_: nn.Module, __: Any, output: Any) -> Any:
-        if not tap.looked_at():
+        if not tap.observed():
             return None
-        value = _first(output)
+        value = output[0] if isinstance(output, tuple) else output
         changed = _by_token(tap, value)
-        return None if changed is value else _with_first(output, changed)
+        if changed is value:
+            return None
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
-    return module.register_forward_hook(leave, prepend=True)  # before transformers' own, which note what they see
+    # Before transformers' own hooks, which note what they see.
+    return module.register_forward_hook(leave, prepend=True)
 
 
 def _tap_input(module: nn.Module, tap: Tap) -> RemovableHandle:
     """Let the stream that enters a layer pass through a tap."""
 
     def enter(_: nn.Module, args: tuple, kwargs: dict) -> Any:
-        if not tap.looked_at():
+        if not tap.observed():
             return None
         changed = tap(args[0] if args else kwargs["hidden_states"])
         return ((changed, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": changed})
@@ -57,18 +53,21 @@ def _tap_input(module: nn.Module, tap: Tap) -> RemovableHandle:
 def _tap_middle(module: nn.Module, tap: Tap) -> RemovableHandle:
     """Let the stream between attention and MLP pass through a tap.
 
-    The block goes on adding to the very tensor that its second norm reads, so a change is written into that tensor.
+    The block goes on adding to the very tensor that its second norm reads, and a hook on the norm can replace only what the norm sees. So
+    a change is written into that tensor.
     """
 
     def middle(_: nn.Module, args: tuple) -> None:
-        if tap.looked_at():
-            value = args[0]
-            now = running.get()
-            edited = now is not None and any(c.acts_at("decoder", "resid_mid", tap.layer) for c in now.interventions)
-            flat = value.ndim == 2 and now is not None and now.gradient
-            changed = _by_token(tap, value.clone() if edited or flat else value)
-            if changed is not value:
-                value.copy_(changed)
+        if not tap.observed():
+            return
+        value, now = args[0], running.get()
+        record = None if now is None else now.table.get((tap.part, tap.layer))
+        edited = record is not None and record.changes(tap.site)
+        flat = value.ndim == 2 and now is not None and now.spec.gradient
+        # What is written into must not be what an intervention or the reader holds.
+        changed = _by_token(tap, value.clone() if edited or flat else value)
+        if changed is not value:
+            value.copy_(changed)
 
     return module.register_forward_pre_hook(middle, prepend=True)
 

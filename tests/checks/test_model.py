@@ -15,6 +15,7 @@ from interp.families.base import Family, family, family_names
 from interp.models.model import Model
 from interp.taps import attention as attending
 from interp.taps import running
+from interp.taps.eager import EagerRows
 from interp.testing.models import check_family, check_model, conformance_page, sample_prompts
 
 
@@ -90,13 +91,13 @@ def test_attention_to_the_future_is_noticed(llava, masks):
 
 
 def test_a_dropped_head_is_noticed(llava, monkeypatch):
-    real = attending._explicit
+    real = EagerRows.attend
 
-    def drop(*call):
-        z, pattern = real(*call)
-        return z * (torch.arange(z.shape[2]) > 0)[:, None], pattern
+    def drop(self):
+        z, pattern = real(self)
+        return z * (torch.arange(z.shape[1]) > 0)[:, None, None], pattern
 
-    monkeypatch.setattr(attending, "_explicit", drop)
+    monkeypatch.setattr(EagerRows, "attend", drop)
     assert "logits = eager" in failed(llava)
 
 
@@ -176,29 +177,29 @@ def test_a_tap_that_disturbs_is_noticed(llava, monkeypatch):
 
     def disturb(self, *args):
         changed = real(self, *args)
-        return changed * (1 + 1e-4) if self.interventions else changed
+        return changed * (1 + 1e-4) if self.spec.interventions else changed
 
     monkeypatch.setattr(running.Pass, "visit", disturb)
     assert "neutral" in failed(llava)
 
 
 def test_an_edit_that_misses_the_first_token_is_noticed(llava, monkeypatch):
-    real = running.Pass.explicit_rows
+    real = running.Pass.eager_rows
 
-    def late(self, part, layer, queries):
-        return torch.empty(0, dtype=torch.long) if queries > 1 and not self.wanted else real(self, part, layer, queries)
+    def late(self, record, queries):
+        return torch.empty(0, dtype=torch.long) if queries > 1 and not self.spec.reads else real(self, record, queries)
 
-    monkeypatch.setattr(running.Pass, "explicit_rows", late)
+    monkeypatch.setattr(running.Pass, "eager_rows", late)
     assert "the first generated token was not under the edit" in failed(llava)["generation"]
 
 
 def test_an_edit_that_misses_a_later_step_is_noticed(llava, monkeypatch):
-    real = running.Pass.explicit_rows
+    real = running.Pass.eager_rows
 
-    def once(self, part, layer, queries):
-        return real(self, part, layer, queries) if self.step < 1 else torch.empty(0, dtype=torch.long)
+    def once(self, record, queries):
+        return real(self, record, queries) if self.state.step < 1 else torch.empty(0, dtype=torch.long)
 
-    monkeypatch.setattr(running.Pass, "explicit_rows", once)
+    monkeypatch.setattr(running.Pass, "eager_rows", once)
     said = failed(llava)
     assert "the edit was called 2 times in 3 steps of 2 layers" in said["generation"]
     assert "cached = uncached" in said

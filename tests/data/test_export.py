@@ -5,7 +5,7 @@ import torch
 from transformer_lens import ActivationCache
 
 from interp.data.export import INSIDE_ATTENTION, ON_THE_STREAM
-from interp.interventions.base import SITES
+from interp.data.sites import SITES
 from interp.passes.capture import capture
 from interp.taps.points import Tap
 

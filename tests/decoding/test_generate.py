@@ -13,7 +13,8 @@ from interp.interventions.attention import MaskAttention, ScalePattern, ScaleSco
 from interp.interventions.function import Apply
 from interp.interventions.values import ZeroValues
 from interp.passes.capture import capture
-from interp.taps.running import NothingChanged, running
+from interp.taps.audit import NothingChanged
+from interp.taps.running import running
 
 TEXTS = ("Why?", "What can be seen in this image, and where is it?")
 

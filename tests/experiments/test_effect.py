@@ -9,7 +9,7 @@ from interp.experiments.knockout import attention_knockout, patch
 from interp.experiments.sinks import Task, sink_ablation, sink_study
 from interp.interventions.attention import MaskAttention
 from interp.interventions.values import ZeroValues
-from interp.taps.running import NothingChanged
+from interp.taps.audit import NothingChanged
 from interp.testing.planted import planted_sink
 
 

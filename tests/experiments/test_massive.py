@@ -7,7 +7,7 @@ from interp.experiments.decay import saliency_decay
 from interp.experiments.massive import massive_study
 from interp.families.base import family
 from interp.interventions.attention import ScalePattern
-from interp.taps.running import NothingChanged
+from interp.taps.audit import NothingChanged
 from interp.testing.planted import planted_sink
 
 

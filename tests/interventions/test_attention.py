@@ -14,7 +14,8 @@ from interp.interventions.attention import (
     ShrinkPattern,
 )
 from interp.interventions.base import from_dict, kinds
-from interp.taps.running import Conversations, Pass
+from interp.taps.running import Pass
+from interp.taps.state import Conversations, PassState
 
 _, _, IMAGE, USER, RESPONSE = Segment
 LAYOUT = Layout(torch.tensor([1, 3, 3, 4]))
@@ -53,7 +54,7 @@ def place(site, value, *layouts, cached=0, part="decoder"):
     """Return where a value is seen: in the first layer of a pass over some conversations."""
     roles = Conversations(layouts or (LAYOUT,))
     roles.advance(value.shape[0], cached, len(max(roles.layouts, key=len)) - cached, torch.device("cpu"))
-    return Pass(roles).here(part, site, 0, value)
+    return Pass(PassState(roles)).here(part, site, 0, value)
 
 
 def act(change, value, *layouts, **settings):

@@ -5,7 +5,8 @@ from interp.data.heads import Heads
 from interp.data.layout import Layout
 from interp.data.tokens import EMITTING, Segment
 from interp.interventions.balance import RaiseScores, ReweightPattern
-from interp.taps.running import Conversations, Pass
+from interp.taps.running import Pass
+from interp.taps.state import Conversations, PassState
 
 TEXT, IMAGE = Segment.USER, Segment.SYSTEM
 CONVERSATION = Layout(torch.tensor([1, 1, 3, 3]))
@@ -21,7 +22,7 @@ EXAMPLES = {
 
 def act(change, value):
     roles = Conversations((CONVERSATION,))
-    return change(value, Pass(roles).here("decoder", change.site, 0, value))
+    return change(value, Pass(PassState(roles)).here("decoder", change.site, 0, value))
 
 
 ROWS = torch.tensor([[0.4, 0.4, 0.1, 0.1], [0.2, 0.2, 0.3, 0.3]])

@@ -19,7 +19,7 @@ from interp.methods.adhh import Adhh
 from interp.methods.clva import Clva
 from interp.methods.spear import Spear
 from interp.methods.vaf import Vaf
-from interp.taps.running import NothingChanged
+from interp.taps.audit import NothingChanged
 
 _, SYSTEM, IMAGE, USER, RESPONSE = Segment
 SEEING = Layout(torch.tensor([1, 2, 2, 3]), (Grid(0, 1, 2, None),))

@@ -7,10 +7,11 @@ from interp.data.tokens import EMITTING, SINKS, Segment
 from interp.interventions.base import from_dict
 from interp.interventions.values import MeanValues, SetValues, ZeroValues
 from interp.passes.capture import capture
-from interp.taps.running import Conversations, Pass
+from interp.taps.running import Pass
+from interp.taps.state import Conversations, PassState
 
 LAYOUT = Layout(torch.tensor([1, 3, 3, 4]))
-HERE = Pass(Conversations((LAYOUT,))).here("decoder", "v", 0, torch.zeros(1, 4, 2, 3))
+HERE = Pass(PassState(Conversations((LAYOUT,)))).here("decoder", "v", 0, torch.zeros(1, 4, 2, 3))
 EXAMPLES = {
     "zero values": lambda model: (ZeroValues(SINKS), ZeroValues(Segment.PAD)),
     "mean values": lambda model: (MeanValues(SINKS), MeanValues(Segment.PAD)),

@@ -45,13 +45,14 @@ def test_it_is_what_the_release_does_to_the_last_row_of_every_step(model_of, ans
 def test_the_share_is_each_sample_s_own(model_of):
     """The release adds the text's share over the batch, so that two samples of 0.3 together pass a threshold of 0.4."""
     from interp.data.layout import Layout
-    from interp.taps.running import Conversations, Pass
+    from interp.taps.running import Pass
+    from interp.taps.state import Conversations, PassState
 
     change = Adhh(SOME, 0.4).interventions(model_of("llava"))[0]
     row = torch.tensor([0.7, 0.3]).expand(2, 2, 1, 2)
     roles = Conversations((Layout(torch.tensor([1, 3])),) * 2)
     roles.advance(2, 1, 1, torch.device("cpu"))
-    here = Pass(roles).here("decoder", "pattern", 0, row)
+    here = Pass(PassState(roles)).here("decoder", "pattern", 0, row)
     assert float(row[:, 0, 0, 1].sum()) >= 0.4
     torch.testing.assert_close(change(row, here), row, rtol=0, atol=0)
 

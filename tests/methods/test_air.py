@@ -46,12 +46,13 @@ def test_it_is_reallocation_then_shrinking_row_by_row(model_of, answered, under,
 @pytest.mark.parametrize("length", [5, 60])
 def test_the_released_projection_attends_to_the_future_and_below_zero(length):
     from interp.data.layout import Layout
-    from interp.taps.running import Conversations, Pass
+    from interp.taps.running import Pass
+    from interp.taps.state import Conversations, PassState
 
     value = (
         torch.randn(1, 1, length, length).masked_fill(torch.ones(length, length).triu(1).bool(), -torch.inf).softmax(-1)
     )
-    now = Pass(Conversations((Layout(torch.full((length,), 3)),)), step=0)
+    now = Pass(PassState(Conversations((Layout(torch.full((length,), 3)),)), step=0))
     got = ReleasedProjection(0.1)(value, now.here("decoder", "pattern", 0, value))[0, 0]
     leaked = got.triu(1).sum(-1)
     assert float(leaked[0]) == pytest.approx(0.1 * (length - 1) / length, rel=0.5)

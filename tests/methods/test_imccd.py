@@ -142,11 +142,15 @@ def test_a_row_of_even_scores_carries_what_it_did():
     """No score is above the mean where all are equal."""
     from interp.data.layout import Grid, Layout
     from interp.methods.imccd import average_values
-    from interp.taps.running import Conversations, Pass
+    from interp.taps.running import Pass
+    from interp.taps.site_table import site_table
+    from interp.taps.spec import PassSpec
+    from interp.taps.state import Conversations, PassState
 
     layout = Layout(torch.tensor([1, 2, 2, 3]), (Grid(0, 1, 2, None),))
-    now = Pass(Conversations((layout,)), average_values())
-    now.roles.advance(1, 0, 4, torch.device("cpu"))
+    spec = PassSpec(average_values())
+    now = Pass(PassState(Conversations((layout,))), spec, site_table(spec, {"decoder": 1}))
+    now.advance(1, 0, 4, torch.device("cpu"))
     torch.manual_seed(0)
     v, z = torch.randn(1, 4, 2, 3), torch.randn(1, 4, 2, 3)
     scores, pattern = torch.ones(1, 2, 4, 4), torch.full((1, 2, 4, 4), 0.25)

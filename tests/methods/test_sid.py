@@ -75,13 +75,14 @@ def test_ties_hide_no_more_than_they_should():
     """Equal attention, as bfloat16 often has it: exactly `rank` tokens stay."""
     from interp.data.layout import Grid, Layout
     from interp.methods.sid import HideImage, RankImage
-    from interp.taps.running import Conversations, Pass
+    from interp.taps.running import Pass
+    from interp.taps.state import Conversations, PassState
 
     layout = Layout(torch.tensor([1, 2, 2, 2, 2, 3]), (Grid(0, 2, 2, None),))
-    now = Pass(Conversations((layout,)))
-    now.roles.advance(1, 0, 6, torch.device("cpu"))
+    now = Pass(PassState(Conversations((layout,))))
+    now.advance(1, 0, 6, torch.device("cpu"))
     pattern = torch.full((1, 2, 6, 6), 1 / 6)
     RankImage(3, (0,))(pattern, now.here("decoder", "pattern", 0, pattern))
-    hidden, rows = now.state[HideImage]
+    hidden, rows = now.state.scratch[HideImage]
     assert hidden[0, 0].tolist() == [False, False, False, False, True, False]
     assert rows.tolist() == [5]

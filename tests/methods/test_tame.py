@@ -3,7 +3,7 @@ import torch
 
 from interp.data.heads import Heads, HeadWeights
 from interp.methods.tame import ScaleByEnergy, Tame, head_energy
-from interp.taps.running import NothingChanged
+from interp.taps.audit import NothingChanged
 
 
 def test_it_conforms(tiny, conforms):
@@ -111,13 +111,14 @@ def test_the_release_multiplies_by_one_factor_a_layer(model_of, answered, under)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_the_release_s_sum_overflows_in_half_precision_and_ours_does_not(dtype):
     from interp.data.layout import Layout
-    from interp.taps.running import Conversations, Pass
+    from interp.taps.running import Pass
+    from interp.taps.state import Conversations, PassState
 
     keys = (torch.ones(1, 620, 4, 8) * 8).to(torch.float16)  # squared norm 512 a token
     total = keys.square().sum((1, 3)).mean()
     assert total.isinf()
     assert float(1 + 0.8 / total.log()) == 1.0  # the intervention is gone
-    here = Pass(Conversations((Layout(torch.full((620,), 3)),))).here("decoder", "k", 0, keys)
+    here = Pass(PassState(Conversations((Layout(torch.full((620,), 3)),)))).here("decoder", "k", 0, keys)
     got = ScaleByEnergy("k", 0.8)(keys.to(dtype), here)
     expected = 8 * (1 + 0.8 / torch.tensor(620 * 512.0).log())
     torch.testing.assert_close(got.float().unique(), expected[None], rtol=1e-2, atol=0)

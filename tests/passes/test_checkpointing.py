@@ -2,12 +2,12 @@
 
 import functools
 import gc
-import weakref
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from interp.analysis.budget import Budget
 from interp.analysis.saliency import ResponseSaliency, Saliency
@@ -26,7 +26,8 @@ from interp.passes import memory
 from interp.passes.checkpointing import LayersApart, RepetitionError
 from interp.passes.measure import measure
 from interp.passes.plan import Plan, Wanted, plan
-from interp.taps.running import NothingChanged, Pass
+from interp.taps.audit import NothingChanged
+from interp.taps.running import Pass
 
 
 def prompt_of(model, picture):
@@ -246,15 +247,15 @@ def test_no_two_layers_patterns_are_alive_at_once(model_of, picture, monkeypatch
     """Counts living patterns whenever one is made; the whole graph, counted in the same way, holds those of all layers."""
     model = model_of("qwen3_vl")
     prompt = prompt_of(model, picture)
-    made: list[weakref.ref] = []
+    made: list[StorageWeakRef] = []
     most: list[int] = []
     visit = Pass.visit
 
     def counted(self, part, site, layer, value):
         if (part, site) == ("decoder", "pattern"):
-            made.append(weakref.ref(value))
+            made.append(StorageWeakRef(value.untyped_storage()))
             gc.collect()
-            most.append(sum(r() is not None for r in made))
+            most.append(sum(not r.expired() for r in made))
         return visit(self, part, site, layer, value)
 
     monkeypatch.setattr(Pass, "visit", counted)

@@ -7,7 +7,7 @@ from interp import EMITTING, LAST, Segment
 from interp.analysis.budget import Budget
 from interp.families.base import family
 from interp.interventions.attention import ScaleScores
-from interp.taps.running import NothingChanged
+from interp.taps.audit import NothingChanged
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def gradients(model, prompts, local, index=None):
     kept = []
     now = model.running(
         prompts,
-        wanted=frozenset({("decoder", "pattern")}),
+        reads=frozenset({("decoder", "pattern")}),
         rows=PREDICTING if local is not None else EVERY,
         gradient=True,
         local=bool(local),

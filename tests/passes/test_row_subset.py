@@ -184,7 +184,7 @@ def test_a_large_pattern_is_made_where_it_is_kept(kind, model_of, picture):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Pass, "place", noted)
-        patch.setattr("interp.taps.attention.LARGE", 1)
+        patch.setattr("interp.taps.large.LARGE", 1)
         for grad in ((), ("pattern",)):
             places.clear()
             wanted[:] = ["pattern"]

@@ -21,7 +21,8 @@ from typing import ClassVar, final
 import numpy as np
 import torch
 
-from interp.interventions.base import Here, Intervention
+from interp.interventions.base import Intervention
+from interp.interventions.here import Here
 from interp.interventions.attention import ScaleScores
 from interp.interventions.method import Method
 

@@ -10,18 +10,19 @@ import interp
 from interp.analysis.base import on_capture
 from interp.analysis.empirical import EmpiricalPropagation
 from interp.analysis.sinks import Sinks
+from interp.data.sites import SITES as SITES_IN_ORDER
 from interp.data.tokens import EMITTING, EVERY, LAST, Segment
 from interp.decoding.generate import generate
 from interp.families.base import family, family_names
 from interp.interventions.attention import MaskAttention, ScalePattern, ScaleScores
-from interp.interventions.base import SITES as SITES_IN_ORDER
 from interp.interventions.function import Apply
 from interp.interventions.values import ZeroValues
 from interp.passes.capture import capture
-from interp.taps import attention as attending
+from interp.taps import eager, large
+from interp.taps.audit import NothingChanged
 from interp.taps.install import attends
 from interp.taps.points import Tap
-from interp.taps.running import NothingChanged, Pass, run, running
+from interp.taps.running import Pass, run, running
 
 KINDS = ["llava", "qwen2_vl", "gemma3", "gpt2", "gpt_neox", "mistral", "qwen3", "instructblip"]
 GROUPED = ["qwen2_vl", "gemma3", "qwen3"]
@@ -60,7 +61,7 @@ def test_looking_at_every_tap_gives_the_logits_of_eager_attention_bit_for_bit(mo
     prompt = question(model, picture)
     wanted = looking("decoder", "vision", "qformer", "cross") | {("decoder", s) for s in model.sites}
     expected = plain(kind)(**model.inputs([prompt]), use_cache=False).logits
-    torch.testing.assert_close(forward(model, [prompt], wanted=wanted), expected, rtol=0, atol=0)
+    torch.testing.assert_close(forward(model, [prompt], reads=wanted), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -76,17 +77,16 @@ def test_looking_at_nothing_gives_the_logits_of_sdpa_bit_for_bit(model_of, pictu
 
 
 def test_an_unwatched_model_never_computes_attention_explicitly(model_of, picture, monkeypatch):
-    from interp.taps import attention as attending
 
     def refuse(*args):
         raise AssertionError("explicit attention")
 
-    monkeypatch.setattr(attending, "_explicit", refuse)
+    monkeypatch.setattr(eager.EagerRows, "attend", refuse)
     model = model_of("llava")
     prompt = question(model, picture)
-    forward(model, [prompt], wanted=frozenset({("decoder", "z"), ("decoder", "resid_post")}))
+    forward(model, [prompt], reads=frozenset({("decoder", "z"), ("decoder", "resid_post")}))
     with pytest.raises(AssertionError, match="explicit attention"):
-        forward(model, [prompt], wanted=looking())
+        forward(model, [prompt], reads=looking())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -179,12 +179,12 @@ def test_computing_some_rows_equals_computing_all_of_them_also_under_left_paddin
     model = model_of(kind)
     prompts = [question(model, picture, text, response="It is") for text in ("Why?", "What can be seen in this image?")]
     interventions = [] if change is None else [change]
-    some = forward(model, prompts, *interventions, wanted=looking(), rows=EMITTING)
-    whole = forward(model, prompts, *interventions, wanted=looking(), rows=EVERY)
+    some = forward(model, prompts, *interventions, reads=looking(), rows=EMITTING)
+    whole = forward(model, prompts, *interventions, reads=looking(), rows=EVERY)
     for row, other, prompt in zip(some, whole, prompts, strict=True):
         torch.testing.assert_close(row[-len(prompt) :], other[-len(prompt) :], rtol=1e-4, atol=1e-5)
     for i, prompt in enumerate(prompts):
-        alone = forward(model, [prompt], *interventions, wanted=looking(), rows=EMITTING)
+        alone = forward(model, [prompt], *interventions, reads=looking(), rows=EMITTING)
         torch.testing.assert_close(some[i, -len(prompt) :], alone[0], rtol=1e-3, atol=1e-4)
 
 
@@ -445,7 +445,7 @@ def test_changes_act_inside_a_trace_and_end_with_it(model_of, picture):
     with torch.no_grad(), model.trace(prompt, change):
         first = model.seen.model.language_model.layers[0].taps.resid_pre.output.save()
         edited = model.seen.output.logits.save()
-    torch.testing.assert_close(edited, forward(model, [prompt], change, wanted=looking()), rtol=0, atol=0)
+    torch.testing.assert_close(edited, forward(model, [prompt], change, reads=looking()), rtol=0, atol=0)
     assert first.shape == (1, len(prompt), model.dim)
     assert running.get() is None
     torch.testing.assert_close(forward(model, [prompt]), clean, rtol=0, atol=0)
@@ -595,7 +595,7 @@ def places(monkeypatch, watch):
             seen[layer, site] = after.data_ptr()
         return after
 
-    monkeypatch.setattr("interp.taps.attention.LARGE", 1)
+    monkeypatch.setattr("interp.taps.large.LARGE", 1)
     monkeypatch.setattr(Pass, "visit", watched)
     watch()
     return [seen[i, "attn_scores"] == seen[i, "pattern"] for i in sorted({layer for layer, _ in seen})]
@@ -626,7 +626,7 @@ def test_scores_that_somebody_else_holds_stay_as_they_are(model_of, picture, mon
     ways = (
         lambda: capture(model, prompt, want=set(SITES), interventions=[change]),  # the audit compares before and after
         lambda: capture(model, prompt, want=set(SITES), grad={"attn_scores"}, target=0),
-        lambda: forward(model, [prompt], wanted=looking()),
+        lambda: forward(model, [prompt], reads=looking()),
     )
     for way in ways:
         found = []
@@ -644,10 +644,10 @@ def test_the_gradient_of_a_large_pattern_s_scores_is_taken_head_by_head(model_of
     sites = {"pattern", "q", "k", "v", "z", "resid_pre"}
     once = functools.partial(capture, model, prompt, want=sites, grad=sites, target=1)
     whole = once()
-    monkeypatch.setattr("interp.taps.attention.LARGE", 1)
+    monkeypatch.setattr("interp.taps.large.LARGE", 1)
     called = []
-    backward = attending._Pattern.backward
-    monkeypatch.setattr(attending._Pattern, "backward", lambda *args: called.append(1) or backward(*args))
+    backward = large.LargePattern.backward
+    monkeypatch.setattr(large.LargePattern, "backward", lambda *args: called.append(1) or backward(*args))
     found = once()
     assert len(called) == model.layers
     for site in sites:

@@ -21,7 +21,8 @@ from interp.interventions.values import MeanValues
 from interp.methods.contrast import Contrast
 from interp.methods.opera import Opera
 from interp.methods.sgrs import Sgrs
-from interp.taps.running import NothingChanged, running
+from interp.taps.audit import NothingChanged
+from interp.taps.running import running
 
 KINDS = ["llava", "qwen2_5_vl", "internvl", "instructblip", "llama", "mistral", "gemma3", "gpt2"]
 # the last four: two query heads to a key-value head; a sliding window; windows beside full attention; absolute positions
@@ -93,7 +94,7 @@ def step_by_step(model, prompt, mode="zero", ids=None, interventions=(), heads=S
         for index in range(length if ids is None else len(ids)):
             other = Continuation(model, [prompt], interventions)
             other._cache, other._mask = copy.deepcopy(clean._cache), clean._mask
-            other._own, other.now.step = list(clean._own), clean.now.step
+            other._own, other.now.state.step = list(clean._own), clean.now.state.step
             with Hooked(model, look):
                 step(clean)
             with Hooked(model, disturb):

@@ -8,16 +8,25 @@ from interp.data.layout import Layout
 from interp.data.tokens import EMITTING, EVERY, LAST, Segment, tokens
 from interp.interventions.attention import MaskAttention, ScalePattern, ScaleScores
 from interp.interventions.function import Apply
-from interp.taps import running as running_file
-from interp.taps.running import Conversations, NothingChanged, Pass, run, running
+from interp.taps import audit as audit_file
+from interp.taps import masks as masks_file
+from interp.taps.audit import NothingChanged
+from interp.taps.running import Pass, run, running
+from interp.taps.site_table import site_table
+from interp.taps.spec import PassSpec
+from interp.taps.state import Conversations, PassState
 
 _, SYSTEM, _, USER, RESPONSE = Segment
 LONG, SHORT = Layout(torch.tensor([1, 3, 3, 3])), Layout(torch.tensor([1, 3]))
 CPU = torch.device("cpu")
 
 
+PARTS = {"decoder": 8, "vision": 4}
+
+
 def conversation(*interventions, layouts=(LONG,), **settings):
-    return Pass(Conversations(layouts), tuple(interventions), **settings)
+    spec = PassSpec(tuple(interventions), **settings)
+    return Pass(PassState(Conversations(layouts)), spec, site_table(spec, PARTS))
 
 
 # ----------------------------------------------------------------------------------------------------------------- roles
@@ -57,12 +66,12 @@ WHICH = [tokens(SYSTEM), tokens(RESPONSE), EMITTING, EVERY, LAST, tokens([-2]), 
 
 @pytest.mark.parametrize("site", ["pattern", "v", "z", "resid_post"])
 def test_what_is_foreseen_is_what_comes(monkeypatch, site):
-    monkeypatch.setattr(running_file, "ROOM", 5)
+    monkeypatch.setattr(masks_file, "FORESEEN", 5)
     now = conversation(layouts=(LONG, SHORT))
     for past in (0, 4, 5, 6, 7, 8, 9, 10, 11, 6, 7, 20):  # beyond the horizon, and a cache that was cut back
         new = 4 if past == 0 else 1
-        now.step, length = int(past > 0), past + new
-        now.roles.advance(2, past, new, CPU)
+        length = past + new
+        now.advance(2, past, new, CPU)
         shape = {"pattern": (2, 1, new, length), "v": (2, length, 1, 1), "z": (2, new, 1, 1)}.get(site, (2, new, 1))
         here = now.here("decoder", site, 0, torch.zeros(shape))
         for which in WHICH:
@@ -83,30 +92,30 @@ def test_what_is_foreseen_is_what_comes(monkeypatch, site):
 # -------------------------------------------------------------------------------------------------------- what is looked at
 
 
-def test_a_site_is_looked_at_when_something_reads_or_changes_it():
-    now = conversation(MaskAttention(USER, layers=(1,)), wanted=frozenset({("decoder", "z")}), layers=frozenset({0}))
-    assert now.looks("decoder", "z", 0)
-    assert not now.looks("decoder", "z", 1)
-    assert not now.looks("vision", "z", 0)
-    assert now.looks("decoder", "attn_scores", 1)
-    assert not now.looks("decoder", "attn_scores", 0)
+def test_a_site_is_observed_when_something_reads_or_changes_it():
+    now = conversation(MaskAttention(USER, layers=(1,)), reads=frozenset({("decoder", "z")}), layers=frozenset({0}))
+    assert now.observes("decoder", "z", 0)
+    assert not now.observes("decoder", "z", 1)
+    assert not now.observes("vision", "z", 0)
+    assert now.observes("decoder", "attn_scores", 1)
+    assert not now.observes("decoder", "attn_scores", 0)
 
 
 def rows(now, queries=4, part="decoder"):
-    found = now.explicit_rows(part, 0, queries)
+    found = now.eager_rows(now.table.get((part, 0)), queries)
     return None if found is None else found.tolist()
 
 
-def test_only_the_rows_that_are_looked_at_are_explicit():
+def test_only_the_rows_that_are_observed_are_explicit():
     assert rows(conversation()) == []
-    assert rows(conversation(wanted=frozenset({("decoder", "z")}))) == []
+    assert rows(conversation(reads=frozenset({("decoder", "z")}))) == []
     pattern = frozenset({("decoder", "pattern")})
-    assert rows(conversation(wanted=pattern)) is None
-    assert rows(conversation(wanted=pattern, rows=LAST)) == [3]
-    assert rows(conversation(MaskAttention(USER, queries=[1]), wanted=pattern, rows=LAST)) == [1, 3]
-    assert rows(conversation(MaskAttention(USER), wanted=pattern, rows=LAST)) is None
+    assert rows(conversation(reads=pattern)) is None
+    assert rows(conversation(reads=pattern, rows=LAST)) == [3]
+    assert rows(conversation(MaskAttention(USER, queries=[1]), reads=pattern, rows=LAST)) == [1, 3]
+    assert rows(conversation(MaskAttention(USER), reads=pattern, rows=LAST)) is None
     assert rows(conversation(MaskAttention(USER, queries=[1], layers=(5,)))) == []
-    assert rows(conversation(wanted=frozenset({("vision", "pattern")})), part="vision") is None
+    assert rows(conversation(reads=frozenset({("vision", "pattern")})), part="vision") is None
 
 
 def test_a_batch_computes_the_rows_that_any_sample_needs():
@@ -116,10 +125,10 @@ def test_a_batch_computes_the_rows_that_any_sample_needs():
 
 def test_while_decoding_the_one_new_row_is_all_rows_or_none():
     now = conversation(MaskAttention(USER, queries=EMITTING))
-    now.roles.advance(1, 4, 1, CPU)
+    now.advance(1, 4, 1, CPU)
     assert rows(now, 1) is None
     now = conversation(MaskAttention(USER, queries=USER))
-    now.roles.advance(1, 4, 1, CPU)
+    now.advance(1, 4, 1, CPU)
     assert rows(now, 1) == []
 
 
@@ -140,13 +149,12 @@ def test_the_audit_says_where_and_how_far():
 
 
 def test_the_audit_of_many_calls_is_that_of_each(monkeypatch):
-    monkeypatch.setattr(running_file, "MANY", 40)
+    monkeypatch.setattr(audit_file, "HELD_ENTRIES", 40)
     torch.manual_seed(0)
     now = conversation(ScalePattern(USER, 1.7))
     differences, off = [], []
     for step in range(6):
-        now.step = step
-        now.roles.advance(1, 4 + step, 1, CPU)
+        now.advance(1, 4 + step, 1, CPU)
         for layer in range(2):
             value = torch.rand(1, 2, 1, 5 + step).softmax(-1)
             after = now.visit("decoder", "pattern", layer, value)
@@ -220,7 +228,7 @@ def test_a_pass_that_fails_is_no_longer_the_running_one():
 
 def test_other_parts_have_places_but_no_roles():
     now = conversation(
-        Apply("pattern", lambda value, here: value, part="vision"), wanted=frozenset({("vision", "pattern")})
+        Apply("pattern", lambda value, here: value, part="vision"), reads=frozenset({("vision", "pattern")})
     )
     here = now.here("vision", "pattern", 3, torch.zeros(1, 2, 5, 7))
     assert (here.part, here.layer, here.key_span, here.rows.tolist(), here.roles) == (
@@ -230,8 +238,10 @@ def test_other_parts_have_places_but_no_roles():
         [0, 1, 2, 3, 4],
         None,
     )
+    seen = []
+    now.reader = lambda value, here: seen.append((here.part, here.layer, tuple(value.shape))) or value
     now.visit("vision", "pattern", 3, torch.zeros(1, 2, 5, 7))
-    assert [tuple(x.shape) for x in now.kept["vision", "pattern", 3]] == [(1, 2, 5, 7)]
+    assert seen == [("vision", 3, (1, 2, 5, 7))]
 
 
 def test_what_one_layer_leaves_another_finds():
@@ -242,5 +252,5 @@ def test_what_one_layer_leaves_another_finds():
     now = conversation(Apply("z", leave))
     now.visit("decoder", "z", 0, torch.zeros(1, 4, 1, 1))
     now.visit("decoder", "z", 1, torch.zeros(1, 4, 1, 1))
-    assert now.state == {"seen": [0, 1]}
-    assert conversation().state == {}
+    assert now.state.scratch == {"seen": [0, 1]}
+    assert conversation().state.scratch == {}

@@ -6,7 +6,7 @@ import interp
 from interp.analysis.sinks import Sinks
 from interp.interventions.attention import MaskAttention
 from interp.interventions.values import MeanValues, ZeroValues
-from interp.taps.running import NothingChanged
+from interp.taps.audit import NothingChanged
 from interp.testing.planted import planted_sink
 
 
