@@ -1,7 +1,7 @@
-"""AIR's supplement, Fig. 1 and Table 1: how its settings matter.
+"""AIR's supplement, Fig. 1 and Table 1: the effect of its settings.
 
 The gain of the image λ, the gain of the text γ, the threshold τ and the regularisation β, one at a time, on captions of scenes half
-of which invite an invention. Dotted: greedy decoding. Grey triangle: the published value.
+of which invite a hallucination. Dotted: greedy decoding. Grey triangle: the published value.
 """
 
 import pandas as pd

@@ -1,7 +1,7 @@
-"""AIR's supplement, Fig. 2, and LVLMs-Saliency Fig. 6: what every method costs while it decodes.
+"""AIR's supplement, Fig. 2, and LVLMs-Saliency Fig. 6: the cost of every method in decoding.
 
 Time of a reply relative to plain greedy decoding with sdpa attention; processor time of one thread, methods and greedy decoding taking
-turns; medians with quartiles over pairs. `--recompute` takes what `benchmarks/decoding.py` measured last.
+turns; medians with quartiles over pairs. `--recompute` reads the last results of `benchmarks/decoding.py`.
 """
 
 import json

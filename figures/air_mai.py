@@ -1,7 +1,7 @@
 """AIR, modality imbalance: attention to text over attention to the image (MAI), by head and along the reply.
 
-Left: log10 of MAI of every head, masses averaged over the steps of captions. Right: MAI of the heads that help hallucinations most and
-least, step by step; medians and quartiles over captions of scenes that invite an invention.
+Left: log10 of MAI of every head, masses averaged over the steps of captions. Right: MAI of the heads that support hallucinations most and
+least, step by step; medians and quartiles over captions of scenes that invite a hallucination.
 """
 
 import matplotlib.pyplot as plt

@@ -1,4 +1,4 @@
-"""AIR, head sensitivity: which heads help hallucinated tokens more than correct ones, by exact erasure at the step.
+"""AIR, head sensitivity: which heads support hallucinated tokens more than correct ones, by exact erasure at the step.
 
 Left: the effect size of every head. Middle: the strongest ones with intervals. Right: the first-order estimate of one backward pass
 against the exact change, every head and token of one caption.

@@ -1,7 +1,7 @@
-"""AIR, attention similarity: how alike the model attends within its reply with the image and without.
+"""AIR, attention similarity: the cosine of attention within the reply with the image and without.
 
-Mean over captioned test scenes of the cosine per head; the bars compare the heads that help hallucinations most with those that help
-them least.
+Mean over captioned test scenes of the cosine per head; the bars compare the heads that support hallucinations most with those that
+support them least.
 """
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,7 @@
 """AIR, token imbalance along a reply: attention received over information contributed (TAI), token by token.
 
-The caption of one scene that invites an invention; the denominator is the share of attention-output norm, which is this project's
-reconstruction. Letters mark mentions of things that are there and that are not.
+The caption of one scene that invites a hallucination; the denominator is the share of attention-output norm, which is this
+project's reconstruction. Letters mark correct and hallucinated mentions.
 """
 
 import matplotlib.pyplot as plt

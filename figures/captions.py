@@ -1,4 +1,4 @@
-"""Captions of drawn scenes, and which of their tokens begin an object that is there or is not: what most figures measure."""
+"""Captions of drawn scenes with the first tokens of their correct and hallucinated mentions, which most figures measure."""
 
 from dataclasses import dataclass
 from typing import Any, final
@@ -14,11 +14,11 @@ class Captioned:
     """A scene, the prompt with its greedy caption, and masks over the reply's tokens.
 
     Args:
-        scene: what was drawn.
+        scene: the drawn scene.
         prompt: the conversation with the reply, teacher-forced.
         reply: the reply.
-        hallucinated: the first token of every mention of something that is not there.
-        correct: the first token of every mention of something that is.
+        hallucinated: the first token of every mention of an absent object.
+        correct: the first token of every mention of an object in the image.
     """
 
     scene: Any
@@ -31,7 +31,7 @@ class Captioned:
 def captioned(
     model: Any, n: int, seed: int, *interventions: Any, split: str = "test", batch: int = 16
 ) -> list[Captioned]:
-    """Return n scenes with their captions; of `counter_prior` those with the trigger, where there is most to invent."""
+    """Return n scenes with their captions; of `counter_prior` those with the trigger, which invite most hallucinations."""
     import interp
     from interp.world import scenes
 

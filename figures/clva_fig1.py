@@ -1,6 +1,6 @@
-"""CLVA Fig. 1: how much every head of every layer attends to the image while the question is read (Φ).
+"""CLVA Fig. 1: how much every head of every layer attends to the image while the question is processed (Φ).
 
-Mean over test scenes with a question about something that is there; the number is the attention to the system prompt and the text.
+Mean over test scenes with a question about an object in the image; the number is the attention to the system prompt and the text.
 """
 
 import matplotlib.pyplot as plt
@@ -13,7 +13,7 @@ from interp.plot.heatmap import heatmap
 
 
 def measure_mass(setting: Setting) -> pd.DataFrame:
-    """Measure Φ of every head and the attention to everything else."""
+    """Measure Φ of every head."""
     import interp
     from interp.analysis.anchors import VisualAnchors
     from interp.world import scenes

@@ -1,7 +1,7 @@
-"""CLVA Fig. 2: where attention on the image goes from layer to layer, its entropy, and its drift from both visual anchors.
+"""CLVA Fig. 2: attention on the image by layer, its entropy, and its drift from both visual anchors.
 
-Above: the map of the row that is about to answer a question about something that is there, averaged over heads. Below: mean entropy
-and mean correlation with the positive and the negative anchor; bands are 95 % bootstrap intervals over test scenes.
+Above: the map of the row that emits the answer to a question about an object in the image, averaged over heads. Below: mean entropy
+and mean correlation with the positive and the negative visual anchor; bands are 95 % bootstrap intervals over test scenes.
 """
 
 import matplotlib.pyplot as plt
@@ -47,14 +47,14 @@ def draw(one: VisualDrift, drift: pd.DataFrame) -> Figure:
     count = len(one.layers)
     for index, ax in enumerate(above.subplots(1, count, squeeze=False)[0]):
         on_scene(one, one.maps[index, -1], ax)
-        name = " (positive anchor)" if one.layers[index] == one.middle else ""
-        name = " (negative anchor)" if one.layers[index] == one.first else name
+        name = " (positive visual anchor)" if one.layers[index] == one.middle else ""
+        name = " (negative visual anchor)" if one.layers[index] == one.first else name
         ax.set_title(f"layer {one.layers[index]}{name}", fontsize=8.5)
     left, right = below.subplots(1, 2)
     for name, ax, colour, label, line in (
         ("entropy", left, BLUE, "entropy", "-"),
-        ("r_positive", right, GREEN, f"with the positive anchor (layer {one.middle})", "-"),
-        ("r_negative", right, RED, f"with the negative anchor (layer {one.first})", "--"),
+        ("r_positive", right, GREEN, f"with the positive visual anchor (layer {one.middle})", "-"),
+        ("r_negative", right, RED, f"with the negative visual anchor (layer {one.first})", "--"),
     ):
         table = drift[drift["name"] == name].pivot_table(index="sample", columns="layer", values="value").to_numpy()
         drawn = np.random.default_rng(0).integers(0, len(table), (1000, len(table)))

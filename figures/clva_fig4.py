@@ -1,8 +1,8 @@
 """CLVA Fig. 4: MME by task, for greedy decoding and methods.
 
-The world's own yes/no questions in MME's form, two an image: existence, count, position, colour. Of these the embedded model learned
-existence alone in the form of yes or no. A task's score is 100 × (accuracy + accuracy of pairs), 50 for giving
-always the same answer; lines are 95 % bootstrap intervals over images.
+The world's own yes/no questions in MME's form, two per image: existence, count, position, colour. Of these the embedded model learned
+existence alone in the form of yes or no. A task's score is 100 × (accuracy + accuracy of pairs), 50 for always
+giving the same answer; lines are 95 % bootstrap intervals over images.
 """
 
 import matplotlib.pyplot as plt

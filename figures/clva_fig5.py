@@ -1,7 +1,7 @@
 """CLVA Fig. 5: the effect of the strengths of both visual anchors.
 
-The gain of the positive anchor α and the loss of the negative anchor β, one at a time, on captions of scenes half of which invite an
-invention. Dotted: greedy decoding. Grey triangle: the published value.
+The gain α of the positive visual anchor and the loss β of the negative one, one at a time, on captions of scenes half of which invite
+a hallucination. Dotted: greedy decoding. Grey triangle: the published value.
 """
 
 import pandas as pd
@@ -20,7 +20,7 @@ def measure_table(setting: Setting) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame) -> Figure:
     """Draw a panel a setting."""
-    names = {"positive": "gain of the positive anchor α", "negative": "loss of the negative anchor β"}
+    names = {"positive": "gain of the positive visual anchor α", "negative": "loss of the negative visual anchor β"}
     return draw_swept(table, names, {"positive": 14.0, "negative": 0.9})
 
 

@@ -1,6 +1,6 @@
 """CLVA Figs. 6 and 7: the map of attention on the image without and with re-anchoring, layer by layer.
 
-The row that is about to answer whether something is there; heads averaged, the colours of a column share one scale.
+The row that emits the answer to a question of existence, averaged over heads; the maps of a column share one colour scale.
 """
 
 import matplotlib.pyplot as plt
@@ -29,7 +29,7 @@ def measure_anchored(setting: Setting) -> VisualDrift:
 
 
 def draw(plain: VisualDrift, anchored: VisualDrift) -> Figure:
-    """Draw two rows of maps from the layer of the positive anchor on."""
+    """Draw two rows of maps from the layer of the positive visual anchor on."""
     shown = [i for i, layer in enumerate(plain.layers) if layer >= plain.middle]
     figure, axes = plt.subplots(2, len(shown), figsize=(2.1 * len(shown) + 0.6, 4.8), layout="constrained")
     for column, index in enumerate(shown):
@@ -39,9 +39,9 @@ def draw(plain: VisualDrift, anchored: VisualDrift) -> Figure:
             on_scene(result, result.maps[index, -1], ax)
             ax.images[-1].set_clim(0, top)
             ax.set_title(f"layer {plain.layers[index]}  r = {float(result.r_positive[index, -1]):.2f}", fontsize=9)
-    axes[0][0].set_ylabel("as it is")
+    axes[0][0].set_ylabel("baseline")
     axes[1][0].set_ylabel("CLVA")
-    figure.suptitle(f"r: correlation with the positive anchor (layer {plain.middle})", fontsize=10)
+    figure.suptitle(f"r: correlation with the positive visual anchor (layer {plain.middle})", fontsize=10)
     return figure
 
 

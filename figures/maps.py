@@ -1,4 +1,4 @@
-"""Saved maps of token pairs, and how they are drawn beside each other: what the figures of attention have in common."""
+"""Saved maps of token pairs and how to draw them side by side, for the figures of attention."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,11 +1,11 @@
-"""What every figure script does: load saved results and draw them; `--recompute` makes the results anew.
+"""The recipe of every figure script: load saved results and draw them; `--recompute` measures them again.
 
 A script names its parts (a kind of result and a function that measures it) and draws them:
 
     recipe("spear_fig5", {"shares": Part(SinkShares, shares)}, draw, about=__doc__)
 
-Parts lie in figures/data/<figure>.<part>.safetensors (a `Result`) or .csv (a table). While they are measured they are kept in
-runs/figures/, part by part, so that a recomputation that was stopped goes on where it was.
+Parts are saved in figures/data/<figure>.<part>.safetensors (a `Result`) or .csv (a table). While they are measured they are
+kept in runs/figures/, part by part, so that an interrupted recomputation can be resumed.
 """
 
 import argparse
@@ -30,12 +30,12 @@ UNFINISHED = HERE.parent / "runs" / "figures"
 @final
 @dataclass(frozen=True)
 class Setting:
-    """What a figure is measured on.
+    """The model and samples that a figure is measured on.
 
     Args:
         model: the model's name, as `interp.load` takes it.
-        n: how many samples.
-        seed: which samples.
+        n: the number of samples.
+        seed: of the samples.
     """
 
     model: str
@@ -44,7 +44,7 @@ class Setting:
 
     @property
     def loaded(self) -> Any:
-        """The model, loaded once."""
+        """The model, loaded once per name."""
         return _loaded(self.model)
 
 
@@ -62,42 +62,42 @@ class Part:
     measure: Callable[[Setting], Any]
 
     def path(self, folder: Path, name: str) -> Path:
-        """Return where this is saved."""
+        """Return the file of this part."""
         return folder / f"{name}.{'csv' if self.kind is pd.DataFrame else 'safetensors'}"
 
     def save(self, path: Path, value: Any) -> None:
-        """Write it, whole or not at all."""
+        """Write the part atomically."""
         if self.kind is pd.DataFrame:
             write_text(path, value.to_csv(index=False, float_format="%.6g"))
         else:
             value.save(path)
 
     def load(self, path: Path) -> Any:
-        """Read it."""
+        """Read the part."""
         return pd.read_csv(path, keep_default_na=True) if self.kind is pd.DataFrame else self.kind.load(path)
 
 
 def recipe(
     name: str, parts: Mapping[str, Part], draw: Callable[..., Figure], *, about: str, n: int = 40, seed: int = 0
 ) -> None:
-    """Draw a figure from its saved parts, which are measured first if the command line says so.
+    """Draw a figure from its saved parts; with `--recompute`, measure them first.
 
     Args:
         name: the figure's name, which is the script's.
         parts: its parts by name.
         draw: from the parts, by name, to the figure.
-        about: what the script says of itself.
-        n: how many samples by default.
-        seed: which of them by default.
+        about: the help text of the script.
+        n: the default number of samples.
+        seed: the default seed of the samples.
 
     Raises:
-        SystemExit: a part is missing; says which command makes it.
+        SystemExit: a part is missing; the message has the command that makes it.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recompute", action="store_true", help="measure the data anew; goes on where it was stopped")
+    parser.add_argument("--recompute", action="store_true", help="measure the data again; resumes an interrupted measurement")
     parser.add_argument("--model", default="scenes", help="scenes, a Hugging Face name, or a folder (default: scenes)")
-    parser.add_argument("--n", type=int, default=n, help=f"how many samples (default: {n})")
-    parser.add_argument("--seed", type=int, default=seed, help=f"which samples (default: {seed})")
+    parser.add_argument("--n", type=int, default=n, help=f"number of samples (default: {n})")
+    parser.add_argument("--seed", type=int, default=seed, help=f"seed of the samples (default: {seed})")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the pictures (default: figures/)")
     options = parser.parse_args()
     files = {p: part.path(DATA, f"{name}.{p}") for p, part in parts.items()}
@@ -116,7 +116,7 @@ def recipe(
 
 
 def _recompute(name: str, parts: Mapping[str, Part], files: Mapping[str, Path], setting: Setting) -> None:
-    """Measure every part that an earlier, stopped recomputation of the same setting has not measured; then put all in place."""
+    """Measure every part that an earlier, interrupted recomputation of the same setting lacks; then move all into place."""
     folder = UNFINISHED / f"{name}-{setting.model.replace('/', '--')}-{setting.n}-{setting.seed}"
     done = {p: part.path(folder, p) for p, part in parts.items()}
     for index, (p, part) in enumerate(parts.items(), 1):

@@ -1,4 +1,4 @@
-"""Attention and saliency among the tokens of a reply: what the figures of LVLMs-Saliency have in common."""
+"""Attention and saliency among the tokens of a reply, for the figures of LVLMs-Saliency."""
 
 from dataclasses import dataclass
 from typing import Any, final

@@ -1,7 +1,7 @@
-"""LVLMs-Saliency Figs. 1, 2 and 5: attention beside saliency, for a correct and a hallucinated token of one reply.
+"""LVLMs-Saliency Figs. 1, 2 and 5: attention and saliency, for a correct and a hallucinated token of one reply.
 
-How much the row that predicts a token attends to each earlier token of the reply, and how salient these are to it (A ⊙ ∇A of the
-token's own loss, heads summed, rows of length 1); means over layers. The caption is of a scene that invites an invention.
+The attention from the row that predicts a token to each earlier token of the reply, and their saliency (A ⊙ ∇A of the token's own
+loss, summed over heads, rows of norm 1); means over layers. The caption is of a scene that invites a hallucination.
 """
 
 import matplotlib.pyplot as plt

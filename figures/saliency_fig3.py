@@ -1,7 +1,7 @@
 """LVLMs-Saliency Fig. 3: the saliency map of a reply with and without LocoRE.
 
-The same teacher-forced reply twice; rows predict the tokens, columns are the earlier ones. Red: something that is not there; blue:
-something that is.
+The same teacher-forced reply twice; rows predict the tokens, columns are the earlier ones. Red: absent objects; blue:
+objects in the image.
 """
 
 import matplotlib.pyplot as plt
@@ -11,7 +11,7 @@ from replies import ReplyMaps, board, measure_reply, with_invention
 
 
 def measure_plain(setting: Setting) -> ReplyMaps:
-    """Measure the caption as it is."""
+    """Measure the baseline."""
     from captions import captioned
 
     model = setting.loaded

@@ -1,7 +1,7 @@
-"""LVLMs-Saliency Fig. 4: how SGRS' α matters, for hallucination, recall and time.
+"""LVLMs-Saliency Fig. 4: the effect of SGRS' α on hallucination, recall and time.
 
-Captions of scenes half of which invite an invention. Dotted: greedy decoding. Grey triangle: the published value. Dashed: tokens per
-second relative to greedy decoding, which answers sixteen prompts at once where SGRS follows one reply at a time.
+Captions of scenes half of which invite a hallucination. Dotted: greedy decoding. Grey triangle: the published value. Dashed: tokens per
+second relative to greedy decoding, which decodes sixteen prompts at once; SGRS decodes one reply at a time.
 """
 
 import pandas as pd

@@ -1,7 +1,7 @@
 """LVLMs-Saliency Fig. 8: saliency of hallucinated and correct mentions, and P(hallucinated | saliency).
 
-One number a mention: the saliency of the last token before the one that predicts it, mean over layers; captions of scenes that invite
-an invention.
+One number per mention: the saliency of the last token before the one that predicts it, mean over layers; captions of scenes that
+invite a hallucination.
 """
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,7 @@
 """LVLMs-Saliency Figs. 9 and 10: a hallucination of high saliency, and the scores along a long reply.
 
-Above: of all hallucinated mentions the one with the highest saliency, against what the paper expects. Below: the score of every
-mention along the longest caption with an invention.
+Above: the hallucinated mention with the highest saliency, contrary to the expectation of the paper. Below: the score of every
+mention along the longest caption with a hallucination.
 """
 
 import matplotlib.pyplot as plt

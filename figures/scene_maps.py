@@ -1,4 +1,4 @@
-"""Maps over the image tokens of one question about a drawn scene: what CLVA's figures have in common."""
+"""Maps over the image tokens of one question about a drawn scene, for the figures of CLVA."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The heads that help hallucinations most, as `air_sensitivity.py` saved them: other figures start from them."""
+"""The heads that support hallucinations most, as saved by `air_sensitivity.py`, for other figures."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Sweeps over the settings of methods on captions of scenes that invite an invention: what the sensitivity figures share."""
+"""Sweeps over the settings of methods on captions of scenes that invite a hallucination, for the sensitivity figures."""
 
 import warnings
 from collections.abc import Mapping, Sequence

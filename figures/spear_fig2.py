@@ -1,7 +1,7 @@
-"""SPEAR Fig. 2: where the models look, by layer.
+"""SPEAR Fig. 2: attention maps by layer.
 
-The last row of every map is the model about to answer. One test scene with the question whether something absent is there, attention
-averaged over heads, in the embedded model and in a model of hand-written weights whose sink is known.
+The last row of every map emits the answer. One test scene with a question about an absent object, attention averaged over heads, in
+the embedded model and in a model of hand-written weights whose sink is known.
 """
 
 import matplotlib.pyplot as plt

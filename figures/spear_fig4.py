@@ -1,4 +1,4 @@
-"""SPEAR Fig. 4: what becomes of three tasks when the sink is masked, its value set to zero, or its value set to the mean.
+"""SPEAR Fig. 4: the effect on three tasks if the sink is masked, its value set to zero, or its value set to the mean.
 
 Test scenes of the drawn world; controls: the most attended image token and another text token. Bars are means, lines 95 % bootstrap
 intervals over scenes.
@@ -13,7 +13,7 @@ from recipe import Part, Setting, recipe
 from interp.plot.style import CYCLE, GREY
 
 SHOWN = {"quality": "quality", "hallucinated": "hallucinated", "tokens_generated": "tokens generated"}
-WAYS = {"none": "as it is", "mask": "masked", "zero": "value zero", "mean": "value mean"}
+WAYS = {"none": "baseline", "mask": "masked", "zero": "value zero", "mean": "value mean"}
 
 
 def measure_study(setting: Setting) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """SPEAR Fig. 5: the share of attention on the image, on the sink and on all other text, by layer.
 
-Means over captioned test scenes; `--recompute` measures them anew.
+Means over captioned test scenes; `--recompute` measures them again.
 """
 
 import matplotlib.pyplot as plt

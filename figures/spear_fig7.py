@@ -1,7 +1,7 @@
 """SPEAR Fig. 7: suppression curves.
 
-The gain of the image and the gain of the text without the sinks, one at a time, on captions of scenes half of which invite an
-invention. Dotted: greedy decoding. Grey triangle: the published value.
+The gain of the image and the gain of the text without the sinks, one at a time, on captions of scenes half of which invite a
+hallucination. Dotted: greedy decoding. Grey triangle: the published value.
 """
 
 import pandas as pd

@@ -1,8 +1,8 @@
 """TAME Fig. 2: propagation probability of captions with and without a hallucination, and ρ(θ) over ξ and η.
 
 Left: the share of tokens in the linear part of the softmax, mean over heads, layers and the rows that emit the caption; one number
-a caption of a scene that invites an invention. Right: ρ at the place θ of the sequence for random weights of chosen ξ and η, by the
-published formula, by the corrected one, and by simulation of the random walk it is derived from.
+per caption of a scene that invites a hallucination. Right: ρ at the place θ of the sequence for random weights of chosen ξ and η, by
+the published formula, by the corrected one, and by simulation of the underlying random walk.
 """
 
 import matplotlib.pyplot as plt
