@@ -47,8 +47,8 @@ def draw(one: VisualDrift, drift: pd.DataFrame) -> Figure:
     count = len(one.layers)
     for index, ax in enumerate(above.subplots(1, count, squeeze=False)[0]):
         on_scene(one, one.maps[index, -1], ax)
-        name = " (positive visual anchor)" if one.layers[index] == one.middle else ""
-        name = " (negative visual anchor)" if one.layers[index] == one.first else name
+        name = " (positive)" if one.layers[index] == one.middle else ""
+        name = " (negative)" if one.layers[index] == one.first else name
         ax.set_title(f"layer {one.layers[index]}{name}", fontsize=8.5)
     left, right = below.subplots(1, 2)
     for name, ax, colour, label, line in (
