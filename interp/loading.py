@@ -18,6 +18,7 @@ from interp.families.base import Family, family, family_names, module_name
 from interp.models.model import Model
 from interp.registry import nearest
 from interp.taps.install import attends
+from interp.taps.restore import restored_on_error
 
 EMBEDDED = {"scenes": "checkpoints/scenes"}
 """The models that ship with the package, by name."""
@@ -195,11 +196,13 @@ def _checked(module: nn.Module, processor: Any, *, name: str, revision: str | No
             f"{type(module).__name__} is an encoder-decoder model; only decoder-only language models are supported"
         )
     if module_name(kind) in family_names():
-        return Model(module, processor, fitted(family(kind), module), name, revision)
+        with restored_on_error(module):
+            return Model(module, processor, fitted(family(kind), module), name, revision)
     from interp.checks.model import check_discovered
 
-    model = Model(module, processor, discovered(module), name, revision)
-    model.notes = check_discovered(model)
+    with restored_on_error(module):
+        model = Model(module, processor, discovered(module), name, revision)
+        model.notes = check_discovered(model)
     for note in model.notes:
         log.warning("%s", note)
     return model

@@ -1,7 +1,7 @@
 """Tiny, randomly initialised models of the model types that transformers implements, for checks over all of them.
 
 `model_types()` lists the types, `tiny(model_type)` builds one. Nothing is downloaded: a type's own configuration is taken and every size
-in it is made small. What `interp.load` makes of each is judged in `interp.checks.verdicts`.
+in it is made small.
 """
 
 from typing import Any, Final
@@ -9,13 +9,17 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-LONGEST: Final = 1 << 22
+MOST_PARAMETERS: Final = 1 << 22
 """The largest model that counts as tiny, in parameters: a type whose sizes have other names is reported, not built."""
 
 SMALL: Final[dict[str, int]] = {
     # width
-    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "embed_dim", "word_embed_proj_dim", "dim", "embedding_size"), 32),
-    **dict.fromkeys(("intermediate_size", "ffn_dim", "n_inner", "d_ff", "dim_ff", "ffn_hidden_size", "mlp_hidden_size"), 48),
+    **dict.fromkeys(
+        ("hidden_size", "d_model", "n_embd", "embed_dim", "word_embed_proj_dim", "dim", "embedding_size"), 32
+    ),
+    **dict.fromkeys(
+        ("intermediate_size", "ffn_dim", "n_inner", "d_ff", "dim_ff", "ffn_hidden_size", "mlp_hidden_size"), 48
+    ),
     **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size", "expert_ffn_hidden_size"), 32),
     **dict.fromkeys(("dense_intermediate_size", "out_hidden_size", "projection_dim", "lru_width"), 32),
     # depth: 4 layers, so that every kind of layer of a hybrid model occurs
@@ -24,7 +28,9 @@ SMALL: Final[dict[str, int]] = {
     # heads: query heads share keys and values in pairs
     **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads"), 4),
     **dict.fromkeys(("encoder_attention_heads", "swa_num_attention_heads"), 4),
-    **dict.fromkeys(("num_key_value_heads", "num_kv_heads", "swa_num_key_value_heads", "num_global_key_value_heads"), 2),
+    **dict.fromkeys(
+        ("num_key_value_heads", "num_kv_heads", "swa_num_key_value_heads", "num_global_key_value_heads"), 2
+    ),
     **dict.fromkeys(("head_dim", "global_head_dim", "swa_head_dim", "rotary_dim", "v_head_dim", "index_head_dim"), 8),
     # multi-head latent attention, and a sparse selection that leaves keys out of a prompt of a hundred tokens
     **dict.fromkeys(("q_lora_rank", "kv_lora_rank", "index_topk", "qk_head_dim"), 16),
@@ -48,7 +54,9 @@ SMALL: Final[dict[str, int]] = {
     **dict.fromkeys(("n_group", "num_group", "topk_group", "n_shared_experts", "first_k_dense_replace"), 1),
     "zero_expert_num": 2,
     # state space and linear attention
-    **dict.fromkeys(("mamba_d_state", "ssm_state_size", "state_size", "linear_key_head_dim", "linear_value_head_dim"), 8),
+    **dict.fromkeys(
+        ("mamba_d_state", "ssm_state_size", "state_size", "linear_key_head_dim", "linear_value_head_dim"), 8
+    ),
     **dict.fromkeys(("mamba_n_heads", "mamba_num_heads", "mamba_dt_rank", "time_step_rank", "dt_rank"), 4),
     **dict.fromkeys(("mamba_d_head", "mamba_head_dim", "chunk_size", "mamba_chunk_size"), 16),
     **dict.fromkeys(("mamba_n_groups", "n_groups"), 1),
@@ -99,7 +107,7 @@ def tiny(model_type: str) -> nn.Module:
     auto = AutoModelForImageTextToText if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING else AutoModelForCausalLM
     with torch.device("meta"):
         size = sum(p.numel() for p in auto.from_config(config).parameters())
-    if size > LONGEST:
+    if size > MOST_PARAMETERS:
         raise ValueError(f"its configuration has sizes that SMALL does not name: {size / 1e6:.0f} million parameters")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -117,11 +125,15 @@ def _small(kind: type) -> Any:
     sizes: dict[str, Any] = {
         n: v for n, v in SMALL.items() if n in plain and (plain[n] is not None or n in _MAY_BE_NONE)
     }
-    if "kv_lora_rank" in sizes:  # latent attention: every head has a key of its own, of a size that two others add up to
+    if (
+        "kv_lora_rank" in sizes
+    ):  # latent attention: every head has a key of its own, of a size that two others add up to
         sizes.pop("head_dim", None)
         sizes["num_key_value_heads"] = sizes["num_attention_heads"]
     rope = plain.get("rope_parameters") or {}
-    if "rope_theta" in rope:  # where positions have time, height and width, the three share half a head; elsewhere this is not read
+    if (
+        "rope_theta" in rope
+    ):  # where positions have time, height and width, the three share half a head; elsewhere this is not read
         sizes["rope_parameters"] = {**rope, "mrope_section": [2, 1, 1]}
     parts = {n: getattr(default, n, None) for n in getattr(kind, "sub_configs", {})}
     small = {n: _small(type(part)) for n, part in parts.items() if part is not None}

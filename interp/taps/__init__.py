@@ -14,6 +14,7 @@ eager: attention as a formula, through the taps.
 large: patterns too large to be held twice.
 residual: hooks that let the residual stream pass through its taps.
 install: gives a model its taps.
+restore: leaves a model as it came where loading it fails.
 clean_run: the run without interventions whose keys and values some interventions need.
 nnsight_trace: a model as nnsight sees it.
 """
