@@ -1,4 +1,4 @@
-"""`python -m interp` is the command line."""
+"""`python -m interp` is the same as the command `interp`."""
 
 import sys
 

@@ -1,6 +1,7 @@
 """Things of one kind, one file each, found by name: methods, benchmarks, analyses.
 
 discover: every class of a kind in a package, so that a new file is picked up without an edit elsewhere.
+concrete_names: their names alone, without an import.
 build: the value that a name and settings stand for.
 parse, split_list: names and settings from text such as `vaf:enhance=1.3,mode=abs`.
 nearest: the suggestion in every message about an unknown name.
@@ -14,6 +15,7 @@ import pkgutil
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -29,8 +31,18 @@ def discover(package: str, kind: type[T]) -> dict[str, type[T]]:
         module = importlib.import_module(f"{package}.{file.name}")
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, kind) and value.__module__ == module.__name__:
-                found[re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", value.__name__).lower()] = value
+                found[_snake(value.__name__)] = value
     return {name: found[name] for name in sorted(found) if not inspect.isabstract(found[name])}
+
+
+def concrete_names(folder: Path, base: str) -> list[str]:
+    """Return the names that `discover` finds for classes directly below a base, from the source alone: for help that is instant."""
+    sources = (file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.py")))
+    return sorted(_snake(n) for source in sources for n in re.findall(rf"^class (\w+)\({base}\b", source, re.MULTILINE))
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 def build(what: str, known: Mapping[str, type[T]], name: str, settings: Mapping[str, Any]) -> T:

@@ -15,6 +15,7 @@ from interp.data.heads import HeadWeights, LogitDirections
 from interp.data.layout import Layout
 from interp.data.prompt import Capture
 from interp.data.result import Result
+from interp.data.short_repr import set_short_repr
 from interp.data.tokens import EVERY, Selector, tokens
 
 R_co = TypeVar("R_co", bound=Result, covariant=True)
@@ -85,6 +86,10 @@ class Analysis(abc.ABC, Generic[R_co]):
     want: ClassVar[frozenset[str]] = frozenset()
     grad: ClassVar[frozenset[str]] = frozenset()
     undefined: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        """Print settings that differ from their defaults alone, and arrays as their sizes."""
+        set_short_repr(cls)
 
     @property
     def rows(self) -> Selector:

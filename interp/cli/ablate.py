@@ -1,4 +1,4 @@
-"""`interp ablate`: take something away from a model, and see what its reply loses."""
+"""`interp ablate`: replies with and without attention sinks or heads."""
 
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ interp ablate heads scene:test/3 "Describe the image in detail." 3.1 5.0
 """
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="rich", help="Take something away, and see what the reply loses."
+    no_args_is_help=True, rich_markup_mode="rich", help="Ablate attention sinks or heads, and compare the replies."
 )
 
 
@@ -28,14 +28,14 @@ def sinks(
     how: Annotated[
         list[str] | None,
         typer.Option(
-            help="mask: nobody sees them; zero: they carry nothing; mean: they carry the mean. All three by default."
+            help="mask: no token attends to the sinks; zero: their values are zero; mean: their values are the mean. All three by default."
         ),
     ] = None,
     model: inputs.ModelName = "scenes",
     max_new_tokens: inputs.Tokens = 128,
     json: inputs.AsJson = False,
 ) -> None:
-    """Ablate the prompt's attention sinks, and print the reply before and after."""
+    """Ablate the attention sinks of the prompt, and print the reply with and without the ablation."""
     from interp.experiments.sinks import HOW, sink_ablation
 
     interventions = {h: (sink_ablation(h),) for h in how or HOW}
@@ -51,21 +51,24 @@ def sinks(
 def heads(
     image: inputs.ImageName,
     question: inputs.Text,
-    which: Annotated[list[str], typer.Argument(metavar="LAYER.HEAD...", help="Which heads, such as 3.1.")],
+    which: Annotated[list[str], typer.Argument(metavar="LAYER.HEAD...", help="Heads, such as 3.1.")],
     mode: Annotated[str, typer.Option(help="zero, mean or resample.")] = "zero",
     at: Annotated[
-        str, typer.Option(help="all rows, those of the response, the last, or each step of its own (step).")
+        str,
+        typer.Option(
+            help="Rows at which the heads are ablated: all, response, last, or step (each step with its own ablation)."
+        ),
     ] = "all",
     model: inputs.ModelName = "scenes",
     max_new_tokens: inputs.Tokens = 128,
     json: inputs.AsJson = False,
 ) -> None:
-    """Ablate attention heads, and print the reply before and after."""
+    """Ablate attention heads, and print the reply with and without the ablation."""
     from interp.data.heads import Heads
     from interp.interventions.heads import AblateHeads
 
     chosen = Heads(tuple(inputs.head(text) for text in which))
-    change = AblateHeads(chosen, mode, at)  # type: ignore[arg-type]  # it says itself which there are
+    change = AblateHeads(chosen, mode, at)  # type: ignore[arg-type]  # AblateHeads checks it
     picture = inputs.image(image)
     loaded = inputs.load(model)
     prompt = loaded.prepare(picture, question)
@@ -78,7 +81,7 @@ def _compare(
     import interp
 
     rows = []
-    for name, edits in {"as it is": (), **interventions}.items():
+    for name, edits in {"baseline": (), **interventions}.items():
         with waiting(f"generating: {name}"):
             reply = interp.generate(model, prompt, *edits, max_new_tokens=longest)
         rows.append({"how": name, "reply": reply.text, "tokens": len(reply.ids), "ended": reply.stop})

@@ -1,4 +1,7 @@
-"""`interp` on the command line: results to stdout, everything else to stderr; 0 is success, 1 a failure, 2 a wrong call."""
+"""The command `interp`: results go to stdout, everything else to stderr.
+
+Exit codes: 0 success, 1 an error, 2 a wrong call, 130 interrupted.
+"""
 
 import sys
 import warnings
@@ -28,7 +31,6 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="interp",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     epilog=EXAMPLES,
@@ -47,22 +49,34 @@ app.command(epilog=sweep.EXAMPLES)(sweep.sweep)
 app.add_typer(world.app, name="world")
 
 
+def _print_version(asked: bool) -> bool:
+    if asked:
+        import interp
+
+        typer.echo(f"interp {interp.__version__}")
+        raise typer.Exit
+    return asked
+
+
 @app.callback()
-def look_inside(
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from; may stand anywhere.")] = False,
+def interp_(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; valid anywhere.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
-    """Look inside multimodal language models, and change what you find."""
+    """Observe and change vision-language models: attention, activations, gradients, published mitigations, benchmarks."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
     Args:
-        arguments: what stands behind `interp`; those of this process by default.
+        arguments: the words after `interp`; those of this process by default.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    given = [argument for argument in given if argument != "--debug"]
+    given = [_renamed(argument) for argument in given if argument != "--debug"]
     try:
         with warnings.catch_warnings():
             if not debug:
@@ -72,15 +86,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except Exception as error:
-        if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # a wrong call, explained by typer
+        if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # a wrong call, with a message by typer
             return _refused(error)
         if debug:
             raise
-        typer.echo(f"interp: {_message(error)} (--debug shows where it comes from)", err=True)
+        typer.echo(f"interp: {_message(error)} (--debug shows the traceback)", err=True)
         return 1
     if code == INTERRUPTED:
         typer.echo("interp: interrupted", err=True)
     return code
+
+
+def _renamed(argument: str) -> str:
+    """Return an argument with the option that was renamed under its new name; the old one works for one release."""
+    if argument.partition("=")[0] != "--changes":
+        return argument
+    typer.echo("warning: --changes is now --interventions; the old name will be removed in the next release", err=True)
+    return argument.replace("--changes", "--interventions", 1)
 
 
 def _refused(error: Any) -> int:

@@ -1,4 +1,4 @@
-"""`interp capture`: one pass, and the arrays it was asked to keep, in a file."""
+"""`interp capture`: run one pass and save its arrays to a file."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +22,7 @@ The file opens with interp.Capture.load("seen.safetensors").
 
 
 class Rows(StrEnum):
-    """The query rows of scores and pattern to keep."""
+    """The query rows of scores and pattern to save."""
 
     EVERY = "every"
     EMITTING = "emitting"
@@ -35,27 +35,31 @@ def capture(
     model: inputs.ModelName = "scenes",
     want: Annotated[
         list[str] | None,
-        typer.Option(help="A site to keep (pattern, resid_post, q, ...; pattern by default); may be repeated."),
+        typer.Option(help="A site to save (pattern, resid_post, q, ...; pattern by default); may be repeated."),
     ] = None,
     grad: Annotated[
-        list[str] | None, typer.Option(help="A site whose gradient to keep; may be repeated; needs --target.")
+        list[str] | None, typer.Option(help="A site whose gradient to save; may be repeated; needs --target.")
     ] = None,
-    target: Annotated[int | None, typer.Option(help="What gradients are of: a token of the reply, from 0.")] = None,
+    target: Annotated[
+        int | None, typer.Option(help="Target of the gradients: a token of the reply, counted from 0.")
+    ] = None,
     response: inputs.Response = None,
     generate: inputs.Generate = False,
     max_new_tokens: inputs.Tokens = 128,
-    layers: Annotated[str | None, typer.Option(help="Layers to keep, such as 0-7 or 0,3,5-6; all by default.")] = None,
-    queries: Annotated[Rows, typer.Option(help="Query rows of scores and pattern to keep.")] = Rows.EVERY,
-    interventions: inputs.Changes = None,
+    layers: Annotated[str | None, typer.Option(help="Layers to save, such as 0-7 or 0,3,5-6; all by default.")] = None,
+    queries: Annotated[Rows, typer.Option(help="Query rows of scores and pattern to save.")] = Rows.EVERY,
+    interventions: inputs.InterventionFile = None,
     out: Annotated[Path | None, typer.Option(help="The safetensors file to write.")] = None,
-    estimate: Annotated[bool, typer.Option("--estimate", help="Only say how much memory it would take.")] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Print the memory it would take, without running.")
+    ] = False,
     json: inputs.AsJson = False,
 ) -> None:
-    """Run a model once and write attention patterns, residual streams, gradients and more to a file."""
+    """Run a model once and save attention patterns, residual streams, gradients and other sites to a file."""
     import interp
 
     if (out is None) is not estimate:
-        raise typer.BadParameter("say where to write with --out FILE, or ask for --estimate; one of the two")
+        raise typer.BadParameter("give either --out FILE or --estimate")
     chosen = inputs.layers(layers)
     edits = inputs.interventions(interventions)
     picture = inputs.image(image)

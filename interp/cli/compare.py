@@ -1,4 +1,4 @@
-"""`interp compare`: methods against the model as it is, on benchmarks, with intervals, tests and costs."""
+"""`interp compare`: methods against the baseline on benchmarks, with intervals, tests and costs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,36 +29,40 @@ Methods = Annotated[
         "--methods",
         "--method",
         metavar="NAME[:SETTING=VALUE,...],...",
-        help="Methods, parted by commas or given one by one; A+B is both at once. greedy, the model as it is, is always asked.",
+        help="Methods, separated by commas or repeated; A+B applies both at once. The baseline, greedy, is always included.",
     ),
 ]
 Benchmarks = Annotated[
     list[str],
-    typer.Option("--bench", metavar="NAME[:SETTING=VALUE,...],...", help="Benchmarks, written like methods."),
+    typer.Option("--bench", metavar="NAME[:SETTING=VALUE,...],...", help="Benchmarks, in the same form as methods."),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="Ask at most so many samples, of every part in turn.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="How many samples are asked together.")]
-Seed = Annotated[int, typer.Option(help="Of everything that is drawn.")]
-Longest = Annotated[int | None, typer.Option(min=1, help="The longest reply; the benchmark's own by default.")]
-Drawn = Annotated[bool, typer.Option("--sample", help="Draw replies instead of taking the likeliest tokens.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Maximum number of samples, taken from every part in turn.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Number of samples in a batch.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random draws.")]
+Longest = Annotated[
+    int | None, typer.Option(min=1, help="Maximum length of a reply, in tokens; by default that of the benchmark.")
+]
+Drawn = Annotated[bool, typer.Option("--sample", help="Sample replies instead of decoding greedily.")]
 System = Annotated[str | None, typer.Option(help="An instruction before every question.")]
-Resume = Annotated[bool, typer.Option(help="Go on where a run stopped; without it, ask everything again.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first sample or line of data that cannot be used.")]
-Folder = Annotated[Path, typer.Option(help="Where run directories are.")]
+Resume = Annotated[bool, typer.Option(help="Resume a run that stopped; --no-resume asks all samples again.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first sample or line of data with an error.")]
+Folder = Annotated[Path, typer.Option(help="Folder of the run directories.")]
 Format = Annotated[str, typer.Option("--format", help="text, csv, markdown or latex.")]
 Out = Annotated[Path | None, typer.Option(help="Write the tables to this file.")]
 Ray = Annotated[
     str | None,
     typer.Option(
         metavar="auto|HOST:PORT",
-        help="Share the samples out over a Ray cluster, by replicas of the model: the cluster this machine is a node of, or its address.",
+        help="Distribute the samples over replicas of the model on a Ray cluster: the one this machine belongs to, or an address.",
     ),
 ]
 Gpus = Annotated[
     float,
-    typer.Option("--gpus-per-replica", min=0, help="How many GPUs each replica has, with --ray; 0: they run on CPUs."),
+    typer.Option("--gpus-per-replica", min=0, help="GPUs of each replica, with --ray; 0 runs on CPUs."),
 ]
-Parts = Annotated[bool, typer.Option("--parts", help="Show every part of a benchmark, not the whole alone.")]
+Parts = Annotated[
+    bool, typer.Option("--parts", help="Show the scores of every part of a benchmark, not only the total.")
+]
 
 
 def compare(
@@ -77,7 +81,8 @@ def compare(
     stability: Annotated[
         bool,
         typer.Option(
-            "--stability", help="Instead: how many answers flip with the batch size and with how attention is computed."
+            "--stability",
+            help="Count the answers that flip with the batch size and with the attention implementation instead.",
         ),
     ] = False,
     format: Format = "text",
@@ -86,9 +91,9 @@ def compare(
     ray: Ray = None,
     gpus_per_replica: Gpus = 0.0,
 ) -> None:
-    """Ask a model the questions of benchmarks, as it is and under methods, and print a table of each.
+    """Run benchmarks on a model, as baseline and under methods, and print a table for each benchmark.
 
-    Everything asked is kept: the same command goes on where it was stopped, and asks nothing twice.
+    Replies are saved: the same command resumes where it was stopped.
     """
     check_format(format)
     chosen = benchmarks(bench, strict=strict)
@@ -98,7 +103,7 @@ def compare(
     settings: dict[str, Any] = {"folder": folder, **asked}
     if stability:
         if ray is not None:
-            raise typer.BadParameter("--stability compares how this machine computes; leave --ray out")
+            raise typer.BadParameter("--stability compares computations on this machine; leave --ray out")
         from interp.runs.stability import stability as check
 
         under: list[Method | None] = [None, *each]
@@ -111,10 +116,10 @@ def compare(
 
 
 def named_methods(texts: list[str]) -> "list[Method]":
-    """Return the methods that are written, without greedy, which is asked in any case.
+    """Return the named methods, without greedy, which is always included.
 
     Raises:
-        ValueError: an unknown method or setting, with the nearest.
+        ValueError: an unknown method or setting, with the nearest known one.
     """
     from interp.registry import split_list
 
@@ -130,7 +135,7 @@ def questions(
     sample: bool,
     system_prompt: str | None,
 ) -> dict[str, Any]:
-    """Return options as the settings of `run` that say what is asked."""
+    """Return options as settings of `run`."""
     return {
         "batch_size": batch_size,
         "limit": limit,
@@ -142,10 +147,10 @@ def questions(
 
 
 def benchmarks(texts: list[str], *, strict: bool = False) -> "list[Benchmark]":
-    """Return the benchmarks that are written.
+    """Return the named benchmarks.
 
     Raises:
-        ValueError: an unknown benchmark or setting, with the nearest, or none.
+        ValueError: no benchmark, or an unknown benchmark or setting, with the nearest known one.
     """
     from interp.bench.base import benchmarks as known
     from interp.bench.base import parse_benchmark
@@ -158,10 +163,10 @@ def benchmarks(texts: list[str], *, strict: bool = False) -> "list[Benchmark]":
 
 
 def check_format(how: str) -> None:
-    """Refuse a format that no table has, before anything runs.
+    """Refuse an unknown format before anything runs.
 
     Raises:
-        typer.BadParameter: it is none.
+        typer.BadParameter: an unknown format.
     """
     from interp.runs.table_formats import TABLE_FORMATS
 
@@ -170,7 +175,7 @@ def check_format(how: str) -> None:
 
 
 def show(tables: list[Any], how: str, path: Path | None, **settings: Any) -> None:
-    """Print tables, or write them to a file; as CSV they are one table."""
+    """Print tables, or write them to a file; CSV joins them into one table."""
     if how == "csv":
         import pandas as pd
 

@@ -1,4 +1,4 @@
-"""`interp demo`: a report of the embedded model, measured now."""
+"""`interp demo`: measure the embedded model, and write a report."""
 
 import time
 from pathlib import Path
@@ -18,14 +18,14 @@ interp demo --out /tmp/report --n 20 --seed 1
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for index.html, reply.html, summary.json and the pictures.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for index.html, reply.html, summary.json and the plots.")] = Path(
         "report"
     ),
-    n: Annotated[int, typer.Option(min=1, help="Held-out scenes to ask about.")] = 60,
-    seed: Annotated[int, typer.Option(min=0, help="Of the scenes.")] = 0,
+    n: Annotated[int, typer.Option(min=1, help="Number of held-out scenes.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the scenes.")] = 0,
     json: inputs.AsJson = False,
 ) -> None:
-    """Look into the embedded model: what it can do, what it attends to, what breaks without its resting token."""
+    """Report on the embedded model: its accuracy, its attention, and the effect of ablating its attention sink."""
     started = time.monotonic()
     model = inputs.load("scenes")
     from interp.report.collect import collect_study, count_steps
@@ -43,4 +43,4 @@ def demo(
         table(made.heads, made.rows, title=made.title)
     for outcome in found.outcomes[1:]:
         say(f"{outcome.variant.name}: {outcome.variant.explanation} {outcome.note}".strip())
-    say(f"\n{out / 'index.html'} (made in {time.monotonic() - started:.0f} s)")
+    say(f"\n{out / 'index.html'} ({time.monotonic() - started:.0f} s)")

@@ -1,4 +1,4 @@
-"""`interp generate`: ask a model, as it is or with something changed."""
+"""`interp generate`: the reply of a model, as baseline or under interventions."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +26,7 @@ interp generate scene:test/3 "What do you see?" --interventions interventions.js
 """
 
 MASKED = 1e20
-"""A score that moved further than this was forbidden, not changed."""
+"""A score that moved further than this was masked."""
 
 
 def generate(
@@ -34,29 +34,31 @@ def generate(
     question: inputs.Text,
     model: inputs.ModelName = "scenes",
     max_new_tokens: inputs.Tokens = 128,
-    sample: Annotated[
-        bool, typer.Option("--sample", help="Draw the reply instead of taking the likeliest tokens.")
-    ] = False,
-    seed: Annotated[int | None, typer.Option(help="Makes --sample repeatable.")] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Sample the reply instead of decoding greedily.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed of --sample.")] = None,
     mask_sinks: Annotated[
         bool,
         typer.Option(
-            "--mask-sinks", help="Find the prompt's attention sinks, and hide them from the question and the reply."
+            "--mask-sinks", help="Find the attention sinks of the prompt, and mask them for the question and the reply."
         ),
     ] = False,
     method: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[:SETTING=VALUE,...]", help="A mitigation method; may be given several times."),
+        typer.Option(
+            metavar="NAME[:SETTING=VALUE,...]", help="A mitigation method; may be repeated. interp methods lists them."
+        ),
     ] = None,
-    interventions: inputs.Changes = None,
-    audit: Annotated[bool, typer.Option("--audit", help="Print what every change did.")] = False,
+    interventions: inputs.InterventionFile = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Print where each intervention acted, and how far it moved the values.")
+    ] = False,
     json: inputs.AsJson = False,
 ) -> None:
-    """Print a model's reply to a question about an image, as the model is or under interventions."""
+    """Print the reply of a model to a question about an image, as baseline or under interventions."""
     import interp
 
     if seed is not None and not sample:
-        raise typer.BadParameter("--seed is for --sample; without it the reply is the same every time")
+        raise typer.BadParameter("--seed is for --sample; greedy decoding always gives the same reply")
     edits: tuple[Any, ...] = (*inputs.interventions(interventions), *(inputs.method(m) for m in method or ()))
     picture = inputs.image(image)
     loaded = inputs.load(model)
@@ -80,18 +82,10 @@ def _masked_sinks(model: "Model", prompt: "Prompt") -> "Intervention":
     return MaskAttention(keys=inputs.sinks(model, prompt), queries=interp.Segment.USER | interp.Segment.RESPONSE)
 
 
-def described(change: "Intervention") -> str:
-    """Return an intervention the way it is written, without what it leaves at None."""
-    from dataclasses import fields
-
-    given = {f.name: getattr(change, f.name) for f in fields(change)}  # type: ignore[arg-type]
-    return f"{type(change).__name__}({', '.join(f'{n}={v}' for n, v in given.items() if v is not None)})"
-
-
 def _rows(reply: "Reply") -> list[dict[str, Any]]:
     return [
         {
-            "change": described(fired.intervention),
+            "intervention": repr(fired.intervention),
             "calls": fired.calls,
             "layers": sorted(fired.layers),
             "largest": fired.largest,
@@ -116,7 +110,7 @@ def _plain(reply: "Reply") -> dict[str, Any]:
 def _print_audit(reply: "Reply") -> None:
     rows = [
         (
-            r["change"],
+            r["intervention"],
             r["calls"],
             ", ".join(map(str, r["layers"])),
             _size(r["largest"]),
@@ -126,9 +120,9 @@ def _print_audit(reply: "Reply") -> None:
         for r in _rows(reply)
     ]
     if not rows:
-        say("no change was made")
+        say("no intervention was applied")
         return
-    table(("change", "calls", "layers", "largest change", "mean change", "row sum off by"), rows)
+    table(("intervention", "calls", "layers", "largest change", "mean change", "row sum error"), rows)
 
 
 def _size(value: float) -> str:

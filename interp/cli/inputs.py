@@ -1,6 +1,5 @@
-"""What the arguments stand for: models, images, layers, interventions, analyses."""
+"""The arguments that commands share, and the values they stand for: models, images, layers, interventions, analyses."""
 
-import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,29 +21,31 @@ NO_IMAGE = "none"
 ModelName = Annotated[
     str,
     typer.Option(
-        "--model", "-m", help="[bold]scenes[/bold] (ships with the package), a Hugging Face name, or a folder."
+        "--model",
+        "-m",
+        help="[bold]scenes[/bold] (ships with the package), a Hugging Face name such as llava-hf/llava-1.5-7b-hf, or a folder.",
     ),
 ]
 ImageName = Annotated[
     str,
     typer.Argument(
         metavar="IMAGE",
-        help="A file, scene:SPLIT/N (scene N of the drawn world: scene:test/3), or none for text alone.",
+        help="An image file, scene:SPLIT/N (scene N of the drawn world, such as scene:test/3), or none for text alone.",
     ),
 ]
-Text = Annotated[str, typer.Argument(metavar="QUESTION", help="What the model is asked.")]
+Text = Annotated[str, typer.Argument(metavar="QUESTION", help="The question to the model.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Tokens = Annotated[int, typer.Option(min=1, help="The longest reply, in tokens.")]
-Changes = Annotated[
+Tokens = Annotated[int, typer.Option(min=1, help="Maximum length of the reply, in tokens.")]
+InterventionFile = Annotated[
     Path | None,
     typer.Option(help="YAML or JSON file with a list of interventions."),
 ]
-Response = Annotated[str | None, typer.Option(help="A reply to look at, teacher-forced.")]
-Generate = Annotated[bool, typer.Option("--generate", help="Let the model reply first, then look at its reply.")]
+Response = Annotated[str | None, typer.Option(help="A reply to teacher-force.")]
+Generate = Annotated[bool, typer.Option("--generate", help="Generate the reply first, then teacher-force it.")]
 
 
 def load(name: str) -> "Model":
-    """Return a model, without the bars and notes of the libraries below."""
+    """Return a model, without the progress bars and notes of transformers."""
     import torch
     import transformers
 
@@ -53,9 +54,8 @@ def load(name: str) -> "Model":
     from interp.loading import EMBEDDED
 
     if name in EMBEDDED and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(
-            1
-        )  # its matrices are too small to share: on a busy machine two threads take ten times as long
+        # The matrices of the embedded model are too small to share: on a busy machine two threads take ten times as long as one.
+        torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     with waiting(f"loading {name}"):
@@ -63,11 +63,11 @@ def load(name: str) -> "Model":
 
 
 def image(name: str) -> Any:
-    """Return the image a name stands for; None for `none`.
+    """Return the image that a name stands for; None for `none`.
 
     Raises:
-        ValueError: a scene that is not there.
-        FileNotFoundError: no such file.
+        ValueError: an unknown scene.
+        FileNotFoundError: a missing file.
     """
     if name == NO_IMAGE:
         return None
@@ -80,10 +80,10 @@ def image(name: str) -> Any:
 
 
 def scene(name: str) -> "Scene | None":
-    """Return the scene of the drawn world that an image's name stands for; None for any other image.
+    """Return the scene of the drawn world that the name of an image stands for; None for any other image.
 
     Raises:
-        ValueError: a scene that is not there.
+        ValueError: an unknown scene.
     """
     if not name.startswith(SCENE):
         return None
@@ -100,10 +100,10 @@ def scene(name: str) -> "Scene | None":
 def conversation(
     model: "Model", picture: Any, text: str, *, reply: str | None, generated: bool, longest: int
 ) -> "Prompt":
-    """Return the prompt, followed by the reply given or by the model's own.
+    """Return the prompt, followed by the given reply or by one that the model generates.
 
     Raises:
-        typer.BadParameter: both kinds of reply were asked for.
+        typer.BadParameter: both kinds of reply.
     """
     import interp
     from interp.cli.screen import waiting
@@ -118,10 +118,10 @@ def conversation(
 
 
 def sinks(model: "Model", prompt: "Prompt") -> tuple[int, ...]:
-    """Return where a prompt's attention sinks are.
+    """Return the positions of the attention sinks of a prompt.
 
     Raises:
-        ValueError: it has none by the default bounds.
+        ValueError: no token is a sink by the default bounds.
     """
     import interp
     from interp.analysis.sinks import Sinks
@@ -129,17 +129,17 @@ def sinks(model: "Model", prompt: "Prompt") -> tuple[int, ...]:
     found = interp.measure(model, prompt, Sinks())
     if not found.positions:
         raise ValueError(
-            "this prompt has no attention sink by the default bounds (more than 0.3 of the attention in a third of the "
-            "layers); interp measure ... sinks --out DIR shows what its tokens receive"
+            "no token of this prompt is an attention sink by the default bounds (more than 0.3 of the attention in a third of the "
+            "layers); interp measure ... sinks --out DIR shows how much attention each token receives"
         )
     return tuple(found.positions)
 
 
 def layers(text: str | None) -> list[int] | None:
-    """Return the layers that a text such as `0-7` or `0,3,5-6` names; None for none given.
+    """Return the layers that a text such as `0-7` or `0,3,5-6` stands for; None for no text.
 
     Raises:
-        typer.BadParameter: it is written otherwise.
+        typer.BadParameter: any other form.
     """
     if text is None:
         return None
@@ -153,10 +153,10 @@ def layers(text: str | None) -> list[int] | None:
 
 
 def head(text: str) -> tuple[int, int]:
-    """Return the layer and the head that a text such as `3.1` names.
+    """Return the layer and the head that a text such as `3.1` stands for.
 
     Raises:
-        typer.BadParameter: it is written otherwise.
+        typer.BadParameter: any other form.
     """
     layer, dot, number = text.strip().partition(".")
     if not (dot and layer.isdigit() and number.isdigit()):
@@ -180,7 +180,7 @@ def method(text: str) -> "Method":
     """Return a method from its name and settings: `vaf`, `vaf:enhance=1.3,mode=abs`, or several at once, `spear+locore`.
 
     Raises:
-        ValueError: an unknown method or setting, with the nearest, or a setting that is not written NAME=VALUE.
+        ValueError: an unknown method or setting, with the nearest known one, or a setting without `=`.
     """
     from interp.interventions.method import parse_method
 
@@ -188,40 +188,14 @@ def method(text: str) -> "Method":
 
 
 def analyses(names: Sequence[str]) -> "dict[str, Analysis]":
-    """Return analyses with their default settings, by name.
+    """Return analyses by the name that they were given, with settings where the name has some: `sinks:epsilon=0.2`.
 
     Raises:
-        typer.BadParameter: an unknown name, with the nearest known ones, or an analysis that has settings without defaults.
+        typer.BadParameter: an unknown name, with the nearest known one, or an analysis with settings that have no default.
     """
-    known = known_analyses()
-    found = {}
-    for name in names:
-        if name not in known:
-            raise typer.BadParameter(f"no analysis {name!r}{nearest(name, list(known))}; there are {', '.join(known)}")
-        try:
-            found[name] = known[name]()
-        except TypeError as error:
-            raise typer.BadParameter(
-                f"{name} has settings without a default, so it runs from Python only: {error}"
-            ) from error
-    return found
+    from interp.arguments import parse_analysis
 
-
-def known_analyses() -> "dict[str, type[Analysis]]":
-    """Return every analysis by name: its class in lower case with underscores, and its file where the file holds but one."""
-    import importlib
-    import pkgutil
-    import re
-
-    import interp.analysis
-
-    for info in pkgutil.iter_modules(interp.analysis.__path__):
-        importlib.import_module(f"interp.analysis.{info.name}")
-    kinds = sorted(interp.analysis.base.Analysis.__subclasses__(), key=lambda kind: kind.__name__)
-    return {re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.__name__).lower(): kind for kind in kinds}
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """Return " (did you mean ...?)" where something known is near, else nothing."""
-    close = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
-    return f" (did you mean {' or '.join(close)}?)" if close else ""
+    try:
+        return {name: parse_analysis(name) for name in names}
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error

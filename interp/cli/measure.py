@@ -1,4 +1,4 @@
-"""`interp measure`: analyses of one conversation, all from one pass: tables, files, pictures."""
+"""`interp measure`: analyses of one conversation, all from one pass, as tables, files and plots."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,11 +7,17 @@ import typer
 
 from interp.cli import inputs
 from interp.cli.screen import as_json, say, table, waiting
+from interp.registry import concrete_names
 
 if TYPE_CHECKING:
     from interp.data.result import Result
 
-EXAMPLES = """[bold]Examples[/bold]
+PACKAGE = Path(__file__).parents[1]
+EXAMPLES = f"""[bold]Analyses[/bold]
+
+{", ".join(concrete_names(PACKAGE / "analysis", "Analysis"))}
+
+[bold]Examples[/bold]
 
 interp measure scene:test/3 "Describe the image in detail." sinks budget --generate --out measured
 
@@ -20,13 +26,20 @@ interp measure photo.jpg "Is there a dog?" budget --model llava-hf/llava-1.5-7b-
 interp measure --list
 """
 MOST_ROWS = 24
+"""Rows of a result that are printed."""
 
 
 def measure(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A file, scene:SPLIT/N, or none for text alone.")] = "",
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What the model is asked.")] = "",
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="An image file, scene:SPLIT/N, or none for text alone.")
+    ] = "",
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question to the model.")] = "",
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="ANALYSIS...", help="What to find out; --list names them.")
+        list[str] | None,
+        typer.Argument(
+            metavar="ANALYSIS...",
+            help="Analyses, listed below and described by --list; settings as in sinks:epsilon=0.2.",
+        ),
     ] = None,
     model: inputs.ModelName = "scenes",
     response: inputs.Response = None,
@@ -34,22 +47,22 @@ def measure(
     max_new_tokens: inputs.Tokens = 128,
     target: Annotated[
         int | None,
-        typer.Option(help="What gradients are of, where an analysis needs them: a token of the reply, from 0."),
+        typer.Option(
+            help="Target of the gradients, for analyses that need them: a token of the reply, counted from 0."
+        ),
     ] = None,
     mark_sinks: Annotated[
         bool,
-        typer.Option(
-            "--mark-sinks", help="Find the attention sinks first and mark them, for analyses that need them marked."
-        ),
+        typer.Option("--mark-sinks", help="Find and mark the attention sinks first, for analyses that select them."),
     ] = False,
-    interventions: inputs.Changes = None,
+    interventions: inputs.InterventionFile = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the results (safetensors) and their pictures (PNG).")
+        Path | None, typer.Option(help="Folder for the results (safetensors) and their plots (PNG).")
     ] = None,
-    listed: Annotated[bool, typer.Option("--list", help="List the analyses and stop.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Describe the analyses and exit.")] = False,
     json: inputs.AsJson = False,
 ) -> None:
-    """Find out what a model attends to in one conversation; several analyses share one pass."""
+    """Run analyses of one conversation; all of them share one pass."""
     import interp
 
     if listed:
@@ -57,13 +70,13 @@ def measure(
         return
     if not image or not question or not names:
         raise typer.BadParameter(
-            "give IMAGE, QUESTION and at least one ANALYSIS; interp measure --list names the analyses"
+            "give IMAGE, QUESTION and at least one ANALYSIS; interp measure --list describes the analyses"
         )
     chosen = inputs.analyses(names)
     graded = [name for name, analysis in chosen.items() if analysis.grad and analysis.gradient == "full"]
     if graded and target is None:
         raise typer.BadParameter(
-            f"{', '.join(graded)} needs gradients: name a token of the reply with --target N, from 0"
+            f"{', '.join(graded)} needs gradients: give a token of the reply with --target N, counted from 0"
         )
     edits = inputs.interventions(interventions)
     picture = inputs.image(image)
@@ -86,11 +99,13 @@ def measure(
 
 
 def _list(as_data: bool) -> None:
-    rows = [(name, (kind.__doc__ or "").strip().split("\n")[0]) for name, kind in inputs.known_analyses().items()]
+    from interp.arguments import analyses as analysis_classes
+
+    rows = [(name, (kind.__doc__ or "").strip().split("\n")[0]) for name, kind in analysis_classes().items()]
     if as_data:
         as_json(dict(rows))
         return
-    table(("analysis", "what it finds out"), rows)
+    table(("analysis", "what it returns"), rows)
 
 
 def _written(results: "dict[str, Result]", out: Path) -> dict[str, list[str]]:
@@ -123,12 +138,12 @@ def _rows(result: "Result") -> list[dict[str, Any]]:
 def _print(name: str, result: "Result") -> None:
     rows = _rows(result)
     if not rows:
-        say(f"{name}: nothing was found")
+        say(f"{name}: the result is empty")
         return
     heads = list(rows[0])
     table([str(h) for h in heads], [[_cell(row[h]) for h in heads] for row in rows[:MOST_ROWS]], title=name)
     if len(rows) > MOST_ROWS:
-        say(f"... and {len(rows) - MOST_ROWS} more rows; --out DIR or --json has them all")
+        say(f"... and {len(rows) - MOST_ROWS} more rows; --out DIR or --json gives all of them")
 
 
 def _cell(value: Any) -> str:

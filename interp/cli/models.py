@@ -1,4 +1,4 @@
-"""`interp models`: which kinds of models are known, and whether their taps tell the truth."""
+"""`interp models`: the model families, and the conformance checks of their taps."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +7,7 @@ import typer
 
 from interp.cli import inputs
 from interp.cli.screen import as_json, progress, say, table
+from interp.registry import nearest
 
 if TYPE_CHECKING:
     from interp.checks.base import Check
@@ -24,7 +25,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 def models(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL_TYPE]...", help="Only these; all by default.")
+        list[str] | None, typer.Argument(metavar="[MODEL_TYPE]...", help="Families to list; all by default.")
     ] = None,
     check: Annotated[
         bool,
@@ -35,7 +36,7 @@ def models(
     markdown: Annotated[Path | None, typer.Option(help="Also write the table to this Markdown file.")] = None,
     json: inputs.AsJson = False,
 ) -> None:
-    """List the model families, and check them; exits with 1 when a check fails."""
+    """List the model families, and check them with --check; the exit code is 1 when a check fails."""
     chosen = _chosen(names)
     if not check:
         heads, rows = _families(chosen)
@@ -68,9 +69,7 @@ def _chosen(names: list[str] | None) -> list[str]:
     everything = family_names()
     for name in names or []:
         if name not in everything:
-            raise typer.BadParameter(
-                f"no family {name!r}{inputs.nearest(name, everything)}; there are {', '.join(everything)}"
-            )
+            raise typer.BadParameter(f"no family {name!r}{nearest(name, everything)}; known: {', '.join(everything)}")
     return list(names or everything)
 
 

@@ -1,4 +1,4 @@
-"""`interp report`: one page about a reply, to look at token by token."""
+"""`interp report`: an HTML page about a reply, token by token."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,23 +31,21 @@ def report(
         list[str] | None,
         typer.Option(
             metavar="NAME[:SETTING=VALUE,...]",
-            help="A mitigation method to set beside the model as it is; may be given several times, each is shown on its own.",
+            help="A mitigation method to compare with the baseline; may be repeated, each is shown separately.",
         ),
     ] = None,
     interventions: Annotated[
         list[Path] | None,
         typer.Option(
-            help="YAML or JSON file with a list of interventions to set beside it; may be given several times, each is shown on its own."
+            help="YAML or JSON file with a list of interventions to compare with the baseline; may be repeated, each is shown separately."
         ),
     ] = None,
-    response: Annotated[
-        str | None, typer.Option(help="A reply to look at instead of the one that the model as it is gives.")
-    ] = None,
+    response: Annotated[str | None, typer.Option(help="A reply to show instead of the baseline's own.")] = None,
     max_new_tokens: inputs.Tokens = 128,
     out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("reply.html"),
     json: inputs.AsJson = False,
 ) -> None:
-    """Write a page about a reply: click a token to see what it was predicted from, by layer and head, and under changes."""
+    """Write an HTML page about a reply: what every token was predicted from, by layer and head, and under interventions."""
     variants = _variants(method or [], interventions or [])
     picture, scene = inputs.image(image), inputs.scene(image)
     loaded = inputs.load(model)
@@ -55,7 +53,7 @@ def report(
     from interp.report.write import write_comparison
 
     prompt = loaded.prepare(picture, question)
-    with waiting("generating the replies and looking into them"):
+    with waiting("generating and analysing the replies"):
         found = compare_replies(
             loaded, prompt, variants, image=image, scene=scene, response=response, longest=max_new_tokens
         )

@@ -1,4 +1,4 @@
-"""`interp runs`: what run directories hold, compared and read again without the model."""
+"""`interp runs`: list, show, compare, rescore and delete run directories, without the model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +9,7 @@ from interp.cli import inputs
 from interp.cli.compare import Folder, Format, Out, Parts, check_format
 from interp.cli.compare import show as show_tables
 from interp.cli.screen import as_json, say, table
+from interp.registry import nearest
 
 if TYPE_CHECKING:
     from interp.runs.directory import Run
@@ -29,24 +30,24 @@ interp runs rm scenes-pope-vaf --yes
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="List, show, compare, read again and remove runs; none of it needs the model.",
+    help="List, show, compare, rescore and delete runs, without the model.",
 )
 
-Name = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or the beginning of the name of one.")]
+Name = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or the beginning of its name.")]
 Names = Annotated[list[str], typer.Argument(metavar="RUN...", help="Run directories, or beginnings of their names.")]
 Readings = Annotated[
     list[str] | None,
     typer.Option(
         "--reading",
         metavar="SETTING=VALUE",
-        help="How replies are read, such as parser=vcd; may be given several times.",
+        help="A setting that changes how replies are read, such as parser=vcd; may be repeated.",
     ),
 ]
 
 
 @app.command("list", epilog=EXAMPLES)
 def list_(folder: Folder = Path("runs"), json: inputs.AsJson = False) -> None:
-    """List the runs of a folder."""
+    """List the runs in a folder."""
     from interp.runs.directory import list_runs
 
     rows = [
@@ -64,17 +65,17 @@ def list_(folder: Folder = Path("runs"), json: inputs.AsJson = False) -> None:
     elif rows:
         table(list(rows[0]), [list(r.values()) for r in rows])
     else:
-        say(f"no runs in {folder}; interp compare makes some")
+        say(f"no runs in {folder}; interp compare creates them")
 
 
 @app.command(epilog=EXAMPLES)
 def show(
     run: Name,
-    rows: Annotated[int, typer.Option(min=0, help="Print so many samples with their replies.")] = 0,
+    rows: Annotated[int, typer.Option(min=0, help="Print this many samples with their replies.")] = 0,
     folder: Folder = Path("runs"),
     json: inputs.AsJson = False,
 ) -> None:
-    """Print what a run is of, its scores, and some of its replies."""
+    """Print the identity of a run, its scores, and some of its replies."""
     one = found(run, folder)
     kept = one.rows()
     if json:
@@ -107,7 +108,7 @@ def compare(
     out: Out = None,
     parts: Parts = False,
 ) -> None:
-    """Print the table of some runs; the first is the baseline."""
+    """Print the comparison table of several runs; the first run is the baseline."""
     from interp.runs.comparison import compare as tabled
 
     check_format(format)
@@ -131,9 +132,9 @@ def rescore(run: Name, reading: Readings = None, folder: Folder = Path("runs"), 
 def rm(
     runs: Names,
     folder: Folder = Path("runs"),
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
 ) -> None:
-    """Delete runs: their files, and nothing that others put beside them."""
+    """Delete runs: the files that a run writes, and no other file in their directories."""
     from interp.runs.directory import MANIFEST_FILE, remove_run
 
     paths = [Path(n) if (Path(n) / MANIFEST_FILE).is_file() else found(n, folder).path for n in runs]
@@ -146,10 +147,10 @@ def rm(
 
 
 def found(name: str, folder: Path) -> "Run":
-    """Return the run of a directory, or the one run of a folder whose name begins so.
+    """Return the run of a directory, or the only run in a folder whose name begins with a text.
 
     Raises:
-        ValueError: none, or several.
+        ValueError: no run or several.
     """
     from interp.runs.directory import MANIFEST_FILE, Run, list_runs
 
@@ -160,18 +161,16 @@ def found(name: str, folder: Path) -> "Run":
     if len(meant) == 1:
         return meant[0]
     if meant:
-        raise ValueError(f"{name!r} may be any of {', '.join(r.name for r in meant)}; write more of the name")
+        raise ValueError(f"{name!r} may be any of {', '.join(r.name for r in meant)}; give more of the name")
     names = [r.name for r in there]
-    raise ValueError(
-        f"no run {name!r} in {folder}{inputs.nearest(name, names)}; there are {', '.join(names) or 'none'}"
-    )
+    raise ValueError(f"no run {name!r} in {folder}{nearest(name, names)}; runs: {', '.join(names) or 'none'}")
 
 
 def readings(given: list[str] | None) -> dict[str, Any]:
-    """Return settings that are written NAME=VALUE.
+    """Return settings from texts NAME=VALUE.
 
     Raises:
-        ValueError: one that is written otherwise.
+        ValueError: a text of another form.
     """
     from interp.registry import parse
 

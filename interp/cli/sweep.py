@@ -1,4 +1,4 @@
-"""`interp sweep`: a method's scores under many values of its settings, or replies without one head at a time."""
+"""`interp sweep`: the scores of a method under many values of its settings, or the effect of each head on the model's replies."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,6 +7,7 @@ import typer
 
 from interp.cli import compare as asked
 from interp.cli import inputs
+from interp.registry import nearest
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -29,15 +30,16 @@ def sweep(
         list[str],
         typer.Option(
             metavar="SETTING=VALUE,...",
-            help="A setting and its values; several make all combinations. layers alone: each layer by itself. heads, or "
-            "heads=LAYER.HEAD,... without a method: how much probability each gives the model's own replies.",
+            help="A setting and its values; several are combined. layers: each layer alone. heads, or "
+            "heads=LAYER.HEAD,... (without --method): the probability that each head adds to the model's own replies.",
         ),
     ],
     method: Annotated[
-        str | None, typer.Option(metavar="NAME[:SETTING=VALUE,...]", help="The method; none for heads.")
+        str | None, typer.Option(metavar="NAME[:SETTING=VALUE,...]", help="The method; leave it out for heads.")
     ] = None,
     at: Annotated[
-        str, typer.Option(help="Of heads: erased at the step that emits a token (step), or at every position (all).")
+        str,
+        typer.Option(help="Where heads are erased: at the step that emits a token (step), or at every position (all)."),
     ] = STEP,
     model: inputs.ModelName = "scenes",
     limit: asked.Limit = None,
@@ -55,15 +57,15 @@ def sweep(
     ray: asked.Ray = None,
     gpus_per_replica: asked.Gpus = 0.0,
 ) -> None:
-    """Ask the questions of benchmarks under every value of a method's settings, or without each head, and print a table of each.
+    """Run benchmarks under every value of a method's settings, or without each head, and print a table for each benchmark.
 
-    Everything asked is kept, as `interp compare` keeps it.
+    Replies are saved, as by interp compare, so that the same command resumes.
     """
     asked.check_format(format)
     chosen, values = asked.benchmarks(bench, strict=strict), points(over, heads=method is None)
     made = None if method is None else inputs.method(method)
     if made is not None and at != STEP:
-        raise typer.BadParameter("--at says where heads are erased; leave it out with --method")
+        raise typer.BadParameter("--at is for heads; leave it out with --method")
     if at not in (STEP, "all"):
         raise typer.BadParameter(f"--at is step or all, got {at!r}")
     loaded = inputs.load(model)
@@ -110,7 +112,7 @@ def points(given: list[str], *, heads: bool) -> Any:
     for text in given:
         name, sign, values = text.partition("=")
         if not sign or not values:
-            advice = "; heads go without --method" if name == "heads" else inputs.nearest(name, ["layers"])
+            advice = "; heads go without --method" if name == "heads" else nearest(name, ["layers"])
             raise typer.BadParameter(f"--over is written SETTING=VALUE,VALUE,... or layers; got {text!r}{advice}")
         try:
             found[name.strip()] = json.loads(f"[{values}]")
@@ -124,7 +126,7 @@ def _which(given: list[str]) -> Any:
 
     name, sign, named = given[0].partition("=")
     if name != "heads" or len(given) > 1:
-        advice = inputs.nearest(name, ["heads"])
+        advice = nearest(name, ["heads"])
         raise typer.BadParameter(
             f"without --method, --over is heads or heads=LAYER.HEAD,...; got {', '.join(given)!r}{advice}; "
             "for settings and layers name the --method"

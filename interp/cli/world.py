@@ -1,4 +1,4 @@
-"""`interp world`: look at the drawn world, export it, train its model again, measure it."""
+"""`interp world`: draw and export scenes of the drawn world, train its model, measure a checkpoint."""
 
 import json
 from dataclasses import asdict
@@ -7,23 +7,27 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The drawn world with exact ground truth, and the model trained on it.", no_args_is_help=True)
+from interp.registry import nearest
+
+app = typer.Typer(
+    help="The drawn world with exact ground truth, and the training of the embedded model.", no_args_is_help=True
+)
 
 CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "scenes"
 
-Seed = Annotated[int, typer.Option(help="A different seed gives different scenes.")]
+Seed = Annotated[int, typer.Option(help="Seed of the scenes.")]
 Split = Annotated[str, typer.Option(help="train, val, test or counter_prior.")]
 
 
 @app.command()
 def show(
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("scenes.png"),
-    n: Annotated[int, typer.Option(help="How many scenes.", min=1)] = 6,
+    n: Annotated[int, typer.Option(help="Number of scenes.", min=1)] = 6,
     split: Split = "test",
     seed: Seed = 0,
-    scale: Annotated[int, typer.Option(help="Enlargement of the pixels.", min=1)] = 4,
+    scale: Annotated[int, typer.Option(help="Scale factor of the pixels.", min=1)] = 4,
 ) -> None:
-    """Draw a few scenes into one PNG and print their captions and questions.
+    """Draw scenes into one PNG and print their captions and questions.
 
     Example: interp world show --n 4 --split counter_prior --out odd.png
     """
@@ -48,7 +52,7 @@ def show(
 def scenes(
     out: Annotated[Path, typer.Argument(help="Folder for the images and scenes.jsonl.")],
     split: Split = "test",
-    n: Annotated[int, typer.Option(help="How many scenes.", min=1)] = 100,
+    n: Annotated[int, typer.Option(help="Number of scenes.", min=1)] = 100,
     seed: Seed = 0,
 ) -> None:
     """Export a split as PNG images and one JSON line per scene: objects, captions, questions.
@@ -77,11 +81,11 @@ def scenes(
 @app.command()
 def train(
     out: Annotated[Path, typer.Option(help="Folder of checkpoints and logs.")] = Path("runs/world"),
-    config: Annotated[Path | None, typer.Option(help="Recipe as TOML; by default the shipped model's.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Recipe as TOML; by default that of the embedded model.")] = None,
     stage: Annotated[str, typer.Option(help="vision, language, multimodal, placing, tuning or all.")] = "all",
-    export: Annotated[Path | None, typer.Option(help="Write the finished model to this folder.")] = None,
+    export: Annotated[Path | None, typer.Option(help="Folder for the trained model.")] = None,
 ) -> None:
-    """Train the model again; the same command goes on where a killed run stopped.
+    """Train the embedded model; the same command resumes a run that was killed.
 
     Example: interp world train --out runs/world --export runs/world/model
     """
@@ -108,7 +112,9 @@ def train(
 @app.command()
 def card(
     checkpoint: Annotated[Path, typer.Option(help="Checkpoint folder; the card is written into it.")] = CHECKPOINT,
-    run: Annotated[Path | None, typer.Option(help="Its training run, to measure the earlier stages too.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="The training run of the checkpoint, to measure its earlier stages too.")
+    ] = None,
     n: Annotated[int, typer.Option(help="Test scenes.", min=28)] = 300,
     doses: Annotated[int, typer.Option(help="Scenes per strength of the dose-response.", min=1)] = 150,
     seed: Seed = 0,
@@ -130,7 +136,7 @@ def _scenes(split: str, n: int, seed: int) -> list:
     from interp.world.scene import scenes as draw
 
     if split not in SPLITS:
-        raise typer.BadParameter(f"no split {split!r}; the world has {', '.join(SPLITS)}")
+        raise typer.BadParameter(f"no split {split!r}{nearest(split, SPLITS)}; splits: {', '.join(SPLITS)}")
     return draw(split, n, seed)
 
 

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.data.short_repr import short_repr
+
 
 @final
 @dataclass(frozen=True)
@@ -26,6 +28,10 @@ class Heads:
         if any(layer < 0 or head < 0 for layer, head in pairs):
             raise ValueError(f"layers and heads are counted from 0, got {pairs}")
         object.__setattr__(self, "of", tuple(dict.fromkeys(pairs)))
+
+    def __repr__(self) -> str:
+        """Return a short form: arrays as their sizes."""
+        return short_repr(self)
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -101,6 +107,10 @@ class HeadWeights:
     centred: bool = False
     epsilon: float = 0.0
 
+    def __repr__(self) -> str:
+        """Return a short form: arrays as their sizes."""
+        return short_repr(self)
+
     def normalised(self, stream: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         """Return the stream as these weights meet it, in float32: through the norm before the attention, whose gain they hold.
 
@@ -160,6 +170,10 @@ class LogitDirections:
     bias: Float[Tensor, " token"]
     centred: bool
     epsilon: float
+
+    def __repr__(self) -> str:
+        """Return a short form: arrays as their sizes."""
+        return short_repr(self)
 
     def scale(self, stream: Float[Tensor, "*layer dim"]) -> Float[Tensor, "*layer"]:
         """Return what the final norm divides a stream by."""

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from interp.data.short_repr import short_repr
 from interp.data.tokens import Segment, Selector, tokens
 
 Box = tuple[float, float, float, float]
@@ -98,6 +99,10 @@ class Layout:
         outside = {n: p for n, p in self.marks.items() if any(not 0 <= i < len(self.segment) for i in p)}
         if outside:
             raise ValueError(f"marks {outside} lie outside this conversation of {len(self.segment)} tokens")
+
+    def __repr__(self) -> str:
+        """Return a short form: arrays as their sizes."""
+        return short_repr(self)
 
     def __len__(self) -> int:
         """Return the number of tokens."""

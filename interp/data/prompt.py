@@ -8,6 +8,7 @@ from typing import Any, Literal, final
 from torch import Tensor
 
 from interp.data.layout import Grid, Layout
+from interp.data.short_repr import short_repr
 from interp.data.storage import StoredArrays, save_arrays
 from interp.data.tokens import EVERY, Segment
 
@@ -42,6 +43,10 @@ class Prompt:
     tokens: tuple[str, ...]
     request: Request = field(repr=False)
     again: Callable[[Request], "Prompt"] = field(repr=False)
+
+    def __repr__(self) -> str:
+        """Return a short form: arrays as their sizes."""
+        return short_repr(self)
 
     def __len__(self) -> int:
         """Return the number of tokens."""
@@ -144,6 +149,10 @@ class Reply:
     prompt: Prompt = field(repr=False)
     audit: Sequence[Any] = field(default=(), repr=False)
 
+    def __repr__(self) -> str:
+        """Return a short form: arrays as their sizes."""
+        return short_repr(self)
+
     @property
     def layout(self) -> Layout:
         """The layout of the prompt followed by the reply."""
@@ -201,6 +210,10 @@ class Capture:
     target: str = ""
     model: str = ""
     sizes: Mapping[str, int] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        """Return a short form: arrays as their sizes."""
+        return short_repr(self)
 
     def __getitem__(self, name: str) -> Tensor:
         """Return an array by name.

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from interp.data.short_repr import set_short_repr
 from interp.data.storage import StoredArrays, save_arrays
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Result(abc.ABC):
         Raises:
             TypeError: an unknown name.
         """
+        set_short_repr(cls)
         named = {a for t in cls.__annotations__.values() for a in getattr(t, "dim_str", "").split()}
         if named - AXES:
             raise TypeError(f"{cls.__name__} names axes {sorted(named - AXES)}; axis names are {sorted(AXES)}")

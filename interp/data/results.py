@@ -10,6 +10,7 @@ from jaxtyping import Inexact
 from torch import Tensor
 
 from interp.data.result import Result
+from interp.data.short_repr import short_repr
 
 R = TypeVar("R", bound=Result)
 
@@ -37,6 +38,10 @@ class Samples(Generic[R]):
     results: tuple[R, ...] = field(repr=False)
     samples: tuple[int, ...]
     failed: tuple[Failure, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return a short form: arrays as their sizes."""
+        return short_repr(self)
 
     def __len__(self) -> int:
         """Return how many results there are."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from interp.data.heads import Heads
+from interp.data.short_repr import set_short_repr
 from interp.data.tokens import EVERY, Selector, Tokens, tokens
 from interp.interventions.here import Here
 from interp.registry import nearest
@@ -32,6 +33,10 @@ class Intervention(abc.ABC):
     layers: Sequence[int] | None = None
     queries: Selector = EVERY
     heads: Heads | None = None
+
+    def __init_subclass__(cls) -> None:
+        """Print settings that differ from their defaults alone, and arrays as their sizes."""
+        set_short_repr(cls)
 
     @abc.abstractmethod
     def __call__(self, value: Tensor, here: Here) -> Tensor:

@@ -11,7 +11,7 @@ def test_ablating_sinks_prints_every_reply(capsys):
     assert main(["ablate", "sinks", "scene:test/1", QUESTION, "--max-new-tokens", "4", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["what"].startswith("sinks: '<s>' at 0")
-    assert [r["how"] for r in found["replies"]] == ["as it is", "mask", "zero", "mean"]
+    assert [r["how"] for r in found["replies"]] == ["baseline", "mask", "zero", "mean"]
     assert all(r["tokens"] <= 4 for r in found["replies"])
 
 
@@ -19,7 +19,7 @@ def test_ablating_heads_prints_a_table(capsys):
     assert main(["ablate", "heads", "scene:test/1", QUESTION, "3.1", "5.0", "--max-new-tokens", "3"]) == 0
     said = capsys.readouterr().out
     assert "heads: 3.1, 5.0" in said
-    assert "as it is" in said
+    assert "baseline" in said
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,8 @@ def test_an_estimate_runs_nothing(interp_) -> None:
     ("given", "code", "words"),
     [
         ((*ASK,), 2, ("--out FILE", "--estimate")),
-        ((*ASK, "--out", "x", "--estimate"), 2, ("one of the two",)),
-        ((*ASK, "--estimate", "--want", "patern"), 1, ("no site patern", "pattern")),
+        ((*ASK, "--out", "x", "--estimate"), 2, ("give either --out FILE or --estimate",)),
+        ((*ASK, "--estimate", "--want", "patern"), 1, ("no site 'patern'", "pattern")),
         ((*ASK, "--estimate", "--layers", "7-3"), 2, ("layers are written 0-7",)),
         ((*ASK, "--estimate", "--layers", "0-99"), 1, ("out of range", "has layers 0..")),
         ((*ASK, "--estimate", "--grad", "pattern"), 1, ("gradients need a target",)),

@@ -41,7 +41,7 @@ def test_changes_from_a_file_change_the_reply_and_are_audited(interp_, prompt, t
     reply = interp.generate(*prompt, change, max_new_tokens=6)
     assert said["ids"] == list(reply.ids)
     assert said["logprobs"] != list(interp.generate(*prompt, max_new_tokens=6).logprobs)
-    assert said["audit"][0]["change"].startswith("MaskAttention(keys=IMAGE")
+    assert said["audit"][0]["intervention"].startswith("MaskAttention(keys=IMAGE")
     assert said["audit"][0]["layers"] == list(range(prompt[0].layers))
     shown = interp_("generate", *ASK, "--interventions", path, "--audit").out
     assert "MaskAttention(keys=IMAGE" in shown
@@ -80,7 +80,7 @@ def test_what_a_model_says_is_printed_as_it_is(interp_, monkeypatch) -> None:
 
 
 def test_no_change_is_no_audit(interp_) -> None:
-    assert "no change was made" in interp_("generate", *ASK, "--audit").out
+    assert "no intervention was applied" in interp_("generate", *ASK, "--audit").out
 
 
 def test_a_change_that_changed_nothing_is_a_warning_in_one_line(interp_, tmp_path) -> None:
@@ -99,8 +99,12 @@ def test_a_change_that_changed_nothing_is_a_warning_in_one_line(interp_, tmp_pat
         (("scene:tset/1", "Hi"), 1, ("scene:SPLIT/N",)),
         (("Is there a dog?",), 2, ("Missing argument 'QUESTION'",)),
         (("scene:test/1", ""), 1, ("the question is empty",)),
-        (("scene:test/1", "Hi", "--model", "/no/such/folder"), 1, ("/no/such/folder is no folder with a model",)),
-        (("scene:test/1", "Hi", "--model", "sceens"), 1, ("'sceens' could not be loaded", "load('scenes')")),
+        (("scene:test/1", "Hi", "--model", "/no/such/folder"), 1, ("'/no/such/folder' is neither an embedded model",)),
+        (
+            ("scene:test/1", "Hi", "--model", "sceens"),
+            1,
+            ("'sceens' is neither an embedded model (did you mean scenes?)"),
+        ),
         (("scene:test/1", "Hi", "--interventions", "none.json"), 1, ("none.json",)),
         (("scene:test/1", "Hi", "--seed", "1"), 2, ("--seed is for --sample",)),
         (("scene:test/1", "Hi", "--max-new-tokens", "0"), 2, ("--max-new-tokens",)),

@@ -1,17 +1,21 @@
 """What the arguments stand for."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
 from PIL import Image
 
+import interp.analysis
 from interp.analysis.base import Analysis
 from interp.analysis.sinks import Sinks
+from interp.arguments import analyses as known_analyses
 from interp.cli import inputs
 from interp.data.tokens import Segment
 from interp.interventions.attention import MaskAttention, ScaleScores
+from interp.registry import concrete_names
 from interp.world import scenes
 
 
@@ -80,15 +84,16 @@ def test_files_that_hold_no_changes(tmp_path, text, message) -> None:
 
 
 def test_every_analysis_is_found_by_name_and_knows_what_it_is() -> None:
-    known = inputs.known_analyses()
+    known = known_analyses()
     assert known["sinks"] is Sinks
+    assert list(known) == concrete_names(Path(interp.analysis.__path__[0]), "Analysis")
     ours = {kind for kind in Analysis.__subclasses__() if kind.__module__.startswith("interp.analysis.")}
     assert ours <= set(known.values())
     assert inputs.analyses(["sinks", "budget"])["sinks"] == Sinks()
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("sink", "did you mean sinks"), ("bugdet", "did you mean budget"), ("zzz", "there are .*budget")]
+    ("name", "near"), [("sink", "did you mean sinks"), ("bugdet", "did you mean budget"), ("zzz", "known: .*budget")]
 )
 def test_unknown_analyses_get_the_nearest_names(name, near) -> None:
     with pytest.raises(typer.BadParameter, match=f"no analysis '{name}'.*{near}"):

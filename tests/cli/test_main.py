@@ -1,5 +1,6 @@
 """The program as a whole: help, exit codes, errors, interruption."""
 
+import os
 import subprocess
 import sys
 import time
@@ -87,3 +88,33 @@ def test_the_process_exits_with_the_code_main_returns(tmp_path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     assert time.monotonic() - started < 60
+
+
+def test_the_version_is_that_of_the_package(interp_) -> None:
+    done = interp_("--version")
+    assert (done.code, done.out) == (0, f"interp {interp.__version__}\n")
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "interp", "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"interp {interp.__version__}\n")
+
+
+def test_the_shell_can_complete_commands(interp_) -> None:
+    done = interp_("--help")
+    assert "--install-completion" in done.out
+    environment = {**os.environ, "_INTERP_COMPLETE": "complete_bash", "COMP_WORDS": "interp me", "COMP_CWORD": "1"}
+    code = "import sys; from interp.cli.app import main; sys.exit(main([]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout.split() == ["measure", "methods"]
+
+
+def test_the_old_name_of_an_option_works_and_warns(refused, tmp_path) -> None:
+    gone = tmp_path / "gone.json"
+    message = "warning: --changes is now --interventions"
+    refused(("generate", "scene:test/0", "Hi", "--changes", gone), 1, message, "gone.json")
+    refused(("generate", "scene:test/0", "Hi", f"--changes={gone}"), 1, message, "gone.json")
+
+
+def test_the_help_of_measure_lists_the_analyses(interp_) -> None:
+    assert "visual_anchors" in interp_("measure", "--help").out
