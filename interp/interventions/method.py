@@ -15,7 +15,6 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, final
 
 from interp.data.prompt import Prompt, Reply
-from interp.data.short_repr import set_short_repr
 from interp.data.tokens import Segment
 from interp.interventions.base import Intervention
 from interp.registry import build, discover, parse
@@ -34,10 +33,6 @@ class Method(abc.ABC):
     on_image: ClassVar[str | None] = None
     """What the method does to the image, as a clause ("it puts noise on an image"). Language models and prompts without an image are
     then refused. None for a method that needs no image."""
-
-    def __init_subclass__(cls) -> None:
-        """Print settings that differ from their defaults alone, and arrays as their sizes."""
-        set_short_repr(cls)
 
     @property
     def passes(self) -> int:

@@ -11,7 +11,6 @@ from interp.analysis.sinks import Sinks
 from interp.data.short_repr import short_repr
 from interp.data.tokens import EMITTING, Segment
 from interp.interventions.attention import MaskAttention
-from interp.methods.spear import Spear
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,6 @@ def test_settings_print_what_differs_from_the_defaults() -> None:
     assert repr(Sinks()) == "Sinks()"
     assert repr(Sinks(epsilon=0.2)) == "Sinks(epsilon=0.2)"
     assert repr(MaskAttention(Segment.IMAGE, EMITTING)) == "MaskAttention(keys=IMAGE, queries=EMITTING)"
-    assert str(Spear(enhance=2.0) + Spear()) == "Spear(enhance=2) + Spear()"
 
 
 def test_no_public_object_prints_its_numbers(model_of, picture) -> None:
