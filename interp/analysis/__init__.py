@@ -5,7 +5,7 @@ For those who measure and those who write an analysis; `interp measure --help` l
 base: `Analysis`, the `View` of the conversation that each one gets, and `on_capture`, which runs one on saved arrays.
 reduction: how `measure` reduces several analyses in one pass.
 
-Attention: rows, budget, distribution, sinks, anchors (visual anchors of CLVA), imbalance, similarity, rollout.
+Attention: rows, budget, distribution, sinks, visual anchors of CLVA (in `anchors`), imbalance, similarity, rollout.
 Residual stream: massive (activations), readouts (logit lens, direct logit attribution).
 Gradients and ablation: saliency (with its arithmetic in product), sensitivity.
 Weights: spectrum, propagation; empirical observes propagation in the scores of a prompt.

@@ -22,7 +22,7 @@ AXES = frozenset(
 
 
 class Result(abc.ABC):
-    """The base of all results: frozen dataclasses of arrays, whose axis names stand in the annotation of each field once.
+    """The base of all results: frozen dataclasses of arrays, whose axis names are written once, in the annotation of each field.
 
     A field `labels`, where there is one, maps an axis name to the labels of its entries.
     """

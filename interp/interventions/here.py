@@ -72,8 +72,8 @@ class Here:
         key_span: first and last-plus-one position of the keys.
         row_set: the query rows of the value.
         head_count: how many heads the value has.
-        state: a dictionary that lives as long as the pass, for what one layer or step must tell another. Use keys that nobody else
-            can have: the intervention itself, or `LayerKey(intervention, part, layer)`.
+        state: a dictionary that lives as long as the pass, for what one layer or step must tell another. Use keys that are
+            unique: the intervention itself, or `LayerKey(intervention, part, layer)`.
         masks: what the pass knows about its tokens.
         device: where the value is.
     """

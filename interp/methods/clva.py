@@ -52,7 +52,7 @@ class Clva(Method):
     rows: Literal["emitting", "text"] = "emitting"
     middle: int | None = None
     part: Literal["decoder", "cross"] | None = None
-    on_image: ClassVar[str] = "it anchors attention to an image"
+    on_image: ClassVar[str] = "it re-anchors attention on an image"
 
     def __post_init__(self) -> None:
         """Check the settings.

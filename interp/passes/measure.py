@@ -120,7 +120,7 @@ def measure(
             one more forward pass, and memory for the graph of one layer instead of all. By default it does where that graph
             would hold more than 256 MiB (`interp.passes.memory.WHOLE_GRAPH`) and the changes allow it. They do not when they hold a random
             generator or are any function (`Apply`), unless `True` says that the function does the same thing each time, or when they carry
-            something from one layer to another (CLVA's anchors).
+            something from one layer to another (CLVA's visual anchors).
         progress: whether to show a bar over several prompts.
 
     Returns:
