@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from interp.analysis.sinks import Sinks
 from interp.data.prompt import Prompt, Reply
-from interp.data.tokens import SINKS, Segment, Tokens, marked, tokens
+from interp.data.tokens import AFTER_IMAGE, SINKS, Segment, Tokens, marked, tokens
 from interp.decoding.generate import generate
 from interp.interventions.attention import MaskAttention
 from interp.interventions.base import Intervention
@@ -21,7 +21,6 @@ from interp.models.model import Model
 from interp.passes.measure import measure
 
 HOW = ("mask", "zero", "mean")
-_AFTER_IMAGE = Segment.USER | Segment.RESPONSE
 
 
 def sink_ablation(how: str, sinks: Tokens = SINKS) -> Intervention:
@@ -42,7 +41,7 @@ def sink_ablation(how: str, sinks: Tokens = SINKS) -> Intervention:
     if how not in HOW:
         raise ValueError(f"how is one of {', '.join(HOW)}, got {how!r}")
     if how == "mask":
-        return MaskAttention(sinks, queries=_AFTER_IMAGE)
+        return MaskAttention(sinks, queries=AFTER_IMAGE)
     return ZeroValues(sinks) if how == "zero" else MeanValues(sinks)
 
 
