@@ -1,21 +1,35 @@
-"""Look inside multimodal language models, and change what you find.
+"""Observe and change vision-language models: attention, activations, gradients, published mitigations, benchmarks.
 
-model = interp.load("scenes")
-prompt = model.prepare(image, "Is there a chair in the image?")
-reply = interp.generate(model, prompt)
-capture = interp.capture(model, prompt.with_response(reply), want={"pattern"}, grad={"pattern"}, target=0)
+Start here::
+
+    import interp
+
+    model = interp.load("scenes")
+    prompt = model.prepare(image, "Is there a chair in the image?")
+    reply = interp.generate(model, prompt)
+    sinks = interp.measure(model, prompt.with_response(reply), "sinks")
+    capture = interp.capture(model, prompt.with_response(reply), want="pattern", grad="pattern", target=0)
+
+The modules below hold what is passed to these functions: `interp.analysis`, `interp.interventions`, `interp.methods`, `interp.bench`,
+and `interp.plot` for figures of the results. Messages are logged under the logger `interp`.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from interp.analysis.base import Analysis
+    from interp.bench.base import Benchmark
+    from interp.data.heads import Heads
     from interp.data.layout import Grid, Layout
     from interp.data.prompt import Capture, Prompt, Reply
     from interp.data.result import Result
-    from interp.data.tokens import EMITTING, EVERY, LAST, Segment, Tokens, tokens
+    from interp.data.results import Samples
+    from interp.data.tokens import EMITTING, EVERY, LAST, PREDICTING, SINKS, Segment, Tokens, tokens
     from interp.decoding.generate import generate
     from interp.experiments.effect import effect
+    from interp.interventions.base import Intervention
+    from interp.interventions.method import Method
     from interp.loading import load
     from interp.models.model import Model
     from interp.passes.capture import capture
@@ -27,34 +41,55 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULE_OF = {
-    "load": "loading",
-    "Model": "models.model",
-    "capture": "passes.capture",
-    "measure": "passes.measure",
-    "Position": "passes.target",
-    "generate": "decoding.generate",
-    **dict.fromkeys(("Capture", "Prompt", "Reply"), "data.prompt"),
-    "Result": "data.result",
-    "effect": "experiments.effect",
-    "run": "runs.run",
-    "sweep": "runs.sweep",
-    **dict.fromkeys(("compare", "rescore"), "runs.comparison"),
-    **dict.fromkeys(("Grid", "Layout"), "data.layout"),
-    **dict.fromkeys(("Segment", "Tokens", "tokens", "EVERY", "EMITTING", "LAST"), "data.tokens"),
+_NAMES = {
+    "loading": ("load",),
+    "models.model": ("Model",),
+    "data.prompt": ("Prompt", "Reply", "Capture"),
+    "data.tokens": ("Segment", "Tokens", "tokens", "EVERY", "EMITTING", "PREDICTING", "LAST", "SINKS"),
+    "data.layout": ("Layout", "Grid"),
+    "data.heads": ("Heads",),
+    "decoding.generate": ("generate",),
+    "passes.capture": ("capture",),
+    "passes.measure": ("measure",),
+    "passes.target": ("Position",),
+    "data.result": ("Result",),
+    "data.results": ("Samples",),
+    "experiments.effect": ("effect",),
+    "runs.run": ("run",),
+    "runs.sweep": ("sweep",),
+    "runs.comparison": ("compare", "rescore"),
+    "analysis.base": ("Analysis",),
+    "interventions.base": ("Intervention",),
+    "interventions.method": ("Method",),
+    "bench.base": ("Benchmark",),
 }
+"""The public names by the module that defines them, in the order of use."""
+_MODULES = (
+    *("analysis", "interventions", "methods", "bench", "experiments", "plot", "report", "runs", "testing", "world"),
+    *("data", "families", "loading"),
+)
+"""The modules that users import from."""
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = [
     "EMITTING",
     "EVERY",
     "LAST",
+    "PREDICTING",
+    "SINKS",
+    "Analysis",
+    "Benchmark",
     "Capture",
     "Grid",
+    "Heads",
+    "Intervention",
     "Layout",
+    "Method",
     "Model",
     "Position",
     "Prompt",
     "Reply",
     "Result",
+    "Samples",
     "Segment",
     "Tokens",
     "capture",
@@ -67,11 +102,11 @@ __all__ = [
     "run",
     "sweep",
     "tokens",
-]
+]  # literal, for type checkers
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for: `import interp` itself is instant."""
+    """Import a name or a module when it is first used, so that `import interp` is instant."""
     if name in _MODULE_OF:
         return getattr(importlib.import_module(f"interp.{_MODULE_OF[name]}"), name)
     try:
@@ -79,9 +114,11 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != f"interp.{name}":
             raise
-        raise AttributeError(f"module 'interp' has no attribute {name!r}") from None
+        from interp.registry import nearest
+
+        raise AttributeError(f"module 'interp' has no attribute {name!r}{nearest(name, __dir__())}") from None
 
 
 def __dir__() -> list[str]:
-    """List what there is."""
-    return sorted(__all__)
+    """Return the public names and modules."""
+    return sorted({*__all__, *_MODULES, "__version__"})
