@@ -205,11 +205,12 @@ def _short(value: Any) -> str:
 @contextmanager
 def _lock(path: Path, *, wait: bool) -> Iterator[None]:
     """Hold the lock of a directory; the operating system releases it when the process ends, however it ends."""
-    lock = FileLock(path / _LOCK, poll_interval=_POLL)
+    # On a file system without locks, filelock would fall back to a file that merely exists, which outlives a killed process.
+    lock = FileLock(path / _LOCK, poll_interval=_POLL, fallback_to_soft=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        writer = (path / _WRITER).read_text(encoding="utf-8") if (path / _WRITER).is_file() else "another process"
+        writer = _writer(path)
         if not wait:
             raise BlockingIOError(
                 f"{path} is being written by {writer}; wait until it has finished, or end it"
@@ -223,6 +224,13 @@ def _lock(path: Path, *, wait: bool) -> Iterator[None]:
     finally:
         (path / _WRITER).unlink(missing_ok=True)
         lock.release()
+
+
+def _writer(path: Path) -> str:
+    try:
+        return (path / _WRITER).read_text(encoding="utf-8")
+    except FileNotFoundError:  # it has just taken the lock, or is about to release it
+        return "another process"
 
 
 def _whole(path: Path, read: Any) -> list[bytes]:

@@ -1,6 +1,7 @@
 """Run directories: opened, listed, locked, removed."""
 
 import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -104,3 +105,14 @@ def test_a_batch_that_cannot_be_written_is_taken_back(asked, tmp_path, monkeypat
     assert (run.path / "rows.jsonl").read_bytes() == before
     assert run.costs() == [cost]
     assert run.rows() == [row]
+
+
+def test_a_file_system_without_locks_is_refused(asked, tmp_path, monkeypatch) -> None:
+    run = open_or_start(tmp_path, "one", asked().manifest(None))
+
+    def missing(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    with pytest.raises(OSError, match="Function not implemented"), run.lock():
+        pytest.fail("the lock was taken")
