@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from html import escape
 from itertools import groupby
 from typing import Any, Final
@@ -114,6 +115,39 @@ def thumbnail(image: Any) -> str:
         times = THUMBNAIL // max(picture.size)
         picture = picture.resize((picture.width * times, picture.height * times), 0)
     return _picture(picture, "the image")
+
+
+def model_card(model: Any) -> str:
+    """Return a model: its name, kind and sizes."""
+    rows = [
+        (n, getattr(model, n)) for n in ("layers", "heads", "kv_heads", "head_dim", "dim", "context", "dtype", "device")
+    ]
+    notes = "".join(note(text) for text in model.notes)
+    return card(f"Model {model.name}", note(model.config.model_type), table(("size", "value"), rows), notes)
+
+
+def layout_card(layout: Any) -> str:
+    """Return a layout: the runs of tokens of one segment, and the grids of its images."""
+    runs, start = [], 0
+    for name, run in groupby(layout.names):
+        count = len(list(run))
+        runs.append((name, f"{start} to {start + count - 1}", count))
+        start += count
+    grids = [(g.image, g.tile, f"{g.rows} × {g.cols}", "none" if g.box is None else g.box) for g in layout.grids]
+    shown = table(("image", "tile", "patches", "pixel box"), grids) if grids else ""
+    return card(f"Layout of {len(layout)} tokens", table(("segment", "positions", "tokens"), runs), shown)
+
+
+def scene_card(scene: Any) -> str:
+    """Return a scene of the drawn world: its image, place, objects and a caption."""
+    rows = [(thing.name, thing.colour) for thing in scene.objects]
+    return card(f"Scene: {scene.place}", thumbnail(scene.image), table(("object", "colour"), rows))
+
+
+def settings_card(value: Any) -> str:
+    """Return a dataclass of settings: every setting with its value."""
+    rows = [(f.name, repr(getattr(value, f.name))) for f in fields(value) if f.repr]
+    return card(type(value).__name__, table(("setting", "value"), rows) if rows else "")
 
 
 def result(value: Any) -> str:

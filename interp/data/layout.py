@@ -104,6 +104,12 @@ class Layout:
         """Return a short form: arrays as their sizes."""
         return short_repr(self)
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from interp.data import display
+
+        return display.layout_card(self)
+
     def __len__(self) -> int:
         """Return the number of tokens."""
         return len(self.segment)

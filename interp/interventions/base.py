@@ -38,6 +38,12 @@ class Intervention(abc.ABC):
         """Print settings that differ from their defaults alone, and arrays as their sizes."""
         set_short_repr(cls)
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from interp.data import display
+
+        return display.settings_card(self)
+
     @abc.abstractmethod
     def __call__(self, value: Tensor, here: Here) -> Tensor:
         """Return the new value; the given one must not be modified in place."""

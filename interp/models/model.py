@@ -73,6 +73,12 @@ class Model:
         size = sum(p.numel() for p in self.module.parameters()) / 1e6
         return f"Model({self.name!r}, {self.config.model_type}, {self.layers} layers × {self.heads} heads, {size:.1f} M parameters)"
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from interp.data import display
+
+        return display.model_card(self)
+
     @property
     def decoder(self) -> nn.Module:
         """The module that owns the decoder layers."""

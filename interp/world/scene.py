@@ -69,6 +69,12 @@ class Scene:
     noise: tuple[int, ...]
     counter: Counter | None = None
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from interp.data import display
+
+        return display.scene_card(self)
+
     @property
     def pixels(self) -> UInt8[np.ndarray, "row col channel"]:
         """The image as an array."""

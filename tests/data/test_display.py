@@ -196,3 +196,27 @@ def test_nothing_a_model_says_becomes_markup(model, prompt) -> None:
         html = value._repr_html_()
         assert "<script" not in html
         assert EVIL in Shown(html).text
+
+
+def test_models_layouts_and_interventions_are_shown_as_tables(model_of, picture) -> None:
+    from interp.data.tokens import Segment
+    from interp.interventions.attention import MaskAttention
+
+    model = model_of("llava")
+    prompt = model.prepare(picture(), "What is <b>this</b>?")
+    assert "Model LlavaForConditionalGeneration" in model._repr_html_()
+    layout = prompt.layout._repr_html_()
+    assert f"Layout of {len(prompt)} tokens" in layout
+    assert "IMAGE" in layout
+    change = MaskAttention(Segment.IMAGE)._repr_html_()
+    assert "MaskAttention" in change
+    assert "IMAGE" in change
+
+
+def test_a_scene_is_shown_with_its_objects() -> None:
+    from interp.world import scenes
+
+    (scene,) = scenes("test", 1)
+    shown = scene._repr_html_()
+    assert "data:image/png" in shown
+    assert all(thing.name in shown for thing in scene.objects)
