@@ -3,9 +3,13 @@
 python benchmarks/capture.py                       a LLaVA of 16 layers, 16 heads, 576 image tokens; random weights
 python benchmarks/capture.py --size embedded       the model that ships with the package
 python benchmarks/capture.py --size llava7b --device cuda
+python benchmarks/capture.py --size embedded --calls   counts calls into the package instead of timing
 """
 
 import copy
+import sys
+from pathlib import Path
+from types import FrameType
 from typing import Any
 from unittest import mock
 
@@ -137,13 +141,47 @@ def contests(module: nn.Module, processor: Any, size: str, new: int) -> tuple[di
     return asking, looking, decoding, generating
 
 
+def calls(work: Work) -> int:
+    """Return how many Python functions of the package a piece of work calls."""
+    folder, count = str(Path(interp.__file__).parent), 0
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        nonlocal count
+        count += event == "call" and frame.f_code.co_filename.startswith(folder)
+
+    work()
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def count_calls(module: nn.Module, processor: Any, size: str) -> None:
+    """Print the package's calls of two captures: in all, and what observing one more decoder layer adds."""
+    model = interp.load(module, processor=processor)
+    prompt = asked(model, length=None if size == "embedded" else TOKENS, response="A chair.")
+    some = range(model.layers // 2)
+    graded: dict[str, Any] = {"want": {"pattern", "resid_post"}, "grad": {"pattern"}, "target": 0}
+    for name, options in (("patterns", {}), ("patterns, gradients and residuals", graded)):
+        every = calls(lambda options=options: interp.capture(model, prompt, **options))
+        half = calls(lambda options=options: interp.capture(model, prompt, layers=some, **options))
+        more = (every - half) / (model.layers - len(some))
+        print(f"{name}: {every} calls, {every / model.layers:.1f} a decoder layer; one more observed layer adds {more:.1f}")
+
+
 def main() -> None:
     """Measure, print and write down."""
     options = parser(__doc__, rounds=3, sizes=("mid", *(s for s in SIZES if s not in ("mid", "qwen7b"))))
     options.add_argument("--new", type=int, default=16, help="how many tokens are decoded")
     options.add_argument("--only", nargs="*", choices=CLAIMS, help="the claims to measure; all by default")
+    options.add_argument("--calls", action="store_true", help="count calls into the package instead of timing")
     given = options.parse_args()
     torch.set_num_threads(1)
+    if given.calls:
+        count_calls(*parts(given.size, given.device), given.size)
+        return
     keep_memory()
     for works in contests(*parts(given.size, given.device), given.size, given.new):
         chosen = {n: w for n, w in works.items() if n == "ours" or not given.only or n in given.only}
