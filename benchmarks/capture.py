@@ -168,7 +168,9 @@ def count_calls(module: nn.Module, processor: Any, size: str) -> None:
         every = calls(lambda options=options: interp.capture(model, prompt, **options))
         half = calls(lambda options=options: interp.capture(model, prompt, layers=some, **options))
         more = (every - half) / (model.layers - len(some))
-        print(f"{name}: {every} calls, {every / model.layers:.1f} a decoder layer; one more observed layer adds {more:.1f}")
+        print(
+            f"{name}: {every} calls, {every / model.layers:.1f} a decoder layer; one more observed layer adds {more:.1f}"
+        )
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from interp.data.prompt import Prompt
 from interp.data.tokens import PREDICTING, Segment
 from interp.models.model import Model
 from interp.passes.checkpointing import running_as
-from interp.passes.row_subset import narrowed
+from interp.passes.row_subset import restrict_rows
 from interp.taps.install import tap_path
 from interp.taps.running import Pass, run
 from interp.taps.state import GivenKeys
@@ -162,7 +162,7 @@ class _Rest:
         blocks, family, reply = self.model.blocks, self.model.family, len(self.prompt.response_ids)
         attention, end = blocks[layer].get_submodule(family.attention), blocks[-1].get_submodule(family.mlp_out)
         read = range(self.rows - reply, self.rows)
-        with torch.no_grad(), run(now), narrowed(end, read, values=False):
+        with torch.no_grad(), run(now), restrict_rows(end, read, values=False):
             instead = self.written[layer].without(heads, self.model.heads)
             with running_as(attention, lambda *_, **__: instead):
                 stream = self._through(layer, stream)

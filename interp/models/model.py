@@ -32,7 +32,7 @@ from interp.taps.state import CleanKeys, Conversations, PassState
 
 @final
 class Model:
-    """A vision-language model or language model that can be looked into and changed while it runs.
+    """A vision-language model or language model whose values can be read and changed while it runs.
 
     Its parameters are frozen and it is in evaluation mode; every attention module and decoder layer has taps.
 
@@ -241,10 +241,12 @@ class Model:
         """
         layouts = tuple(p.layout for p in prompts)
         reach = Scope(self.name, self.part_layers, self.heads, self.kv_heads, self.sites, layouts, new)
-        for change in interventions:
-            if not isinstance(change, Intervention):
-                raise TypeError(f"a change is an Intervention, got {type(change).__name__}: {change!r}")
-            reach.check(change)
+        for intervention in interventions:
+            if not isinstance(intervention, Intervention):
+                raise TypeError(
+                    f"interventions are Intervention objects, got {type(intervention).__name__}: {intervention!r}"
+                )
+            reach.check(intervention)
 
     def weights(self, layer: int) -> HeadWeights:
         """Return what each head of a layer multiplies by.

@@ -1,8 +1,11 @@
-"""A forward and a backward pass in which every decoder layer runs twice, so that autograd never holds more than one of them.
+"""Gradient checkpointing by layer: every decoder layer runs twice, so that autograd never holds the graph of more than one.
 
-The forward pass keeps what enters each layer. In the backward pass, from the last layer down, a layer is run once more from
-there, with gradients; its values and gradients are handed over, and its graph is let go before the next one's is made. What
-lies between the layers, behind them and in the loss is differentiated as it is, so the numbers are those of the whole graph.
+The forward pass keeps what enters each layer. In the backward pass, from the last layer down, a layer runs once more from there, with
+gradients; its values and gradients are handed over, and its graph is freed before that of the next one is made. What lies between the
+layers, behind them and in the loss is differentiated as usual, so the numbers are those of the whole graph, bit for bit.
+
+`torch.utils.checkpoint` would not do: it recomputes a layer when its first saved tensor is needed, and the values of the second run have
+to be read with their gradients while that run's graph exists.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,14 +32,18 @@ class RepetitionError(RuntimeError):
     """A layer that ran once more came out differently, or would have."""
 
 
-def repeatable(change: Intervention) -> bool:
-    """Say whether a change does the same thing when it is called again: one that is no function of the user's and draws nothing."""
-    return not isinstance(change, Apply) and not any(isinstance(v, torch.Generator) for v in vars(change).values())
+def repeatable(intervention: Intervention) -> bool:
+    """Return whether an intervention does the same when it is called again: no function of the user's, and no random generator."""
+    values = vars(intervention).values()
+    return not isinstance(intervention, Apply) and not any(isinstance(v, torch.Generator) for v in values)
 
 
 @final
 class LayersApart(dict):  # type: ignore[type-arg]
-    """The state of a pass in which no layer may use what another one left there."""
+    """The scratch of a pass in which no layer may use what another one left there.
+
+    A layer that runs alone would find it missing, or find what a later layer left.
+    """
 
     def __init__(self) -> None:
         """Start with nothing, before the first layer."""
@@ -51,7 +58,7 @@ class LayersApart(dict):  # type: ignore[type-arg]
         return key
 
     def __contains__(self, key: object) -> bool:
-        """Say whether something is there."""
+        """Return whether something is there."""
         return dict.__contains__(self, self._use(key))
 
     def __getitem__(self, key: Any) -> Any:
@@ -208,13 +215,13 @@ def _apart(layer: int, forward: Callable[..., Any], again: _Again) -> Callable[.
 
 
 def _flows(value: Any) -> bool:
-    """Say whether gradients would flow through something that a layer is given."""
+    """Return whether gradients would flow through something that a layer is given."""
     if isinstance(value, (tuple, list)):
         return any(map(_flows, value))
     return isinstance(value, Tensor) and value.requires_grad
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
-    """Say whether two runs differ by no more than the order of additions could make them."""
+    """Return whether two runs differ by no more than the order of additions could make them."""
     slack = 16 * torch.finfo(other.dtype).eps * float(other.abs().max().nan_to_num(posinf=0.0))
     return torch.allclose(one, other, rtol=0, atol=slack, equal_nan=True)

@@ -117,8 +117,8 @@ def measure(
         interventions: interventions to run under.
         target: what gradients are of, where an analysis needs those of one target.
         recompute: whether to run each layer a second time in the backward pass, where there is one. The numbers are the same; it takes
-            one more forward pass, and memory for the graph of one layer instead of all. By default it does where that graph
-            would hold more than 256 MiB (`interp.passes.memory.WHOLE_GRAPH`) and the changes allow it. They do not when they hold a random
+            one more forward pass, and memory for the graph of one layer instead of all. By default it does where that graph would hold
+            more than 256 MiB (`interp.passes.memory.WHOLE_GRAPH`) and the interventions allow it. They do not when they hold a random
             generator or are any function (`Apply`), unless `True` says that the function does the same thing each time, or when they carry
             something from one layer to another (CLVA's visual anchors).
         progress: whether to show a bar over several prompts.
@@ -128,7 +128,7 @@ def measure(
 
     Raises:
         ValueError: no analysis, one that needs gradients without a target, or analyses whose gradients need two passes; `recompute=True`
-            under changes that do not allow it.
+            under interventions that do not allow it.
     """
     check_settings(recompute=recompute, progress=progress)
     one = functools.partial(
@@ -176,7 +176,7 @@ def _measured(
         except RepetitionError as error:
             if recompute:
                 raise ValueError(
-                    f"recompute=True cannot be had: {error}; leave it out, or say recompute=False"
+                    f"recompute=True is not possible: {error}; leave it out, or give recompute=False"
                 ) from error
         return _reduced(replace(what, recompute=False), some, view)
 

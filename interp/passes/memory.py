@@ -1,4 +1,4 @@
-"""How much memory a pass takes, before it runs: said, and refused where there is less."""
+"""Estimates the memory of a pass before it runs, and refuses a pass that does not fit."""
 
 import os
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Estimate:
     """How much memory a capture takes, in bytes.
 
     Args:
-        kept: what is returned, but for the attention of the vision tower and the Q-Former, whose tokens nobody has counted yet.
+        kept: what is returned, without the attention of the vision tower and the Q-Former, whose tokens are counted only when they run.
         during: what the pass holds beyond the weights at its fullest, roughly.
         available: what is free where the model is.
     """
@@ -27,7 +27,7 @@ class Estimate:
     available: int
 
     def __str__(self) -> str:
-        """Say it in gigabytes."""
+        """Return the figures in gibibytes."""
         kept, during, free = (x / 2**30 for x in (self.kept, self.during, self.available))
         return f"keeps {kept:.2f} GiB, holds about {during:.2f} GiB during the pass, {free:.1f} GiB are free"
 
@@ -35,7 +35,7 @@ class Estimate:
 @final
 @dataclass(frozen=True)
 class Sizes:
-    """What the memory of a pass hangs on: counts of a model and a conversation, and the bytes of a number.
+    """What determines the memory of a pass: sizes of a model and a conversation, and the bytes of a number.
 
     Args:
         rows: how many query rows of scores and pattern are read.

@@ -1,4 +1,7 @@
-"""What one pass is to read and differentiate, settled before it runs: targets, memory, and the plan itself."""
+"""Plans a pass before it runs: what it reads and differentiates, which rows it needs, and how much memory it takes.
+
+`plan` checks what a verb wants and returns a `Plan`; `Plan.run` runs it.
+"""
 
 import functools
 import inspect
@@ -18,8 +21,8 @@ from interp.models.model import Model
 from interp.passes.checkpointing import Checkpointing, repeatable
 from interp.passes.delivery import Delivery, Take
 from interp.passes.memory import WHOLE_GRAPH, Estimate, Sizes, available, layer_by_layer, one_layer, whole_graph
-from interp.passes.row_subset import narrowed, row_by_row
-from interp.passes.target import Loss, Target, loss_of
+from interp.passes.row_subset import restrict_rows, row_by_row
+from interp.passes.target import Target, TargetLoss, loss_of
 from interp.taps.clean_run import read_ahead
 from interp.taps.install import hooked_backward, tap_path
 from interp.taps.running import Destination, run
@@ -42,7 +45,7 @@ class Wanted:
 @final
 @dataclass(frozen=True)
 class Plan:
-    """A pass, settled: what is read where, and what the gradients are of. Made by `plan`."""
+    """A pass that was checked: what is read where, and what the gradients are of. `plan` makes it."""
 
     model: Model
     prompt: Prompt
@@ -51,7 +54,7 @@ class Plan:
     layers: tuple[int, ...]
     rows: Tokens
     queries: tuple[int, ...]
-    loss: Loss | None
+    loss: TargetLoss | None
     local: bool
     interventions: tuple[Intervention, ...]
     recompute: bool | None = False
@@ -60,7 +63,7 @@ class Plan:
     def twice(self) -> bool:
         """Whether layers run twice (see `interp.passes.checkpointing`), as was asked for.
 
-        Left open, they do where the graph of all layers would hold more than `WHOLE_GRAPH`, unless a change may be one that
+        Left open, they do where the graph of all layers would hold more than `WHOLE_GRAPH`, unless an intervention may be one that
         does not do the same thing twice: any function (`Apply`), or one that holds a random generator.
         """
         if self.loss is None or self.recompute is not None:
@@ -110,7 +113,7 @@ class Plan:
         )
         inputs = self._inputs()
         read_ahead(self.model.module, inputs, now)
-        with run(now), self._narrowed():
+        with run(now), self._only_needed_rows():
             if twice is not None and self.loss is not None:
                 loss = functools.partial(_loss, self.loss)
                 logits = twice.run(self.model.module, tuple(self.model.blocks), inputs, now, loss)
@@ -128,7 +131,7 @@ class Plan:
         return logits.detach()
 
     def _seen(self, site: str, layer: int) -> bool:
-        """Say whether somebody else than the verb sees all rows there: a change, or a hook of TransformerLens."""
+        """Return whether an intervention or a hook of TransformerLens needs all rows of a site."""
         head = self.model.module.get_output_embeddings()
         tap = (
             head.taps if site == "logits" else self.model.module.get_submodule(tap_path(self.model.family, site, layer))
@@ -138,15 +141,15 @@ class Plan:
         )
 
     def _inputs(self) -> dict[str, Any]:
-        """Return the model's inputs, with which logits to compute where the model lets that be said."""
+        """Return the model's inputs; where the model supports it, only the logits that are read are computed."""
         inputs: dict[str, Any] = self.model.inputs([self.prompt])
         if self.read is not None and "logits_to_keep" in inspect.signature(self.model.module.forward).parameters:
             inputs["logits_to_keep"] = torch.tensor(self.read, device=self.model.device)
         return inputs
 
     @contextmanager
-    def _narrowed(self) -> Iterator[None]:
-        """Let nothing be computed, and no graph be made, for rows that no gradient comes from and nobody reads.
+    def _only_needed_rows(self) -> Iterator[None]:
+        """While open, compute nothing, and make no graph, for rows that are not read and from which no gradient comes.
 
         In the last layer's MLP, those are the rows whose logits are not read; where gradients stay within one position, they are the
         same in every layer.
@@ -162,7 +165,7 @@ class Plan:
             some[self.model.blocks[last].get_submodule(self.model.family.mlp_out)] = self.read, wanted
         with ExitStack() as stack:
             for module, (rows, values) in some.items():
-                stack.enter_context(narrowed(module, rows, values=values))
+                stack.enter_context(restrict_rows(module, rows, values=values))
             yield
 
     def estimate(self, itemsize: int | None = None, *, keeps: bool = True) -> Estimate:
@@ -179,7 +182,7 @@ class Plan:
 
     def _working(self) -> int:
         size, held = self._sizes, 0
-        if any(c.behind_clean_keys for c in self.interventions):  # clean keys are held, and every row is explicit
+        if any(c.behind_clean_keys for c in self.interventions):  # clean keys are held, and every row is eager
             size = replace(size, rows=size.tokens)
             held = size.layers * (size.of("k") + size.of("v")) * size.itemsize
         if self.loss is None:
@@ -204,7 +207,7 @@ class Plan:
 
 
 def plan(model: Model, prompt: Prompt, wanted: Wanted, interventions: tuple[Intervention, ...] = ()) -> Plan:
-    """Return a pass settled, or say what cannot be had.
+    """Return the plan of a pass.
 
     Raises:
         ValueError: an unknown site, a layer that is not there, rows that take nothing, gradients without a target or a
@@ -246,6 +249,6 @@ def _check_sites(model: Model, wanted: Wanted) -> None:
         )
 
 
-def _loss(loss: Loss, logits: Tensor) -> Tensor:
+def _loss(loss: TargetLoss, logits: Tensor) -> Tensor:
     """Return the loss of what a model returned: the logits that are read, or all of them where it knows no other way."""
     return loss.of(logits[0] if loss.rows is None or logits.shape[1] == len(loss.rows) else logits[0, list(loss.rows)])

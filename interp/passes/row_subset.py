@@ -1,4 +1,4 @@
-"""Modules that work on every row by itself, for the rows that matter: the others are not computed, or not as part of a graph."""
+"""Runs a module that works on every row by itself for the needed rows alone; the others are not computed, or not as part of a graph."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ def row_by_row(block: nn.Module, family: Family) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def narrowed(module: nn.Module, rows: Sequence[int], *, values: bool) -> Iterator[None]:
+def restrict_rows(module: nn.Module, rows: Sequence[int], *, values: bool) -> Iterator[None]:
     """Let a module that works on every row by itself do so for some rows alone while this is open.
 
     Args:

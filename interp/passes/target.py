@@ -31,7 +31,7 @@ Target = int | Position | Callable[[Tensor], Tensor]
 
 @final
 @dataclass(frozen=True)
-class Loss:
+class TargetLoss:
     """A number made of the logits: nats, in float32, unless it is the user's own.
 
     Args:
@@ -59,7 +59,7 @@ def check_target(given: Any) -> Target | None:
     return given
 
 
-def loss_of(prompt: Prompt, target: Target | None, *, local: bool) -> Loss:
+def loss_of(prompt: Prompt, target: Target | None, *, local: bool) -> TargetLoss:
     """Return the loss of a target, or with `local` the sum of those of every response token.
 
     Raises:
@@ -72,14 +72,14 @@ def loss_of(prompt: Prompt, target: Target | None, *, local: bool) -> Loss:
             raise ValueError(
                 "gradient='position' is of every response token: give a prompt with a reply (prompt.with_response(...)) and no target"
             )
-        return _surprise(tuple(p - 1 for p in response), prompt.response_ids)
+        return _surprisal(tuple(p - 1 for p in response), prompt.response_ids)
     if target is None:
         raise ValueError(
             "gradients need a target: a response token (target=0), interp.Position(at), or a function of the logits"
         )
     if not isinstance(target, int | Position):
         function = target
-        return Loss(lambda logits: _scalar(function(logits)))
+        return TargetLoss(lambda logits: _scalar(function(logits)))
     if isinstance(target, int):
         if not response:
             raise ValueError(
@@ -94,17 +94,17 @@ def loss_of(prompt: Prompt, target: Target | None, *, local: bool) -> Loss:
             f"position {target.at} cannot be a target in a conversation of {len(ids)} tokens: give 1..{len(ids) - 1}, "
             f"or {len(ids)} with a token"
         )
-    return _surprise((target.at - 1,), (ids[target.at] if target.token is None else target.token,))
+    return _surprisal((target.at - 1,), (ids[target.at] if target.token is None else target.token,))
 
 
-def _surprise(rows: tuple[int, ...], told: tuple[int, ...]) -> Loss:
+def _surprisal(rows: tuple[int, ...], ids: tuple[int, ...]) -> TargetLoss:
     """Return the sum of -ln p of some tokens, each read in its own row."""
 
     def of(logits: Tensor) -> Tensor:
-        which = torch.tensor(told, device=logits.device)[:, None]
+        which = torch.tensor(ids, device=logits.device)[:, None]
         return -logits.float().log_softmax(-1).gather(-1, which).sum()
 
-    return Loss(of, rows)
+    return TargetLoss(of, rows)
 
 
 def _scalar(value: Tensor) -> Tensor:

@@ -61,8 +61,8 @@ class Call(NamedTuple):
     def eager(self, some: Tensor | None) -> EagerRows:
         """Return some query rows as eager attention takes them; None for all."""
         query, options, record = self.query, self.options, self.record
-        said, scaling = options.get("is_causal"), options.get("scaling")
-        causal = bool(getattr(self.module, "is_causal", True) if said is None else said)
+        is_causal, scaling = options.get("is_causal"), options.get("scaling")
+        causal = bool(getattr(self.module, "is_causal", True) if is_causal is None else is_causal)
         keys = (self.key if self.clean is None else self.clean[0]).shape[2]
         # A single row reads the cache once for every key-value head; more rows are multiplied faster head by head.
         heads = query.shape[1] if query.shape[2] > 1 or self.clean is not None or self.local else self.key.shape[1]
@@ -91,7 +91,7 @@ def fast(call: Call) -> tuple[Tensor, None]:
 
 def some_rows(call: Call) -> tuple[Tensor, None]:
     """Return sdpa attention with the chosen rows replaced by eager attention's, so that their scores and pattern pass their taps."""
-    assert call.rows is not None  # noqa: S101  # `choose_path` has looked
+    assert call.rows is not None  # noqa: S101  # `choose_path` has checked
     rows = call.rows.to(call.query.device)
     z = fast(call)[0]
     return z.index_copy(1, rows, call.eager(rows).attend()[0].transpose(1, 2)), None

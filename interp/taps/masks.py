@@ -30,7 +30,7 @@ class _Foreseen(NamedTuple):
     def at(self, row: int, keys: tuple[int, int], axes: tuple[str | int, ...]) -> Tensor:
         """Return the slice for one row and a span of keys; an axis of size 1 is the same everywhere."""
         value = self.value
-        assert value is not None  # noqa: S101  # the caller has looked
+        assert value is not None  # noqa: S101  # `foresee` has checked
         query, key = slice(row - self.first, row - self.first + 1), slice(*keys)
         every = slice(None)
         return value[

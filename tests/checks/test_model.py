@@ -16,6 +16,7 @@ from interp.models.model import Model
 from interp.taps import attention as attending
 from interp.taps import running
 from interp.taps.eager import EagerRows
+from interp.taps.state import Conversations
 from interp.testing.models import check_family, check_model, conformance_page, sample_prompts
 
 
@@ -206,17 +207,17 @@ def test_an_edit_that_misses_a_later_step_is_noticed(llava, monkeypatch):
 
 
 def test_roles_that_do_not_follow_the_cache_are_noticed(llava, monkeypatch):
-    real = running.Conversations.advance
-    monkeypatch.setattr(running.Conversations, "advance", lambda self, batch, past, *rest: real(self, batch, 0, *rest))
+    real = Conversations.advance
+    monkeypatch.setattr(Conversations, "advance", lambda self, batch, past, *rest: real(self, batch, 0, *rest))
     assert {"generation", "cached = uncached"} & set(failed(llava))
 
 
 def test_roles_that_do_not_follow_the_padding_are_noticed(llava, monkeypatch):
-    def unpadded(self, which):
-        row = which.mask(self.layouts[0].grown_to(max(self.length, len(self.layouts[0]))))[: self.length]
+    def unpadded(self, which, length):
+        row = which.mask(self.layouts[0].grown_to(max(length, len(self.layouts[0]))))[:length]
         return row.repeat(self.batch, 1)
 
-    monkeypatch.setattr(running.Conversations, "_mask", unpadded)
+    monkeypatch.setattr(Conversations, "mask_to", unpadded)
     assert "batch = single" in failed(llava)
 
 

@@ -64,7 +64,7 @@ def test_interventions_are_checked_before_anything_runs(model_of, picture):
 @pytest.mark.usefixtures("unchecked")
 def test_something_that_is_no_intervention_is_refused(model_of):
     model = model_of("llama")
-    with pytest.raises(TypeError, match=r"a change is an Intervention, got function: <function"):
+    with pytest.raises(TypeError, match=r"interventions are Intervention objects, got function: <function"):
         model.check([], [lambda value, here: value])
 
 

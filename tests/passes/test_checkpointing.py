@@ -132,7 +132,7 @@ def test_anchors_that_go_from_layer_to_layer_need_the_whole_graph(model_of, pict
     model = model_of("qwen3_vl")
     prompt, change = prompt_of(model, picture), Clva(middle=1)
     with pytest.raises(
-        ValueError, match=r"recompute=True cannot be had: an intervention keeps something from one layer for another"
+        ValueError, match=r"recompute=True is not possible: an intervention keeps something from one layer for another"
     ):
         measure(model, prompt, Saliency(), interventions=[change], target=0, recompute=True)
     whole = measure(model, prompt, Saliency(), interventions=[change], target=0, recompute=False)

@@ -7,7 +7,7 @@ import interp
 from interp.data.tokens import PREDICTING, Segment
 from interp.families.base import family_names
 from interp.interventions.function import Apply
-from interp.passes.row_subset import narrowed
+from interp.passes.row_subset import restrict_rows
 from interp.passes.target import loss_of
 from interp.taps.running import Pass
 
@@ -109,7 +109,7 @@ def test_hooks_of_transformer_lens_see_all_rows(site, model_of, picture):
 
 def test_nothing_is_left_after_an_exception():
     module, hooks = torch.nn.Linear(3, 3), ("_forward_hooks", "_forward_pre_hooks")
-    with pytest.raises(RuntimeError, match="stop"), narrowed(module, [0], values=False):
+    with pytest.raises(RuntimeError, match="stop"), restrict_rows(module, [0], values=False):
         raise RuntimeError("stop")
     assert not any(getattr(module, h) for h in hooks)
 
@@ -118,7 +118,7 @@ def test_nothing_is_left_after_an_exception():
 def test_rows_are_those_of_the_whole(values):
     module, x = torch.nn.Linear(3, 3), torch.randn(1, 5, 3, requires_grad=True)
     whole = module(x)
-    with narrowed(module, [1, 4], values=values):
+    with restrict_rows(module, [1, 4], values=values):
         some = module(x)
     torch.testing.assert_close(some[:, [1, 4]], whole[:, [1, 4]])
     torch.testing.assert_close(some[:, [0, 2, 3]], whole[:, [0, 2, 3]] * values)
@@ -134,16 +134,16 @@ def test_a_module_that_says_more_than_its_output_runs_whole():
             return x * 2, x.mean(-1)
 
     x = torch.randn(1, 4, 2)
-    with narrowed(Experts(), [0], values=False) as _:
+    with restrict_rows(Experts(), [0], values=False) as _:
         pass
     module = Experts()
-    with narrowed(module, [0], values=False):
+    with restrict_rows(module, [0], values=False):
         assert module(x)[0].shape == x.shape
 
 
 def test_a_module_without_a_batch_axis_works_as_ever():
     module, x = torch.nn.Linear(2, 2), torch.randn(4, 2)
-    with narrowed(module, [0], values=False):
+    with restrict_rows(module, [0], values=False):
         torch.testing.assert_close(module(x), module(x))
         assert module(x).shape == (4, 2)
         torch.testing.assert_close(module(input=x[None]), module(x)[None])
