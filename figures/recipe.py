@@ -94,7 +94,9 @@ def recipe(
         SystemExit: a part is missing; the message has the command that makes it.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recompute", action="store_true", help="measure the data again; resumes an interrupted measurement")
+    parser.add_argument(
+        "--recompute", action="store_true", help="measure the data again; resumes an interrupted measurement"
+    )
     parser.add_argument("--model", default="scenes", help="scenes, a Hugging Face name, or a folder (default: scenes)")
     parser.add_argument("--n", type=int, default=n, help=f"number of samples (default: {n})")
     parser.add_argument("--seed", type=int, default=seed, help=f"seed of the samples (default: {seed})")
