@@ -64,19 +64,6 @@ def test_measuring_is_reducing_a_capture(model_of, picture, tmp_path):
     torch.testing.assert_close(again.share, result.share, rtol=0, atol=0)
 
 
-def test_rows_that_were_not_captured_are_asked_for(model_of):
-    model = model_of("llama")
-    prompt = model.prepare(text="What is this?").with_response("It")
-    kept = capture(model, prompt, queries=[0, 1])
-    with pytest.raises(
-        ValueError,
-        match=r"query rows \[\d+, .*\] are needed \(EMITTING\) but were not captured; capture\(..., queries=...\)",
-    ):
-        on_capture(Budget(), kept)
-    with pytest.raises(ValueError, match=r"the query rows IMAGE take no token of this conversation"):
-        on_capture(Budget(queries=Segment.IMAGE), kept)
-
-
 # ------------------------------------------------------------------------------------------------- sinks apart, changes
 
 

@@ -9,15 +9,14 @@ from transformers import AttentionMaskInterface
 
 import interp
 from interp.checks import model as conformance
-from interp.checks.base import Check
 from interp.checks.model import CHECKS, check, check_discovered, parts_of
-from interp.families.base import Family, family, family_names
+from interp.families.base import family, family_names
 from interp.models.model import Model
 from interp.taps import attention as attending
 from interp.taps import running
 from interp.taps.eager import EagerRows
 from interp.taps.state import Conversations
-from interp.testing.models import check_family, check_model, conformance_page, sample_prompts
+from interp.testing.models import check_family, check_model, sample_prompts
 
 
 @pytest.mark.parametrize(
@@ -41,18 +40,6 @@ def test_every_family_passes_every_check(kind, dtype):
 )
 def test_parts_with_attention_of_their_own_are_found(model_of, kind, parts):
     assert parts_of(model_of(kind)) == parts
-
-
-def test_sample_prompts_differ_in_length(model_of):
-    one, other = sample_prompts(model_of("llava"))
-    assert len(one) != len(other)
-    assert one.images
-
-
-def test_a_family_without_a_tiny_model_says_so(monkeypatch):
-    monkeypatch.setattr("interp.families.base.family", lambda kind: Family("model"))
-    with pytest.raises(LookupError, match=r"the family llama has no tiny model: give Family.tiny, or call check_model"):
-        check_family("llama")
 
 
 # -------------------------------------------------------------------------------------------------------- broken on purpose
@@ -269,23 +256,6 @@ def test_a_discovered_model_that_does_not_fit_is_refused_with_the_reason(llava, 
 
 
 # ----------------------------------------------------------------------------------------------------------------- table
-
-
-def test_the_page_has_a_row_a_family_and_a_column_a_check():
-    passed, broken = Check("generation", True), Check("generation", False, "AssertionError: late\nmore")
-    page = conformance_page(
-        {("llama", "float32"): [Check("neutral", True), passed], ("gpt2", "bfloat16"): [Check("neutral", True), broken]}
-    )
-    assert "- **neutral**: Interventions that copy the value at every site leave the logits unchanged" in page
-    assert (
-        "| model type | precision | neutral | generation |\n|---|---|---|---|\n| llama | float32 | ✓ | ✓ |\n| gpt2 | bfloat16 | ✓ | ✗ |"
-        in page
-    )
-    assert page.endswith("## What failed\n\n- gpt2 bfloat16, generation: AssertionError: late\n")
-
-
-def test_a_page_without_failures_lists_none():
-    assert "What failed" not in conformance_page({("llama", "float32"): [Check("neutral", True)]})
 
 
 def test_checks_run_one_by_one(model_of):

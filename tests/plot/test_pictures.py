@@ -12,7 +12,6 @@ from torch import Tensor
 from interp.analysis.budget import SegmentShares
 from interp.analysis.sinks import SinkTable
 from interp.data.result import Result
-from interp.plot.files import png, save_pictures
 from interp.plot.pictures import drawable, functions_for, picture
 
 
@@ -80,18 +79,3 @@ def test_what_cannot_be_drawn_is_said() -> None:
     assert not drawable(result)
     with pytest.raises(ValueError, match=r"no picture for total with axes \(\); result.frame\(\)"):
         picture(result)
-
-
-def test_files_are_one_a_picture(sink_table, tmp_path) -> None:
-    names = [p.name for p in save_pictures(sink_table, tmp_path, "sinks")]
-    assert names == ["sinks_massive.png", "sinks_received.png"]
-    assert [p.name for p in save_pictures(ByLayer(torch.rand(3)), tmp_path, "entropy")] == ["entropy.png"]
-    assert save_pictures(OneNumber(torch.tensor(1.0)), tmp_path, "one") == []
-    assert all((tmp_path / n).read_bytes().startswith(b"\x89PNG") for n in (*names, "entropy.png"))
-
-
-def test_one_file_holds_several_axes() -> None:
-    seen = []
-    data = png(seen.append, seen.append, size=(2.0, 2.0))
-    assert data.startswith(b"\x89PNG")
-    assert len({id(ax) for ax in seen}) == 2
