@@ -10,15 +10,17 @@ import interp
 from interp.analysis.base import on_capture
 from interp.analysis.empirical import EmpiricalPropagation
 from interp.analysis.sinks import Sinks
+from interp.data.heads import Heads
 from interp.data.sites import SITES as SITES_IN_ORDER
 from interp.data.tokens import EMITTING, EVERY, LAST, Segment
 from interp.decoding.generate import generate
 from interp.families.base import family, family_names
 from interp.interventions.attention import MaskAttention, ScalePattern, ScaleScores
 from interp.interventions.function import Apply
+from interp.interventions.heads import AblateHeads
 from interp.interventions.values import ZeroValues
 from interp.passes.capture import capture
-from interp.taps import eager, large
+from interp.taps import attention, eager, large
 from interp.taps.audit import NothingChanged
 from interp.taps.install import attends
 from interp.taps.points import Tap
@@ -87,6 +89,28 @@ def test_an_unwatched_model_never_computes_attention_explicitly(model_of, pictur
     forward(model, [prompt], reads=frozenset({("decoder", "z"), ("decoder", "resid_post")}))
     with pytest.raises(AssertionError, match="explicit attention"):
         forward(model, [prompt], reads=looking())
+
+
+def test_one_function_chooses_the_path(model_of, picture, monkeypatch):
+    model, taken = model_of("llama"), []
+    prompt, choose = question(model, picture, response="a cat"), attention.choose_path
+
+    def noted(call):
+        path, rows = choose(call)
+        taken.append((path.__name__, rows is None))
+        return path, rows
+
+    monkeypatch.setattr(attention, "choose_path", noted)
+    for path, every, options in (
+        ("fast", False, {"want": {"z"}}),
+        ("whole", True, {"want": {"pattern"}}),
+        ("some_rows", False, {"want": {"pattern"}, "queries": LAST}),
+        ("own_key", False, {"grad": {"pattern"}, "gradient": "position"}),
+        ("own_key", True, {"want": {"z"}, "interventions": [AblateHeads(Heads(((0, 1),)), at="step")]}),
+    ):
+        taken.clear()
+        capture(model, prompt, **options)
+        assert set(taken[-model.layers :]) == {(path, every)}, options
 
 
 @pytest.mark.parametrize("kind", KINDS)
