@@ -24,7 +24,7 @@ from interp.taps.install import tap_path
 from interp.taps.running import Pass, run
 from interp.taps.state import GivenKeys
 
-MOST_ENTRIES = 2**24
+_MOST_ENTRIES = 2**24
 """The largest number of entries of an array of one tile: 64 MiB in float32."""
 
 
@@ -111,7 +111,7 @@ def _tile(model: Model, rest: "_Rest") -> int:
         model.heads * rest.keys if rest.isolated else 0
     )  # rows that see each other use the fast attention, which stores no scores
     largest = rest.rows * max(scores, vocabulary, 4 * model.dim)
-    return max(1, min(model.heads, MOST_ENTRIES // largest))
+    return max(1, min(model.heads, _MOST_ENTRIES // largest))
 
 
 @final
