@@ -9,7 +9,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -201,21 +201,12 @@ def _attention(model: Model, how: str) -> Iterator[None]:
     if how == "sdpa":
         yield
         return
-    taps = [model.module.get_submodule(tap_path(model.family, "pattern", layer)) for layer in range(model.layers)]
-    before = [list(tap.fwd_hooks) for tap in taps]
-    for tap in taps:
-        tap.add_hook(_observe)
-    try:
+    with ExitStack() as stack:
+        for layer in range(model.layers):
+            tap = model.module.get_submodule(tap_path(model.family, "pattern", layer))
+            tap.attach()
+            stack.callback(tap.detach)
         yield
-    finally:
-        for tap, theirs in zip(taps, before, strict=True):
-            for own in [h for h in tap.fwd_hooks if h not in theirs]:
-                own.hook.remove()
-                tap.fwd_hooks.remove(own)
-
-
-def _observe(*_: Any, **__: Any) -> None:
-    """Do nothing: a tap that has a hook computes its pattern."""
 
 
 @contextmanager

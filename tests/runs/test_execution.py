@@ -12,15 +12,13 @@ import interp
 from interp.runs import execution
 from interp.runs.execution import execute
 from interp.runs.spec import build_prompt
+from interp.taps.eager import EagerRows
 
 
 def test_eager_attention_computes_every_layer_and_leaves_nothing_behind(asked, letters, tmp_path, monkeypatch) -> None:
-
-    from interp.taps import attention as attending
-
     calls = []
-    plain = attending._explicit
-    monkeypatch.setattr(attending, "_explicit", lambda *a, **k: calls.append(1) or plain(*a, **k))
+    plain = EagerRows.attend
+    monkeypatch.setattr(EagerRows, "attend", lambda self: calls.append(1) or plain(self))
     what = asked(letters(n=2))
     execute(what, None, tmp_path)
     assert not calls
