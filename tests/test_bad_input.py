@@ -54,7 +54,7 @@ def test_two_images_where_the_prompt_names_one(model, picture):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"is empty \(0 bytes\), so it holds no image"),
+        (b"", r"is empty \(0 bytes\), so it contains no image"),
         (b"GIF, or so they say", "is not an image that Pillow can read"),
     ],
     ids=["zero bytes", "unreadable"],
@@ -199,11 +199,11 @@ def test_a_disk_that_fills_while_saving(model, prompt, tmp_path, monkeypatch, wh
 def test_a_file_cut_short(model, prompt, tmp_path):
     path = capture(model, prompt).save(tmp_path / "c.safetensors")
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"c\.safetensors is not a safetensors file, or was cut short"):
+    with pytest.raises(ValueError, match=r"c\.safetensors is not a safetensors file, or is truncated"):
         Capture.load(path)
     path = measure(model, prompt, Budget()).save(tmp_path / "r.safetensors")
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"r\.safetensors is not a safetensors file, or was cut short"):
+    with pytest.raises(ValueError, match=r"r\.safetensors is not a safetensors file, or is truncated"):
         SegmentShares.load(path)
 
 

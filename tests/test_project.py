@@ -157,13 +157,13 @@ def test_the_page_of_concepts_lists_every_axis_of_a_result() -> None:
 
 
 def test_the_page_of_concepts_lists_every_site_in_forward_order_with_its_axes() -> None:
-    from interp.data.prompt import AXES
+    from interp.data.prompt import CAPTURE_AXES
     from interp.data.sites import SITES
 
     section = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8").split("\n## Sites")[1].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| `([\w ]+)`", section, re.MULTILINE))
     assert tuple(rows) == SITES
-    assert rows == {site: AXES[site].removeprefix("layer ") for site in SITES}
+    assert rows == {site: CAPTURE_AXES[site].removeprefix("layer ") for site in SITES}
 
 
 CALL_TESTS = """

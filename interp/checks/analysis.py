@@ -20,7 +20,7 @@ from torch.testing import assert_close
 from interp.analysis.base import Analysis, on_capture, select_rows
 from interp.analysis.reduction import arrays
 from interp.checks.base import Check, run_checks
-from interp.data.prompt import AXES, Capture, Prompt
+from interp.data.prompt import CAPTURE_AXES, Capture, Prompt
 from interp.data.result import AXES as AXIS_NAMES
 from interp.data.result import Result
 from interp.data.tokens import EVERY, Segment
@@ -124,7 +124,7 @@ def settings_are_frozen(trial: AnalysisTrial) -> None:
 
 def sites_are_declared(trial: AnalysisTrial) -> None:
     """Every array it reads is in `want` or `grad`, is a site of a layer, and every declared array is read."""
-    declared, known = arrays(trial.analysis), AXES.keys() - {"logits"}
+    declared, known = arrays(trial.analysis), CAPTURE_AXES.keys() - {"logits"}
     unknown = (trial.analysis.want | trial.analysis.grad) - known
     if unknown or not declared:
         raise AssertionError(f"want and grad name sites of a layer ({', '.join(sorted(known))}), got {sorted(unknown)}")

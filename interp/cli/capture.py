@@ -90,6 +90,6 @@ def capture(
 
 
 def _axes(name: str) -> str:
-    from interp.data.prompt import AXES
+    from interp.data.prompt import CAPTURE_AXES
 
-    return AXES.get(name.removesuffix("_grad").split(".")[-1], "")
+    return CAPTURE_AXES.get(name.removesuffix("_grad").split(".")[-1], "")

@@ -1,13 +1,14 @@
-"""The nouns: plain frozen data that needs no model.
+"""Plain frozen data that needs no model.
 
-Read in this order:
+In the order in which a reader needs them:
 
 tokens: segments of a conversation, and selections of tokens as values.
-layout: the segment of every token, and what each image token saw of its image.
+layout: the segment of every token, and the part of its image that each image token covers.
 heads: sets of (layer, head), and the weights of one layer's heads.
-prompt: what goes into a model and what comes out of it (`Prompt`, `Reply`, `Capture`).
+prompt: a model's input and outputs (`Prompt`, `Reply`, `Capture`).
 result: the base class of all results; `results` holds those of several prompts.
-storage: atomic writes; arrays with a JSON header.
-images, display, colours: reading images, and how objects show themselves in a notebook.
+storage: atomic writes, and files of arrays with a JSON header.
+images: reads an image from a path, a PIL image or an array.
+display, colours, short_repr: the HTML that a notebook shows of an object, its colours, and the one-line `repr`.
 export: captures in the format of TransformerLens.
 """

@@ -1,4 +1,7 @@
-"""How values show themselves in a notebook: plain, escaped HTML without a script or a plotting library."""
+"""The HTML that a notebook shows of a value: plain and escaped, without scripts and without a plotting library.
+
+The `..._card` functions draw whole values for `_repr_html_`; the others draw their parts.
+"""
 
 import base64
 import io
@@ -14,81 +17,85 @@ from torch import Tensor
 from interp.data.colours import PLAIN, SEGMENT_COLOURS, WARM, ink, shade
 
 MOST_ROWS: Final = 12
-"""Rows of a table that a notebook shows."""
+"""The largest number of rows of a table that a notebook shows."""
 THUMBNAIL: Final = 160
 """Pixels of the longer side of an image or a heat map."""
-REPEATED: Final = 4
-"""How often in a row the same word is shown."""
+MOST_REPEATS: Final = 4
+"""The largest number of times that the same word is shown in a row."""
 FIRST: Final = ("layer", "depth", "sample", "step", "segment", "candidate", "head", "kv_head", "token", "query")
-"""Which axes of an array are shown where it has more than two, the most telling first."""
+"""The axes of an array that are shown if it has more than two, in order of preference."""
 
 
-def visible(word: str) -> str:
-    """Return a token as it can be read: line breaks, tabs and lone spaces made visible."""
+def format_token(word: str) -> str:
+    """Return a token as readable text: line breaks, tabs and lone spaces are made visible."""
     return word.replace("\n", "\\n").replace("\t", "\\t") if word.strip() else repr(word)[1:-1] or "''"
 
 
 def card(title: str, *parts: str) -> str:
-    """Return parts, already HTML, under a title."""
+    """Return parts, which are HTML already, under a title."""
     return (
         '<div style="border:1px solid #d8dee4;border-radius:6px;padding:.6em .8em;margin:.3em 0;max-width:60em;line-height:1.5">'
         f"<div><b>{escape(title)}</b></div>{''.join(parts)}</div>"
     )
 
 
-def note(text: str) -> str:
+def note_html(text: str) -> str:
     """Return a line of small print."""
     return f'<div style="color:#59636e;font-size:.88em">{escape(text)}</div>'
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a table; of a long one the beginning, and how much is left out."""
+def table_html(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a table: at most its first `MOST_ROWS` rows, and how many more it has."""
     head = _line("th", heads)
     lines = "".join(_line("td", row) for row in rows[:MOST_ROWS])
-    left = note(f"... and {len(rows) - MOST_ROWS} more rows") if len(rows) > MOST_ROWS else ""
+    left = note_html(f"... and {len(rows) - MOST_ROWS} more rows") if len(rows) > MOST_ROWS else ""
     return f'<div style="overflow-x:auto"><table><thead>{head}</thead><tbody>{lines}</tbody></table></div>{left}'
 
 
-def conversation(words: Sequence[str], names: Sequence[str]) -> str:
-    """Return tokens coloured by their segment; the tokens of an image stand together.
+def segments_html(words: Sequence[str], names: Sequence[str]) -> str:
+    """Return tokens coloured by their segment; adjacent image tokens are shown as one entry.
 
     Args:
-        words: every token.
-        names: of every token's segment.
+        words: the tokens.
+        names: the name of the segment of each token.
     """
     said = []
     for name, run in groupby(zip(names, words, strict=True), key=lambda pair: pair[0]):
         ground, inside = _tint(name), [word for _, word in run]
-        whole = [f"▦ {len(inside)} image tokens"] if name == "IMAGE" else [visible(word) for word in inside]
+        whole = [f"▦ {len(inside)} image tokens"] if name == "IMAGE" else [format_token(word) for word in inside]
         said += [_word(word, ground, name) for word in whole]
     legend = "".join(_word(name, _tint(name), "segment") for name in dict.fromkeys(names))
     return f'<div style="margin:.3em 0">{"".join(said)}</div><div style="font-size:.85em">{legend}</div>'
 
 
-def scored(words: Sequence[str], values: Sequence[float], label: str) -> str:
-    """Return tokens coloured by a score, the darker the more of it, with the scale under them.
+def scores_html(words: Sequence[str], values: Sequence[float], label: str) -> str:
+    """Return tokens coloured by a score, darker for larger scores, with the colour scale below.
 
-    A word many times in a row, such as the placeholder of an image's tokens, is shown once, by its mean.
+    A word repeated many times in a row, such as the placeholder of image tokens, is shown once, with its mean score.
 
     Args:
         words: the tokens.
-        values: at least 0; the scale begins there.
-        label: what the values are, with their unit.
+        values: the scores, at least 0, where the scale begins.
+        label: the quantity, with its unit.
     """
-    most = max([v for v in values if v == v], default=0.0)  # noqa: PLR0124 (not a number)
+    most = max([v for v in values if v == v], default=0.0)  # noqa: PLR0124 (False for NaN)
     spans = []
     for word, run in groupby(zip(words, values, strict=True), key=lambda pair: pair[0]):
         inside = [value for _, value in run]
-        whole = [(f"{visible(word)} × {len(inside)}", sum(inside) / len(inside))] if len(inside) > REPEATED else None
+        whole = (
+            [(f"{format_token(word)} × {len(inside)}", sum(inside) / len(inside))]
+            if len(inside) > MOST_REPEATS
+            else None
+        )
         spans += [
             _word(text, shade(v / most if most > 0 else 0.0), f"{v:.3g}")
-            for text, v in whole or [(visible(word), v) for v in inside]
+            for text, v in whole or [(format_token(word), v) for v in inside]
         ]
     return f'<div style="margin:.3em 0">{"".join(spans)}</div>{_scale(0.0, most, label)}'
 
 
 def heat_map(values: Float[Tensor, "row col"], label: str) -> str:
-    """Return a picture of an array, one cell an entry, the darkest the largest; what is not a number is grey."""
+    """Return a picture of an array with one cell per entry, darker for larger values; NaN is grey."""
     from PIL import Image
 
     array = values.detach().cpu().double()
@@ -105,7 +112,7 @@ def heat_map(values: Float[Tensor, "row col"], label: str) -> str:
 
 
 def thumbnail(image: Any) -> str:
-    """Return an image, small; small images keep their pixels."""
+    """Return an image scaled to `THUMBNAIL` pixels; small images are enlarged without smoothing."""
     from interp.data.images import read_image
 
     picture = read_image(image)
@@ -122,70 +129,70 @@ def model_card(model: Any) -> str:
     rows = [
         (n, getattr(model, n)) for n in ("layers", "heads", "kv_heads", "head_dim", "dim", "context", "dtype", "device")
     ]
-    notes = "".join(note(text) for text in model.notes)
-    return card(f"Model {model.name}", note(model.config.model_type), table(("size", "value"), rows), notes)
+    notes = "".join(note_html(text) for text in model.notes)
+    return card(f"Model {model.name}", note_html(model.config.model_type), table_html(("size", "value"), rows), notes)
 
 
 def layout_card(layout: Any) -> str:
-    """Return a layout: the runs of tokens of one segment, and the grids of its images."""
+    """Return a layout: its runs of tokens of the same segment, and the grids of its images."""
     runs, start = [], 0
     for name, run in groupby(layout.names):
         count = len(list(run))
         runs.append((name, f"{start} to {start + count - 1}", count))
         start += count
     grids = [(g.image, g.tile, f"{g.rows} × {g.cols}", "none" if g.box is None else g.box) for g in layout.grids]
-    shown = table(("image", "tile", "patches", "pixel box"), grids) if grids else ""
-    return card(f"Layout of {len(layout)} tokens", table(("segment", "positions", "tokens"), runs), shown)
+    shown = table_html(("image", "tile", "patches", "pixel box"), grids) if grids else ""
+    return card(f"Layout of {len(layout)} tokens", table_html(("segment", "positions", "tokens"), runs), shown)
 
 
 def scene_card(scene: Any) -> str:
-    """Return a scene of the drawn world: its image, place, objects and a caption."""
+    """Return a scene of the drawn world: its image, place and objects."""
     rows = [(thing.name, thing.colour) for thing in scene.objects]
-    return card(f"Scene: {scene.place}", thumbnail(scene.image), table(("object", "colour"), rows))
+    return card(f"Scene: {scene.place}", thumbnail(scene.image), table_html(("object", "colour"), rows))
 
 
 def settings_card(value: Any) -> str:
-    """Return a dataclass of settings: every setting with its value."""
+    """Return a dataclass of settings as a table of names and values."""
     rows = [(f.name, repr(getattr(value, f.name))) for f in fields(value) if f.repr]
-    return card(type(value).__name__, table(("setting", "value"), rows) if rows else "")
+    return card(type(value).__name__, table_html(("setting", "value"), rows) if rows else "")
 
 
-def result(value: Any) -> str:
-    """Return a result: its rows where it has some, else its summary as a picture or as scored words, and its arrays."""
+def result_card(value: Any) -> str:
+    """Return a result: its rows, if it has any; its summary array, as a picture or as coloured tokens; and the list of its arrays."""
     name, axes = value.summary_field(), value.axes()
     array, rows = getattr(value, name), value.rows() if callable(getattr(value, "rows", None)) else []
     words = next((w for n in ("words", "reply") if len(w := getattr(value, n, ())) == array.shape[-1]), ())
-    parts = [table(list(rows[0]), [list(row.values()) for row in rows])] if rows else []
-    parts.append(summary(array, name, axes[name], getattr(value, "labels", {}), words))
+    parts = [table_html(list(rows[0]), [list(row.values()) for row in rows])] if rows else []
+    parts.append(array_html(array, name, axes[name], getattr(value, "labels", {}), words))
     arrays = [(n, " ".join(a), " × ".join(map(str, getattr(value, n).shape))) for n, a in axes.items()]
-    return card(type(value).__name__, *parts, table(("array", "axes", "shape"), arrays))
+    return card(type(value).__name__, *parts, table_html(("array", "axes", "shape"), arrays))
 
 
-def summary(
+def array_html(
     array: Tensor, name: str, axes: Sequence[str], labels: Mapping[str, Sequence[Any]], words: Sequence[str] = ()
 ) -> str:
-    """Return an array as a picture of its two most telling axes, the others averaged; one over tokens as scored words.
+    """Return an array as a picture of two axes (see `FIRST`), averaged over the others; an array over tokens as coloured tokens.
 
     Args:
-        array: the array; nothing is shown of an empty one.
-        name: what it is.
+        array: the array; of an empty one, only its name is shown.
+        name: its name.
         axes: the names of its axes.
-        labels: of the entries of an axis, by its name; they are counted where there are none.
-        words: the tokens of its last axis, where these are to be scored.
+        labels: the labels of the entries of an axis, by the name of the axis; without labels, entries are numbered.
+        words: the tokens of the last axis, to colour them.
     """
     if not array.numel():
-        return note(f"{name} is empty")
+        return note_html(f"{name} is empty")
     if words and axes[-1] in ("token", "query", "key") and float(array.double().nan_to_num().min()) >= 0:
         mean = array.double().reshape(-1, array.shape[-1]).nanmean(0)
         over = f", mean over {', '.join(axes[:-1])}" if axes[:-1] else ""
-        return scored(words, mean.tolist(), f"{name}{over}")
+        return scores_html(words, mean.tolist(), f"{name}{over}")
     kept = sorted(axes, key=lambda a: FIRST.index(a) if a in FIRST else len(FIRST))[:2]
     others = [i for i, a in enumerate(axes) if a not in kept]
     shown, left = array.double().nanmean(others) if others else array.double(), [a for a in axes if a in kept]
     sides = [f"{a} {_ends(labels.get(a), n)}" for a, n in zip(left, shown.shape, strict=True)]
     over = f", mean over {', '.join(axes[i] for i in others)}" if others else ""
     told = " · ".join(f"{way} {side}" for way, side in zip("↓→" if len(sides) == 2 else "→", sides, strict=False))
-    return heat_map(shown.reshape(-1, shown.shape[-1] if left else 1), f"{name}{over}") + note(told)
+    return heat_map(shown.reshape(-1, shown.shape[-1] if left else 1), f"{name}{over}") + note_html(told)
 
 
 def _ends(labels: Sequence[Any] | None, count: int) -> str:

@@ -1,4 +1,4 @@
-"""Captures in the format of TransformerLens, so that its tools run on them."""
+"""Captures as a TransformerLens `ActivationCache`, so that its tools run on them; `Capture.to_activation_cache` calls this module."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ ON_THE_STREAM = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
 @final
 @dataclass(frozen=True)
 class Shape:
-    """What TransformerLens' tools ask a model's configuration."""
+    """The fields of a model's configuration that TransformerLens' tools read."""
 
     n_layers: int
     n_heads: int
@@ -29,42 +29,42 @@ class Shape:
 @final
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """The output weights of one layer's heads, as TransformerLens' tools ask for them: `block.attn.W_O`."""
+    """The output weights of one layer's heads, under the path that TransformerLens' tools read: `block.attn.W_O`."""
 
     weights: Callable[[int], HeadWeights]
     layer: int
 
     @property
     def attn(self) -> "Outputs":
-        """This."""
+        """This object: it serves as the block and as its attention."""
         return self
 
     @property
     def W_O(self) -> Tensor:
-        """Output weights (head, head_dim, dim), computed when they are asked for."""
+        """Output weights (head, head_dim, dim), computed on access: one layer at a time is converted to float32."""
         return self.weights(self.layer).W_O.float().transpose(1, 2)
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Standin:
-    """What TransformerLens' tools need of a model beside its activations."""
+    """The parts of a model, other than activations, that TransformerLens' tools need."""
 
     cfg: Shape
     blocks: tuple[Outputs, ...] = ()
     ln_final: nn.Module | None = None
 
 
-def standin(
+def build_standin(
     sizes: Mapping[str, int],
     layers: int,
     weights: Callable[[int], HeadWeights] | None = None,
     final_norm: nn.Module | None = None,
 ) -> Standin:
-    """Return what stands for a model; with its weights and final norm, more of TransformerLens' tools can run.
+    """Return a stand-in for a `HookedTransformer`; with weights and the final norm, more of TransformerLens' tools run.
 
     Args:
-        sizes: `heads`, `head_dim` and `dim`, as a capture carries them.
+        sizes: `heads`, `head_dim` and `dim`, as in `Capture.sizes`.
         layers: the number of layers.
         weights: the per-head weights of a layer.
         final_norm: the norm before the head.
@@ -78,8 +78,8 @@ def standin(
 def activation_cache(arrays: Mapping[str, Tensor], layers: Sequence[int], model: Standin) -> ActivationCache:
     """Return arrays (layer, ...) as an `ActivationCache` under TransformerLens' names, with a batch axis of one.
 
-    Gradients are named like their values with `_grad` behind, `hook_embed` is what enters the first layer. Differs from a
-    cache that TransformerLens made itself: `hook_attn_scores` are those before the mask; the other parts' arrays are left out.
+    Gradients have the name of their value and the suffix `_grad`; `hook_embed` is the input of the first layer. Differs from a
+    cache made by TransformerLens: `hook_attn_scores` are the scores before the mask, and the arrays of other parts are left out.
     """
     cache: dict[str, Tensor] = {}
     for name, array in arrays.items():

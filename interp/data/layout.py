@@ -1,4 +1,4 @@
-"""Layout: the segment of every token, and what each image token saw of its image."""
+"""The segment of every token (`Layout`), and the part of its image that each image token covers (`Grid`, `Place`)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,16 +17,16 @@ Box = tuple[float, float, float, float]
 @final
 @dataclass(frozen=True)
 class Grid:
-    """One block of image tokens, `rows` × `cols` patches row by row, and the pixels of the original image it saw.
+    """One block of image tokens, `rows` × `cols` patches row by row, and the pixels of the original image that it covers.
 
     Args:
         image: index of the image in the prompt.
-        box: x0, y0, x1, y1 in pixels of the original image; None for tokens that have no place on it (Q-Former queries).
+        box: x0, y0, x1, y1 in pixels of the original image; None for tokens without a position on it (Q-Former queries).
         tile: index of the tile of the image, in token order.
-        newline: whether each row ends in one more placeholder that is no patch (a row separator).
+        newline: whether each row ends with an extra placeholder that is not a patch (a row separator).
 
     Raises:
-        ValueError: rows or cols below one, or an empty box.
+        ValueError: rows or cols is below 1, or the box is empty.
     """
 
     image: int
@@ -37,7 +37,7 @@ class Grid:
     newline: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be drawn."""
+        """Refuse a grid without patches and an empty box."""
         if self.rows < 1 or self.cols < 1:
             raise ValueError(f"a grid needs at least one row and one column, got {self.rows} × {self.cols}")
         if self.box is not None and not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
@@ -45,11 +45,11 @@ class Grid:
 
     @property
     def placeholders(self) -> tuple[bool, ...]:
-        """For every placeholder of this block in the prompt: is it a patch?"""
+        """Whether each placeholder of this block in the prompt is a patch, in token order."""
         return (*[True] * self.cols, *[False] * self.newline) * self.rows
 
     def patch_box(self, row: int, col: int) -> Box | None:
-        """Return the pixels of the original image that one patch saw."""
+        """Return the pixels of the original image that one patch covers, as (x0, y0, x1, y1); None without a box."""
         if self.box is None:
             return None
         x0, y0, x1, y1 = self.box
@@ -60,7 +60,7 @@ class Grid:
 @final
 @dataclass(frozen=True)
 class Place:
-    """Where on its image one token sits."""
+    """The position of one image token: its image, tile, row, column and pixel box."""
 
     image: int
     tile: int
@@ -72,15 +72,15 @@ class Place:
 @final
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """The segment of every token of one conversation, and the place of every image token.
+    """The segment of every token of one conversation, and the position of every image token on its image.
 
     Args:
         segment: the value of every token's `Segment`.
         grids: the blocks of image tokens, in token order.
-        marks: positions under a name (`sink`), which `marked(name)` selects; they may differ from prompt to prompt of a batch.
+        marks: positions by name (such as `sink`), which `marked(name)` selects; the prompts of a batch may have different ones.
 
     Raises:
-        ValueError: the grids cover another number of tokens than are marked IMAGE, or a mark lies outside.
+        ValueError: the number of patches of the grids differs from the number of IMAGE tokens, or a mark is outside the conversation.
     """
 
     segment: Int[Tensor, " token"]
@@ -88,7 +88,7 @@ class Layout:
     marks: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse grids that do not match the tokens."""
+        """Refuse grids and marks that do not match the tokens."""
         want, have = sum(g.rows * g.cols for g in self.grids), int((self.segment == Segment.IMAGE.value).sum())
         if want != have:
             sizes = " + ".join(f"{g.rows} × {g.cols}" for g in self.grids) or "none"
@@ -101,11 +101,11 @@ class Layout:
             raise ValueError(f"marks {outside} lie outside this conversation of {len(self.segment)} tokens")
 
     def __repr__(self) -> str:
-        """Return a short form: arrays as their sizes."""
+        """Return one line, with the sizes of arrays instead of their values."""
         return short_repr(self)
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows."""
+        """Return the HTML that a notebook shows."""
         from interp.data import display
 
         return display.layout_card(self)
@@ -115,10 +115,10 @@ class Layout:
         return len(self.segment)
 
     def mask(self, which: "Selector") -> Bool[Tensor, " token"]:
-        """Return which tokens a selector takes.
+        """Return a mask of the tokens that a selector selects.
 
         Raises:
-            IndexError: the selector names a position that this layout does not have.
+            IndexError: the selector names a position outside this layout.
         """
         return tokens(which).mask(self)
 
@@ -129,11 +129,11 @@ class Layout:
         return tuple(named[v] for v in self.segment.tolist())
 
     def positions(self, which: "Selector") -> tuple[int, ...]:
-        """Return the positions of the tokens a selector takes."""
+        """Return the positions of the tokens that a selector selects."""
         return tuple(self.mask(which).nonzero().flatten().tolist())
 
     def places(self) -> dict[int, Place]:
-        """Return the place of every image token, by position."""
+        """Return the `Place` of every image token, by token position."""
         where = [
             Place(g.image, g.tile, r, c, g.patch_box(r, c))
             for g in self.grids
@@ -150,10 +150,10 @@ class Layout:
         return replace(self, segment=torch.cat([self.segment, self.segment.new_full((extra,), Segment.RESPONSE.value)]))
 
     def without(self, segment: Segment) -> "Layout":
-        """Return the layout of the conversation with one segment's tokens taken out."""
+        """Return the layout of the conversation without the tokens of one segment."""
         kept = self.segment[self.segment != segment.value]
         return Layout(kept, () if segment is Segment.IMAGE else self.grids)
 
     def marked(self, **positions: Iterable[int]) -> "Layout":
-        """Return this layout with positions marked under names, beside the marks it has."""
+        """Return this layout with these named marks added to its own."""
         return replace(self, marks={**self.marks, **{n: tuple(p) for n, p in positions.items()}})

@@ -1,4 +1,4 @@
-"""What goes into a model and what comes out of it: Prompt, Reply and Capture."""
+"""A model's input (`Request`, `Prompt`) and outputs: a generated text (`Reply`), the arrays of a pass (`Capture`)."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -8,7 +8,7 @@ from typing import Any, Literal, final
 from torch import Tensor
 
 from interp.data.layout import Grid, Layout
-from interp.data.short_repr import short_repr
+from interp.data.short_repr import array_repr, short_repr
 from interp.data.storage import StoredArrays, save_arrays
 from interp.data.tokens import EVERY, Segment
 
@@ -16,7 +16,7 @@ from interp.data.tokens import EVERY, Segment
 @final
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What a prompt was made from, so that it can be made again with one thing changed."""
+    """The arguments that a prompt was made from, so that a variant of it can be made."""
 
     images: tuple[Any, ...] = ()
     text: str = ""
@@ -32,9 +32,9 @@ class Prompt:
 
     Args:
         inputs: the model's inputs, a batch of one, without padding.
-        layout: the segment of every token and the place of every image token.
+        layout: the segment of every token, and the position of every image token on its image.
         tokens: every token as text.
-        request: what it was made from.
+        request: the arguments that it was made from.
         again: makes a prompt from a request, for the same model.
     """
 
@@ -45,7 +45,7 @@ class Prompt:
     again: Callable[[Request], "Prompt"] = field(repr=False)
 
     def __repr__(self) -> str:
-        """Return a short form: arrays as their sizes."""
+        """Return one line, with the sizes of arrays instead of their values."""
         return short_repr(self)
 
     def __len__(self) -> int:
@@ -69,7 +69,7 @@ class Prompt:
 
     @property
     def response_ids(self) -> tuple[int, ...]:
-        """The ids of the teacher-forced reply; empty when there is none."""
+        """The ids of the teacher-forced reply; empty without one."""
         chosen = self.layout.mask(Segment.RESPONSE)
         return tuple(self.inputs["input_ids"][0][chosen].tolist())
 
@@ -80,10 +80,10 @@ class Prompt:
         return answered.marked(**self.layout.marks)
 
     def marked(self, **positions: Iterable[int]) -> "Prompt":
-        """Return this prompt with tokens marked under names, for selections such as `SINKS`.
+        """Return this prompt with named marks on token positions, for selections such as `SINKS`.
 
         Raises:
-            ValueError: a position that is not there.
+            ValueError: a position is outside the prompt.
         """
         return replace(self, layout=self.layout.marked(**positions))
 
@@ -91,11 +91,11 @@ class Prompt:
         """Return the same conversation without its images.
 
         Raises:
-            ValueError: another segment than IMAGE.
+            ValueError: the segment is not IMAGE.
         """
         if segment is not Segment.IMAGE:
             raise ValueError(
-                f"only the IMAGE segment can be taken out of a prompt, not {segment.name}; prepare another text instead"
+                f"only the IMAGE segment can be removed from a prompt, not {segment.name}; prepare another text instead"
             )
         kept = (
             None
@@ -108,7 +108,7 @@ class Prompt:
         """Return the same question about other images.
 
         Raises:
-            ValueError: the prompt was made from tensors, so there is nothing to process an image with.
+            ValueError: the prompt was made from tensors, so it has no text to process with another image.
         """
         if self.request.inputs is not None:
             raise ValueError(
@@ -117,28 +117,28 @@ class Prompt:
         return self.again(replace(self.request, images=images))
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: the images, and every token coloured by its segment."""
+        """Return the HTML that a notebook shows: the images, and every token coloured by its segment."""
         from interp.data import display
 
         images = "".join(display.thumbnail(image) for image in self.images)
-        told = display.conversation(self.tokens, self.layout.names)
-        return display.card("Prompt", display.note(f"{len(self)} tokens"), images, told)
+        told = display.segments_html(self.tokens, self.layout.names)
+        return display.card("Prompt", display.note_html(f"{len(self)} tokens"), images, told)
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Reply:
-    """What a model answered.
+    """A text that a model generated.
 
     Args:
         text: the reply without special tokens.
-        tokens: its tokens as text, the end token included when there was one.
-        ids: their ids.
-        logprobs: the natural log-probability the model gave each of them, under the interventions, before temperature,
-            sampling bounds and logits processors.
-        stop: why it ended: the model ended it, the length ran out, or a stop string came.
-        prompt: the prompt it answers.
-        audit: what each intervention did.
+        tokens: its tokens as text, including the end token if it was generated.
+        ids: the ids of these tokens.
+        logprobs: the natural log-probability of each token, under the interventions, before temperature, sampling bounds and
+            logits processors.
+        stop: why generation ended: the end token, the length limit, or a stop string.
+        prompt: the prompt that it answers.
+        audit: the effect of each intervention.
     """
 
     text: str
@@ -150,7 +150,7 @@ class Reply:
     audit: Sequence[Any] = field(default=(), repr=False)
 
     def __repr__(self) -> str:
-        """Return a short form: arrays as their sizes."""
+        """Return one line, with the sizes of arrays instead of their values."""
         return short_repr(self)
 
     @property
@@ -163,17 +163,17 @@ class Reply:
         return self.text
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: the tokens coloured by how unlikely they were, and what each intervention did."""
+        """Return the HTML that a notebook shows: the tokens coloured by their surprisal, and the effect of each intervention."""
         from interp.data import display
 
-        scored = display.scored(self.tokens, [-p for p in self.logprobs], "−ln p, nats")
+        scored = display.scores_html(self.tokens, [-p for p in self.logprobs], "−ln p, nats")
         rows = [(f.intervention, f.calls, sorted(f.layers), f.largest, f.mean) for f in self.audit]
-        heads = ("change", "calls", "layers", "largest change", "mean change")
-        stop = display.note(f"{len(self.ids)} tokens, stopped by: {self.stop}")
-        return display.card(self.text, scored, stop, display.table(heads, rows) if rows else "")
+        heads = ("intervention", "calls", "layers", "largest change", "mean change")
+        stop = display.note_html(f"{len(self.ids)} tokens, stopped by: {self.stop}")
+        return display.card(self.text, scored, stop, display.table_html(heads, rows) if rows else "")
 
 
-AXES = {
+CAPTURE_AXES = {
     **dict.fromkeys(("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"), "layer token dim"),
     **dict.fromkeys(("q", "z"), "layer token head head_dim"),
     **dict.fromkeys(("k", "v"), "layer token kv_head head_dim"),
@@ -186,19 +186,20 @@ AXES = {
 @final
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """The arrays one pass was asked to keep, by site: `capture.pattern`, `capture.pattern_grad`, `capture.resid_post`, ...
+    """The arrays kept from one pass, by site: `capture.pattern`, `capture.pattern_grad`, `capture.resid_post`, ...
 
-    The axes of each are in `AXES`. Sites outside the decoder carry their part's name (`capture["vision.pattern"]`).
+    The axes of each are in `CAPTURE_AXES`. Sites outside the decoder have the prefix of their part (`capture["vision.pattern"]`).
 
     Args:
-        arrays: the arrays by name; read from disk one by one when the capture was loaded.
+        arrays: the arrays by name; those of a loaded capture are read from disk on access.
         layout: the conversation's layout.
         tokens: its tokens as text.
         ids: its token ids.
-        layers: which layers the layer axes run over.
-        queries: which positions the query axes run over.
-        target: what the gradients are of, in words; empty when there are none.
+        layers: the layers that the layer axes run over.
+        queries: the positions that the query axes run over.
+        target: the quantity that the gradients are of, in words; empty without gradients.
         model: the name of the model.
+        sizes: the number of heads and the dimensions of the model, for `to_activation_cache`.
     """
 
     arrays: Mapping[str, Tensor] = field(repr=False)
@@ -212,14 +213,19 @@ class Capture:
     sizes: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
-        """Return a short form: arrays as their sizes."""
-        return short_repr(self)
+        """Return one line with the dtype, axes and sizes of every array; only the names if they are on disk."""
+        if isinstance(self.arrays, dict):
+            axes = {n: CAPTURE_AXES.get(n.removesuffix("_grad"), "") for n in self.arrays}
+            listed = ", ".join(f"{n}={array_repr(a, axes[n])}" for n, a in self.arrays.items())
+        else:  # on disk: reading all arrays for one line is slow
+            listed = f"arrays on disk: {' '.join(self.arrays)}"
+        return f"Capture({f'{listed}, ' if listed else ''}{short_repr(self).removeprefix('Capture(')}"
 
     def __getitem__(self, name: str) -> Tensor:
         """Return an array by name.
 
         Raises:
-            KeyError: it was not kept; says how to keep it.
+            KeyError: the array was not captured; the message says how to capture it.
         """
         if name not in self.arrays:
             wish = f"grad={{{name.removesuffix('_grad')!r}}}" if name.endswith("_grad") else f"want={{{name!r}}}"
@@ -232,27 +238,27 @@ class Capture:
         """Return an array as an attribute.
 
         Raises:
-            AttributeError: it was not kept; says how to keep it.
+            AttributeError: the array was not captured; the message says how to capture it.
         """
-        if name.startswith("__") or name.removesuffix("_grad") not in AXES:
-            raise AttributeError(f"a capture has no {name!r}; sites are {', '.join(AXES)}")
+        if name.startswith("__") or name.removesuffix("_grad") not in CAPTURE_AXES:
+            raise AttributeError(f"a capture has no {name!r}; sites are {', '.join(CAPTURE_AXES)}")
         try:
             return self[name]
         except KeyError as error:
             raise AttributeError(error.args[0]) from None
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: which arrays were kept, and where the last row of the pattern looks."""
+        """Return the HTML that a notebook shows: the arrays, and the attention of the last query."""
         from interp.data import display
 
         title = f"Capture of {self.model}: {len(self.tokens)} tokens, {len(self.layers)} layers"
-        if not isinstance(self.arrays, dict):  # on disk: reading it all for a look would be dear
-            return display.card(title, display.table(("array",), [(name,) for name in self.arrays]))
+        if not isinstance(self.arrays, dict):  # on disk: reading all arrays for a preview is slow
+            return display.card(title, display.table_html(("array",), [(name,) for name in self.arrays]))
         rows = [
-            (n, AXES.get(n.removesuffix("_grad"), ""), " × ".join(map(str, a.shape)), str(a.dtype))
+            (n, CAPTURE_AXES.get(n.removesuffix("_grad"), ""), " × ".join(map(str, a.shape)), str(a.dtype))
             for n, a in self.arrays.items()
         ]
-        parts = [display.table(("array", "axes", "shape", "dtype"), rows)]
+        parts = [display.table_html(("array", "axes", "shape", "dtype"), rows)]
         if "pattern" in self.arrays:
             parts += self._last_row()
         return display.card(title, *parts)
@@ -267,30 +273,30 @@ class Capture:
         words = [(w, v) for w, v, shown in zip(self.tokens, row.tolist(), text, strict=True) if shown]
         label = "attention, mean over layers and heads"
         return [
-            display.note(f"What position {self.queries[-1]} ({self.tokens[self.queries[-1]]!r}) attends to:"),
+            display.note_html(f"What position {self.queries[-1]} ({self.tokens[self.queries[-1]]!r}) attends to:"),
             *(
                 display.heat_map(values.reshape(grid.rows, grid.cols), f"{label}, on image {grid.image}")
                 for grid, values in zip(self.layout.grids, maps, strict=True)
             ),
-            display.scored([w for w, _ in words], [v for _, v in words], f"{label}, on the text"),
+            display.scores_html([w for w, _ in words], [v for _, v in words], f"{label}, on the text"),
         ]
 
     def to_activation_cache(self, model: Any = None) -> Any:
-        """Return this as a TransformerLens `ActivationCache`, so that TransformerLens' tools run on it.
+        """Return a TransformerLens `ActivationCache`, so that TransformerLens' tools run on this capture.
 
         Args:
-            model: the `Model` it was made with, for those of the tools that need its weights or its final norm.
+            model: the `Model` of this capture, for the tools that need its weights or its final norm.
         """
-        from interp.data.export import activation_cache, standin
+        from interp.data.export import activation_cache, build_standin
 
         layers = max(self.layers) + 1
         if model is None:
-            return activation_cache(self.arrays, self.layers, standin(self.sizes, layers))
+            return activation_cache(self.arrays, self.layers, build_standin(self.sizes, layers))
         norm = model.decoder.get_submodule(model.family.final_norm)
-        return activation_cache(self.arrays, self.layers, standin(self.sizes, model.layers, model.weights, norm))
+        return activation_cache(self.arrays, self.layers, build_standin(self.sizes, model.layers, model.weights, norm))
 
     def save(self, path: str | Path) -> Path:
-        """Write the capture to one safetensors file, whole or not at all."""
+        """Write the capture to one safetensors file, atomically."""
         header = {
             "what": "capture",
             "tokens": self.tokens,
@@ -306,10 +312,10 @@ class Capture:
 
     @classmethod
     def load(cls, path: str | Path) -> "Capture":
-        """Open a saved capture; each array is read when it is asked for.
+        """Open a saved capture; each array is read on access.
 
         Raises:
-            ValueError: the file holds something else.
+            ValueError: the file is not a capture.
         """
         stored = StoredArrays(path)
         if stored.header.get("what") != "capture":

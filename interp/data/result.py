@@ -103,7 +103,7 @@ class Result(abc.ABC):
         """Return what a notebook shows."""
         from interp.data import display
 
-        return display.result(self)
+        return display.result_card(self)
 
     def _labels(self, axis: str, size: int) -> list[Any]:
         labels = getattr(self, "labels", {})

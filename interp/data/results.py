@@ -1,4 +1,4 @@
-"""The results of many prompts, stacked on a `sample` axis, with means and bootstrap intervals; samples that failed are named."""
+"""The results of several prompts (`Samples`): stacked arrays, means, bootstrap intervals, and the prompts that failed (`Failure`)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,13 +12,13 @@ from torch import Tensor
 from interp.data.result import Result
 from interp.data.short_repr import short_repr
 
-R = TypeVar("R", bound=Result)
+ResultT = TypeVar("ResultT", bound=Result)
 
 
 @final
 @dataclass(frozen=True)
 class Failure:
-    """A sample that could not be measured, and why."""
+    """A sample that could not be measured, and the reason."""
 
     sample: int
     reason: str
@@ -26,48 +26,48 @@ class Failure:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Samples(Generic[R]):
-    """One result a prompt.
+class Samples(Generic[ResultT]):
+    """One result per prompt.
 
     Args:
         results: the results of the prompts that could be measured.
-        samples: which prompt each belongs to.
-        failed: the prompts that could not be.
+        samples: the index of the prompt of each result.
+        failed: the prompts that could not be measured.
     """
 
-    results: tuple[R, ...] = field(repr=False)
+    results: tuple[ResultT, ...] = field(repr=False)
     samples: tuple[int, ...]
     failed: tuple[Failure, ...] = ()
 
     def __repr__(self) -> str:
-        """Return a short form: arrays as their sizes."""
+        """Return one line, with the sizes of arrays instead of their values."""
         return short_repr(self)
 
     def __len__(self) -> int:
-        """Return how many results there are."""
+        """Return the number of results."""
         return len(self.results)
 
-    def __iter__(self) -> Iterator[R]:
-        """Go through the results."""
+    def __iter__(self) -> Iterator[ResultT]:
+        """Iterate over the results."""
         return iter(self.results)
 
-    def __getitem__(self, index: int) -> R:
+    def __getitem__(self, index: int) -> ResultT:
         """Return one result."""
         return self.results[index]
 
     def stack(self, name: str | None = None) -> Inexact[Tensor, "sample ..."]:
-        """Return one array of all results on a `sample` axis; shorter ones (other token counts) are filled up with NaN.
+        """Return one array of all results, stacked on a `sample` axis; shorter arrays (fewer tokens) are padded with NaN.
 
         Raises:
-            KeyError: the results have no such array.
-            ValueError: there is no result at all.
+            KeyError: the results have no array of this name.
+            ValueError: no sample could be measured.
         """
         arrays = [getattr(r, self._name(name)) for r in self.results]
         arrays = [a if a.is_complex() else a.float() for a in arrays]
         if not arrays:
             raise ValueError(
-                f"none of {len(self.failed)} samples could be measured; "
-                f"the first said: {self.failed[0].reason if self.failed else 'no prompt'}"
+                f"none of the {len(self.failed)} samples could be measured; "
+                f"the first failed with: {self.failed[0].reason if self.failed else 'no prompt'}"
             )
         size = [max(sizes) for sizes in zip(*(a.shape for a in arrays), strict=True)]
         whole = torch.full((len(arrays), *size), torch.nan, dtype=arrays[0].dtype)
@@ -76,7 +76,7 @@ class Samples(Generic[R]):
         return whole
 
     def mean(self, name: str | None = None) -> Inexact[Tensor, "..."]:
-        """Return the mean over samples; NaN where no sample has a value."""
+        """Return the mean over samples; NaN if no sample has a value."""
         whole = self.stack(name)
         return torch.complex(whole.real.nanmean(0), whole.imag.nanmean(0)) if whole.is_complex() else whole.nanmean(0)
 
@@ -86,7 +86,7 @@ class Samples(Generic[R]):
         """Return the bounds of the bootstrap percentile interval of the mean.
 
         Raises:
-            ValueError: a level outside (0, 1), or a complex array.
+            ValueError: the level is outside (0, 1), or the array is complex.
         """
         if not 0 < level < 1:
             raise ValueError(f"level is a probability between 0 and 1, got {level}")
@@ -105,16 +105,16 @@ class Samples(Generic[R]):
         return pd.concat(tables, ignore_index=True)
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: the mean of the summary over samples, and the samples that failed."""
+        """Return the HTML that a notebook shows: the mean of the summary over samples, and the samples that failed."""
         from interp.data import display
 
-        parts = [display.note(f"{len(self)} measured, {len(self.failed)} failed")]
+        parts = [display.note_html(f"{len(self)} measured, {len(self.failed)} failed")]
         if self.results:
             first, name = self.results[0], self._name(None)
             axes, labels = first.axes()[name], getattr(first, "labels", {})
-            parts.append(display.summary(self.mean(), f"{name}, mean over samples", axes, labels))
+            parts.append(display.array_html(self.mean(), f"{name}, mean over samples", axes, labels))
         if self.failed:
-            parts.append(display.table(("sample", "why it failed"), [(f.sample, f.reason) for f in self.failed]))
+            parts.append(display.table_html(("sample", "why it failed"), [(f.sample, f.reason) for f in self.failed]))
         return display.card(f"Samples of {type(self.results[0]).__name__}" if self.results else "Samples", *parts)
 
     def _name(self, name: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Arrays on disk: safetensors with a JSON header, written whole or not at all, read lazily."""
+"""Files of arrays: safetensors with a JSON header, written atomically (`save_arrays`) and read lazily (`StoredArrays`)."""
 
 import json
 import secrets
@@ -14,19 +14,18 @@ HEADER = "interp"
 
 
 def write_atomically(path: str | Path, write: Any) -> Path:
-    """Let `write(temporary_path)` make a file beside `path`, then put it in place; nothing is left when it fails.
+    """Call `write` with a temporary path beside `path`, then rename the file to `path`; after a failure, no file is left behind.
 
     Raises:
-        OSError: the folder cannot be written or the disk is full; a file that was there before is unharmed.
+        OSError: the folder is not writable or the disk is full; an existing file is unchanged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     name = str(path.with_name(f".{path.name}.{secrets.token_hex(4)}"))
     try:
         Path(name).touch(exist_ok=False)
-        permissions = (
-            Path(name).stat().st_mode
-        )  # those of any new file; safetensors writes files that no one else can read
+        # safetensors creates files that only their owner can read; this file gets the permissions of any other new file.
+        permissions = Path(name).stat().st_mode
         write(name)
         Path(name).chmod(permissions)
         Path(name).replace(path)
@@ -44,25 +43,25 @@ def write_atomically(path: str | Path, write: Any) -> Path:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write a text file whole or not at all."""
+    """Write a text file atomically."""
     return write_atomically(path, lambda name: Path(name).write_text(text, encoding="utf-8"))
 
 
 def save_arrays(path: str | Path, arrays: Mapping[str, Tensor], header: Mapping[str, Any]) -> Path:
-    """Write arrays and a JSON header to one safetensors file, whole or not at all."""
+    """Write arrays and a JSON header to one safetensors file, atomically."""
     plain = {n: a.detach().cpu().contiguous() for n, a in arrays.items()}
     return write_atomically(path, lambda name: save_file(plain, name, metadata={HEADER: json.dumps(dict(header))}))
 
 
 @final
 class StoredArrays(Mapping[str, Tensor]):
-    """The arrays of a file; each is read when it is asked for."""
+    """The arrays of a file by name; each is read on access."""
 
     def __init__(self, path: str | Path) -> None:
         """Read the header and the names.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            FileNotFoundError: the file does not exist.
             ValueError: the file was not written by `save_arrays`.
         """
         self.path = Path(path)
@@ -72,7 +71,7 @@ class StoredArrays(Mapping[str, Tensor]):
             with safe_open(str(self.path), framework="pt") as file:
                 metadata, self._names = file.metadata() or {}, tuple(file.keys())
         except SafetensorError as error:
-            raise ValueError(f"{self.path} is not a safetensors file, or was cut short: {error}") from error
+            raise ValueError(f"{self.path} is not a safetensors file, or is truncated: {error}") from error
         if HEADER not in metadata:
             raise ValueError(f"{self.path} has no {HEADER!r} header: it was not saved by this package")
         self.header: dict[str, Any] = json.loads(metadata[HEADER])
@@ -85,13 +84,13 @@ class StoredArrays(Mapping[str, Tensor]):
             return file.get_tensor(name)
 
     def __contains__(self, name: object) -> bool:
-        """Say whether there is an array of that name, without reading it."""
+        """Return whether the file has an array of this name, without reading it."""
         return name in self._names
 
     def __iter__(self) -> Iterator[str]:
-        """Go through the names."""
+        """Iterate over the names."""
         return iter(self._names)
 
     def __len__(self) -> int:
-        """Return how many arrays there are."""
+        """Return the number of arrays."""
         return len(self._names)

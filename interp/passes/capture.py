@@ -57,7 +57,7 @@ def capture(  # noqa: PLR0913  # a verb: every setting has a default and is name
     Args:
         model: the model.
         prompt: the conversation, with a reply where the target is a response token.
-        want: sites to keep (`AXES` lists them with their axes), `logits`, or attention of the other parts as
+        want: sites to keep (`CAPTURE_AXES` lists them with their axes), `logits`, or attention of the other parts as
             `vision.pattern`, `qformer.pattern`, `cross.pattern` (query, key: the Q-Former's look at the patches), all of its layers.
         grad: sites whose gradient of the loss to keep.
         target: what the gradients are of.

@@ -6,7 +6,7 @@ words. `style` is the one place for colours and sizes.
 """
 
 from interp.data.colours import SEGMENT_COLOURS
-from interp.data.display import visible
+from interp.data.display import format_token
 from interp.plot.heatmap import heatmap
 from interp.plot.overlay import overlay
 from interp.plot.pictures import picture
@@ -21,6 +21,7 @@ __all__ = [
     "SEGMENT_COLOURS",
     "budget",
     "coloured_words",
+    "format_token",
     "heatmap",
     "massive",
     "overlay",
@@ -30,6 +31,5 @@ __all__ = [
     "scene",
     "shares",
     "style",
-    "visible",
     "word_label",
 ]

@@ -8,7 +8,7 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 
 from interp.data.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SEGMENT_COLOURS, SKY, YELLOW
-from interp.data.display import visible
+from interp.data.display import format_token
 
 __all__ = [
     "BLUE",
@@ -23,8 +23,8 @@ __all__ = [
     "SKY",
     "YELLOW",
     "axes_or_new",
+    "format_token",
     "style",
-    "visible",
     "whole_ticks",
     "word_label",
 ]
@@ -75,8 +75,8 @@ def axes_or_new(ax: Axes | None, size: tuple[float, float] = (5.0, 3.4)) -> Axes
 
 
 def word_label(word: str) -> str:
-    """Return a token as readable text for matplotlib: `visible`, with dollar signs escaped."""
-    return visible(word).replace("$", r"\$")
+    """Return a token as readable text for matplotlib: `format_token`, with dollar signs escaped."""
+    return format_token(word).replace("$", r"\$")
 
 
 def whole_ticks(ax: Axes, axis: str = "x") -> None:

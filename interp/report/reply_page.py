@@ -20,7 +20,7 @@ from typing import Any, Final
 from PIL import Image
 
 from interp.data import colours
-from interp.data.display import visible
+from interp.data.display import format_token
 from interp.data.images import read_image
 from interp.data.prompt import Prompt
 from interp.data.tokens import Segment
@@ -142,7 +142,7 @@ def _reply(view: ReplyView, labels: tuple[str, ...], arrays: PackedArrays) -> di
         "name": view.variant.name,
         "interventions": view.variant.settings,
         "notes": view.notes,
-        "words": [visible(word) for word in view.prompt.tokens],
+        "words": [format_token(word) for word in view.prompt.tokens],
         "segments": layout.names,
         "first": len(view.prompt) - len(view.reply.ids),
         "labels": labels,

@@ -7,7 +7,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from interp.plot import visible
+from interp.plot import format_token
 from interp.report.collect import Study
 from interp.report.exam import Outcome
 from interp.report.study_figures import StudyFigure
@@ -104,7 +104,7 @@ def _lead(study: Study) -> str:
 
 def _facts(study: Study) -> str:
     baseline, sinks = study.outcomes[0], study.sinks
-    words = " and ".join(visible(w) for w in sinks.words)
+    words = " and ".join(format_token(w) for w in sinks.words)
     boxes = [
         (_percent(baseline.yes_no.accuracy.value), "of yes/no questions answered correctly"),
         (_percent(baseline.captions.recall.value), "of visible objects named in captions"),
@@ -154,7 +154,7 @@ def _inside_text(study: Study) -> str:
 def _sinks_text(study: Study) -> str:
     sinks = study.sinks
     pairs = zip(sinks.words, sinks.positions, strict=True)
-    words = " and ".join(f"“{escape(visible(w))}” (position {p})" for w, p in pairs)
+    words = " and ".join(f"“{escape(format_token(w))}” (position {p})" for w, p in pairs)
     definition = (
         "An attention sink is a token that receives much attention whatever the text is about. A token is a sink of a layer "
         "when it receives more than 0.3 of the attention of the tokens that can see it, and a sink of the model when that holds in "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final, final
 
-from interp.plot import visible
+from interp.plot import format_token
 from interp.report.collect import Study
 from interp.report.exam import Outcome
 from interp.report.reply_view import SHARES
@@ -69,7 +69,7 @@ def _sinks(study: Study) -> StudyTable:
     sinks = study.sinks
     rows = [
         (
-            f"{visible(word)} at {position}",
+            f"{format_token(word)} at {position}",
             f"{scenes} of {sinks.replies}",
             ", ".join(map(str, layers)) or "none",
             f"{received:.2f}",
@@ -79,7 +79,7 @@ def _sinks(study: Study) -> StudyTable:
         )
     ]
     rows.append(
-        (f"{visible(sinks.control_word)} at {sinks.control} (control)", "", "", f"{sinks.control_received:.2f}")
+        (f"{format_token(sinks.control_word)} at {sinks.control} (control)", "", "", f"{sinks.control_received:.2f}")
     )
     title = "Attention sinks" if sinks.found else "No sink by the default thresholds; the most attended token"
     return StudyTable(title, ("token", "a sink in replies", "in layers", "attention received (maximum)"), tuple(rows))

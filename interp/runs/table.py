@@ -52,9 +52,9 @@ class ComparisonTable:
 
     def _repr_html_(self) -> str:
         """Show the table in a notebook."""
-        from interp.data.display import card, table
+        from interp.data.display import card, table_html
 
-        return card(self.title, table(*self.cells()))
+        return card(self.title, table_html(*self.cells()))
 
     def score(self, method: str, name: str, part: str = "total") -> float:
         """Return one score.

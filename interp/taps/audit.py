@@ -141,7 +141,7 @@ class Audit(Sequence[Fired]):
             )
             for f in self
         ]
-        return display.card("Audit", display.table(heads, rows))
+        return display.card("Audit", display.table_html(heads, rows))
 
     def note(self, position: int, before: Tensor, after: Tensor, layer: int) -> None:
         """Add one call of the intervention at a position."""

@@ -66,26 +66,26 @@ def prompt(model, picture):
 
 
 def test_a_scale_runs_from_nothing_to_the_largest() -> None:
-    html = display.scored(("a", "b", "c"), (0.0, 1.0, 2.0), "nats")
+    html = display.scores_html(("a", "b", "c"), (0.0, 1.0, 2.0), "nats")
     grounds = re.findall(r"background:(#\w+);", html)
     assert grounds == [WARM[0], WARM[3], WARM[-1]]
     assert Shown(html).text == "abc0  2 nats"
 
 
 def test_a_word_many_times_in_a_row_is_shown_once() -> None:
-    html = display.scored(("a", *["<image>"] * 9, "b", "b"), (0.0, *[0.5] * 8, 1.4, 0.0, 0.0), "share")
+    html = display.scores_html(("a", *["<image>"] * 9, "b", "b"), (0.0, *[0.5] * 8, 1.4, 0.0, 0.0), "share")
     assert Shown(html).text.startswith("a<image> × 9bb")
     assert 'title="0.6"' in html
 
 
 def test_nothing_but_zeros_or_unknowns_can_be_scored() -> None:
     for values in ((0.0, 0.0), (float("nan"), 0.0), ()):
-        html = display.scored(("a", "b")[: len(values)], values, "share")
+        html = display.scores_html(("a", "b")[: len(values)], values, "share")
         assert set(re.findall(r"background:(#\w+);", html)) <= {WARM[0]}
 
 
 def test_the_tokens_of_an_image_stand_together() -> None:
-    html = display.conversation(("<s>", "<image>", "<image>", "\n"), ("SYSTEM", "IMAGE", "IMAGE", "USER"))
+    html = display.segments_html(("<s>", "<image>", "<image>", "\n"), ("SYSTEM", "IMAGE", "IMAGE", "USER"))
     assert Shown(html).text == "<s>▦ 2 image tokens\\nSYSTEMIMAGEUSER"
 
 
@@ -101,20 +101,20 @@ def test_a_heat_map_has_a_cell_an_entry() -> None:
 
 
 def test_a_long_table_is_cut_and_says_so() -> None:
-    shown = Shown(display.table(("n",), [(i,) for i in range(20)]))
+    shown = Shown(display.table_html(("n",), [(i,) for i in range(20)]))
     assert shown.tags.count("td") == display.MOST_ROWS
     assert "and 8 more rows" in shown.text
 
 
 def test_an_array_is_shown_by_its_two_most_telling_axes() -> None:
     array = torch.arange(24.0).reshape(2, 3, 4)
-    shown = Shown(display.summary(array, "share", ("layer", "head", "query"), {"layer": [5, 9]}))
+    shown = Shown(display.array_html(array, "share", ("layer", "head", "query"), {"layer": [5, 9]}))
     assert "share, mean over query" in shown.text
     assert "↓ layer 5 to 9 · → head 0 to 2" in shown.text
     assert "0  21.5 share" in shown.text
-    assert "is empty" in display.summary(torch.empty(0, 3), "share", ("layer", "head"), {})
-    assert "→ layer 0 to 2" in display.summary(torch.rand(3), "median", ("layer",), {})
-    assert len(pictures(display.summary(torch.tensor(3.0), "one", (), {}))) == 1
+    assert "is empty" in display.array_html(torch.empty(0, 3), "share", ("layer", "head"), {})
+    assert "→ layer 0 to 2" in display.array_html(torch.rand(3), "median", ("layer",), {})
+    assert len(pictures(display.array_html(torch.tensor(3.0), "one", (), {}))) == 1
 
 
 # ----------------------------------------------------------------------------------------------------------- the values

@@ -120,7 +120,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_an_empty_file_is_refused(tmp_path):
     (tmp_path / "x.png").touch()
-    with pytest.raises(ValueError, match=r"x\.png is empty \(0 bytes\), so it holds no image"):
+    with pytest.raises(ValueError, match=r"x\.png is empty \(0 bytes\), so it contains no image"):
         read_image(tmp_path / "x.png")
 
 
@@ -135,7 +135,7 @@ def test_a_truncated_image_is_refused(tmp_path, kind):
     buffer = io.BytesIO()
     Image.effect_noise((64, 64), 90).save(buffer, kind)
     (tmp_path / "x").write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
-    with pytest.raises(ValueError, match=r"x cannot be read as an image, it may be cut short"):
+    with pytest.raises(ValueError, match=r"x cannot be read as an image; it may be truncated"):
         read_image(tmp_path / "x")
 
 
@@ -143,7 +143,8 @@ def test_a_truncated_image_is_refused(tmp_path, kind):
 def test_arrays_of_another_shape_are_refused(shape):
     with pytest.raises(
         ValueError,
-        match=r"an image array is \(row, col\), \(row, col, 3\) or \(row, col, 4\), got " + re.escape(str(shape)),
+        match=r"an image array must have shape \(row, col\), \(row, col, 3\) or \(row, col, 4\), got "
+        + re.escape(str(shape)),
     ):
         read_image(np.zeros(shape, dtype=np.uint8))
 
@@ -151,19 +152,22 @@ def test_arrays_of_another_shape_are_refused(shape):
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (0.0, 300.0)])
 def test_arrays_of_other_values_are_refused(low, high):
     with pytest.raises(
-        ValueError, match=rf"an image array holds 0..255, or 0..1 as floats; got float32 from {low:g} to {high:g}"
+        ValueError,
+        match=rf"the values of an image array must be in 0..255, or in 0..1 as floats; got float32 from {low:g} to {high:g}",
     ):
         read_image(np.array([[low, high]], dtype=np.float32))
 
 
 def test_arrays_with_holes_are_refused():
-    with pytest.raises(ValueError, match=r"an image array holds 0..255"):
+    with pytest.raises(ValueError, match=r"the values of an image array must be in 0..255"):
         read_image(np.array([[0.5, np.nan]], dtype=np.float32))
 
 
 @pytest.mark.parametrize("source", [3, None, b"bytes", ["x.png"]])
 def test_anything_else_is_refused(source):
-    with pytest.raises(TypeError, match="an image is a PIL image, a path or an array .*, got " + type(source).__name__):
+    with pytest.raises(
+        TypeError, match="images: expected a PIL image, a path or an array .*, got " + type(source).__name__
+    ):
         read_image(source)
 
 

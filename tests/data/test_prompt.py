@@ -3,7 +3,7 @@ import torch
 
 import interp
 from interp.data.layout import Grid, Layout
-from interp.data.prompt import AXES, Capture, Reply
+from interp.data.prompt import CAPTURE_AXES, Capture, Reply
 from interp.data.result import AXES as AXIS_NAMES
 from interp.data.tokens import Segment
 
@@ -21,13 +21,23 @@ def kept():
 
 
 def test_every_axis_of_a_capture_has_a_known_name():
-    assert {a for axes in AXES.values() for a in axes.split()} <= set(AXIS_NAMES)
+    assert {a for axes in CAPTURE_AXES.values() for a in axes.split()} <= set(AXIS_NAMES)
 
 
 def test_arrays_are_attributes_and_items(kept):
     assert kept.pattern is kept["pattern"]
     assert kept.pattern_grad is kept["pattern_grad"]
     assert kept["vision.pattern"].shape == (1, 2, 3, 3)
+
+
+def test_a_capture_lists_its_arrays_in_one_line(kept, tmp_path):
+    assert repr(kept) == (
+        "Capture(pattern=float32[layer 1, head 2, query 4, key 4], pattern_grad=float32[layer 1, head 2, query 4, key 4], "
+        "vision.pattern=float32[1, 2, 3, 3], layers=(5,), target='0', model='hand-made')"
+    )
+    on_disk = repr(Capture.load(kept.save(tmp_path / "x")))
+    assert on_disk.startswith("Capture(arrays on disk: pattern pattern_grad ")
+    assert "vision.pattern, layers=(5,), target='0'" in on_disk
 
 
 def test_what_a_capture_does_not_have_is_said(kept):

@@ -57,5 +57,5 @@ def test_the_interval_holds_the_mean_and_repeats():
 
 
 def test_no_result_says_why():
-    with pytest.raises(ValueError, match="none of 1 samples could be measured; the first said: no image"):
+    with pytest.raises(ValueError, match="none of the 1 samples could be measured; the first failed with: no image"):
         Samples((), (), (Failure(1, "no image"),)).stack()

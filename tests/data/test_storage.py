@@ -62,7 +62,7 @@ def test_files_that_are_not_ours_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no file .*missing\.safetensors"):
         StoredArrays(tmp_path / "missing.safetensors")
     (tmp_path / "text").write_text("hello")
-    with pytest.raises(ValueError, match=r"text is not a safetensors file, or was cut short"):
+    with pytest.raises(ValueError, match=r"text is not a safetensors file, or is truncated"):
         StoredArrays(tmp_path / "text")
     save_file({"a": torch.ones(2)}, tmp_path / "other")
     with pytest.raises(ValueError, match=r"other has no 'interp' header: it was not saved by this package"):
@@ -74,7 +74,7 @@ def test_a_truncated_file_is_refused(tmp_path):
     whole = path.read_bytes()
     for length in (0, 4, 60, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match="is not a safetensors file, or was cut short"):
+        with pytest.raises(ValueError, match="is not a safetensors file, or is truncated"):
             StoredArrays(path)
 
 

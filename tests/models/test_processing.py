@@ -330,7 +330,7 @@ def test_what_the_processor_refuses_is_said_with_the_size_of_the_image(model_of,
 def test_only_the_image_can_be_taken_out(model_of, picture):
     prompt = model_of("llava").prepare(picture(), QUESTION)
     with pytest.raises(
-        ValueError, match="only the IMAGE segment can be taken out of a prompt, not USER; prepare another text instead"
+        ValueError, match="only the IMAGE segment can be removed from a prompt, not USER; prepare another text instead"
     ):
         prompt.without(USER)
     assert isinstance(prompt, Prompt)

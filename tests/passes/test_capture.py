@@ -7,7 +7,7 @@ import interp
 from interp.analysis.base import on_capture
 from interp.analysis.budget import Budget
 from interp.analysis.sinks import Sinks, SinkTable
-from interp.data.prompt import AXES, Capture
+from interp.data.prompt import CAPTURE_AXES, Capture
 from interp.data.results import Samples
 from interp.data.tokens import EMITTING, LAST, Segment
 from interp.families.base import family_names
@@ -39,7 +39,7 @@ def test_every_site_has_the_axes_it_promises(model_of, picture, kind):
         "key": len(prompt), "dim": model.dim, "head_dim": model.head_dim, "vocab": got.logits.shape[-1],
     }  # fmt: skip
     for site in model.sites:
-        assert got[site].shape == tuple(sizes[a] for a in AXES[site].split()), site
+        assert got[site].shape == tuple(sizes[a] for a in CAPTURE_AXES[site].split()), site
         if site != "logits":
             assert got[f"{site}_grad"].shape == got[site].shape, site
             assert got[f"{site}_grad"].abs().max() > 0, site
