@@ -26,7 +26,7 @@ interp generate scene:test/3 "What do you see?" --interventions interventions.js
 """
 
 MASKED = 1e20
-"""A score that moved further than this was masked."""
+"""A score that moved by more than this counts as masked."""
 
 
 def generate(

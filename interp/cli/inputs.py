@@ -63,11 +63,11 @@ def load(name: str) -> "Model":
 
 
 def image(name: str) -> Any:
-    """Return the image that a name stands for; None for `none`.
+    """Return the image with this name; None for `none`.
 
     Raises:
-        ValueError: an unknown scene.
-        FileNotFoundError: a missing file.
+        ValueError: the scene is unknown.
+        FileNotFoundError: the file does not exist.
     """
     if name == NO_IMAGE:
         return None
@@ -80,10 +80,10 @@ def image(name: str) -> Any:
 
 
 def scene(name: str) -> "Scene | None":
-    """Return the scene of the drawn world that the name of an image stands for; None for any other image.
+    """Return the scene of the drawn world with this image name; None if the name has another form.
 
     Raises:
-        ValueError: an unknown scene.
+        ValueError: the scene is unknown.
     """
     if not name.startswith(SCENE):
         return None
@@ -103,7 +103,7 @@ def conversation(
     """Return the prompt, followed by the given reply or by one that the model generates.
 
     Raises:
-        typer.BadParameter: both kinds of reply.
+        typer.BadParameter: both kinds of reply were given.
     """
     import interp
     from interp.cli.screen import waiting
@@ -136,10 +136,10 @@ def sinks(model: "Model", prompt: "Prompt") -> tuple[int, ...]:
 
 
 def layers(text: str | None) -> list[int] | None:
-    """Return the layers that a text such as `0-7` or `0,3,5-6` stands for; None for no text.
+    """Return the layers of a text such as `0-7` or `0,3,5-6`; None without a text.
 
     Raises:
-        typer.BadParameter: any other form.
+        typer.BadParameter: the text has another form.
     """
     if text is None:
         return None
@@ -153,10 +153,10 @@ def layers(text: str | None) -> list[int] | None:
 
 
 def head(text: str) -> tuple[int, int]:
-    """Return the layer and the head that a text such as `3.1` stands for.
+    """Return the layer and the head of a text such as `3.1`.
 
     Raises:
-        typer.BadParameter: any other form.
+        typer.BadParameter: the text has another form.
     """
     layer, dot, number = text.strip().partition(".")
     if not (dot and layer.isdigit() and number.isdigit()):
@@ -168,8 +168,8 @@ def interventions(path: Path | None) -> "tuple[Intervention, ...]":
     """Return the interventions of a YAML or JSON file; none without a file.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a list of interventions, or an unknown kind or setting.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not a list of interventions, or has an unknown kind or setting.
     """
     from interp.interventions.files import read_interventions
 
@@ -188,7 +188,7 @@ def method(text: str) -> "Method":
 
 
 def analyses(names: Sequence[str]) -> "dict[str, Analysis]":
-    """Return analyses by the name that they were given, with settings where the name has some: `sinks:epsilon=0.2`.
+    """Return analyses by their names as given, which may include settings: `sinks:epsilon=0.2`.
 
     Raises:
         typer.BadParameter: an unknown name, with the nearest known one, or an analysis with settings that have no default.

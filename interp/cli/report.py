@@ -57,7 +57,9 @@ def report(
         found = compare_replies(
             loaded, prompt, variants, image=image, scene=scene, response=response, longest=max_new_tokens
         )
-    write_comparison(found, out, command=f"interp report {image} {question!r}{_told(method, interventions, response)}")
+    write_comparison(
+        found, out, command=f"interp report {image} {question!r}{_options(method, interventions, response)}"
+    )
     rows = [(r.variant.name, r.reply.text, *_counts(named)) for r, named in zip(found.views, found.labels, strict=True)]
     heads = ("model", "reply", "there", "invented")
     if json:
@@ -77,8 +79,8 @@ def _variants(methods: list[str], files: list[Path]) -> "list[Variant]":
     return named + [Variant(path.name, inputs.interventions(path)) for path in files]
 
 
-def _told(methods: list[str] | None, files: list[Path] | None, response: str | None) -> str:
-    """Return the options that decide what is shown, the way they are written."""
+def _options(methods: list[str] | None, files: list[Path] | None, response: str | None) -> str:
+    """Return the options that decide the content of the page, as on the command line."""
     options = [*(f" --method {m}" for m in methods or ()), *(f" --interventions {path}" for path in files or ())]
     return "".join(options) + (f" --response {response!r}" if response is not None else "")
 

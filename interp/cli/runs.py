@@ -76,7 +76,7 @@ def show(
     json: inputs.AsJson = False,
 ) -> None:
     """Print the identity of a run, its scores, and some of its replies."""
-    one = found(run, folder)
+    one = find_run(run, folder)
     kept = one.rows()
     if json:
         as_json({"manifest": dict(one.manifest), "scores": one.scores(), "rows": [vars(r) for r in kept[:rows]]})
@@ -112,16 +112,16 @@ def compare(
     from interp.runs.comparison import compare as tabled
 
     check_format(format)
-    opened = [found(name, folder) for name in runs]
+    opened = [find_run(name, folder) for name in runs]
     show_tables([tabled(opened, reading=readings(reading))], format, out, parts=parts)
 
 
 @app.command(epilog=EXAMPLES)
 def rescore(run: Name, reading: Readings = None, folder: Folder = Path("runs"), json: inputs.AsJson = False) -> None:
-    """Read the replies of a run in another way, and print the scores."""
+    """Rescore the replies of a run with other settings, and print the scores."""
     from interp.runs.comparison import rescore as scored
 
-    scores = scored(found(run, folder), **readings(reading))
+    scores = scored(find_run(run, folder), **readings(reading))
     if json:
         as_json(scores)
         return
@@ -137,7 +137,7 @@ def rm(
     """Delete runs: the files that a run writes, and no other file in their directories."""
     from interp.runs.directory import MANIFEST_FILE, remove_run
 
-    paths = [Path(n) if (Path(n) / MANIFEST_FILE).is_file() else found(n, folder).path for n in runs]
+    paths = [Path(n) if (Path(n) / MANIFEST_FILE).is_file() else find_run(n, folder).path for n in runs]
     for path in paths:
         say(str(path))
     if not yes:
@@ -146,11 +146,11 @@ def rm(
         remove_run(path)
 
 
-def found(name: str, folder: Path) -> "Run":
+def find_run(name: str, folder: Path) -> "Run":
     """Return the run of a directory, or the only run in a folder whose name begins with a text.
 
     Raises:
-        ValueError: no run or several.
+        ValueError: no run matches, or several do.
     """
     from interp.runs.directory import MANIFEST_FILE, Run, list_runs
 
@@ -161,16 +161,18 @@ def found(name: str, folder: Path) -> "Run":
     if len(meant) == 1:
         return meant[0]
     if meant:
-        raise ValueError(f"{name!r} may be any of {', '.join(r.name for r in meant)}; give more of the name")
+        raise ValueError(f"{name!r} matches several runs: {', '.join(r.name for r in meant)}; give more of the name")
     names = [r.name for r in there]
-    raise ValueError(f"no run {name!r} in {folder}{nearest(name, names)}; runs: {', '.join(names) or 'none'}")
+    # Users type the beginning of a name: compared with whole names, which end in a digest, it would never be near.
+    advice = nearest(name, [n[: len(name)] for n in names])
+    raise ValueError(f"no run {name!r} in {folder}{advice}; runs: {', '.join(names) or 'none'}")
 
 
 def readings(given: list[str] | None) -> dict[str, Any]:
     """Return settings from texts NAME=VALUE.
 
     Raises:
-        ValueError: a text of another form.
+        ValueError: a text has another form.
     """
     from interp.registry import parse
 

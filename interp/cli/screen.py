@@ -1,4 +1,4 @@
-"""What the terminal shows: results on stdout, progress and messages on stderr."""
+"""Terminal output: results on stdout, progress and messages on stderr."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 WIDE = 150
-"""Columns of a table that no terminal shows."""
+"""The width of a table, in columns, when the output is not a terminal."""
 NAME = 40
-"""A first column of at most so many letters is never broken."""
+"""The longest first column, in letters, that is never wrapped."""
 
 
 def out() -> Console:
-    """Return the console of results; a pipe or a file is as wide as a wide terminal."""
+    """Return the console of results; a pipe or a file has the width of a wide terminal."""
     console = Console(soft_wrap=True, highlight=False)
     if not console.is_terminal:
         console.width = WIDE
@@ -28,7 +28,7 @@ def err() -> Console:
 
 
 def say(text: str) -> None:
-    """Print a line of results as it is: nothing in it is taken for markup."""
+    """Print a line of results verbatim, without interpreting markup."""
     out().print(text, markup=False, emoji=False)
 
 
@@ -52,14 +52,14 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") 
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Show on stderr that something is being done, while it is; nothing where stderr is no terminal."""
+    """Show a spinner on stderr during the block, if stderr is a terminal."""
     with err().status(what):
         yield
 
 
 @contextmanager
 def progress(total: int, what: str) -> Iterator[Callable[[str], None]]:
-    """Show a bar on stderr; what is yielded is called with a few words at the start of every step."""
+    """Show a progress bar on stderr; call the yielded function with a short text at the start of every step."""
     from tqdm import tqdm
 
     with tqdm(total=total, desc=what, unit="step", dynamic_ncols=True, mininterval=0.5) as bar:

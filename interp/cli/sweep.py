@@ -97,10 +97,10 @@ def _heads(model: Any, benchmark: Any, which: Any, *, at: Any, **settings: Any) 
 
 
 def points(given: list[str], *, heads: bool) -> Any:
-    """Return values by setting from texts such as `enhance=1.0,1.15`; `layers` as it is; of heads which, None for all.
+    """Return the values by setting of texts such as `enhance=1.0,1.15`, or "layers"; with `heads`, the named heads, or None for all.
 
     Raises:
-        typer.BadParameter: one that is written otherwise.
+        typer.BadParameter: a text has another form.
     """
     if heads:
         return _which(given)

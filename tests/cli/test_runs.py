@@ -163,7 +163,7 @@ def test_rm_asks_first(interp_, folder, tmp_path, monkeypatch) -> None:
         (("sweep", "--bench", "pope", "--over", "layers", "--method", "vav"), 1, ("no method 'vav'", "vaf")),
         (("sweep", "--bench", "poop", "--over", "heads"), 1, ("did you mean pope?",)),
         (("runs", "show", "scenes-poqe"), 1, ("no run 'scenes-poqe'", "did you mean", "scenes-pope-greedy")),
-        (("runs", "show", "scenes-pope"), 1, ("may be any of", "write more of the name")),
+        (("runs", "show", "scenes-pope"), 1, ("matches several runs:", "give more of the name")),
         (("runs", "rescore", "scenes-pope-vaf", "--reading", "n=3"), 1, ("more than how pope reads", "parser")),
         (("runs", "rescore", "scenes-pope-vaf", "--reading", "vcd"), 1, ("a setting is written NAME=VALUE",)),
         (("runs", "compare", "scenes-pope-vaf", "--format", "html"), 2, ("'html'",)),
