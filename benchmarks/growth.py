@@ -20,7 +20,7 @@ from interp.analysis.saliency import ResponseSaliency
 from interp.analysis.sinks import Sinks
 from interp.data.storage import write_text
 from interp.experiments.erasure import erase_heads
-from interp.families.llama import tiny
+from interp.families.llama import tiny_llama
 
 USUAL = {"tokens": 256, "layers": 4, "heads": 4, "samples": 1}
 ALONG = {"tokens": (128, 256, 512, 1024), "layers": (2, 4, 8, 16), "heads": (2, 4, 8, 16), "samples": (1, 2, 4, 8)}
@@ -40,7 +40,7 @@ def model_of(layers: int, heads: int) -> interp.Model:
     """Return a Llama with random weights."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    _, tokenizer = tiny()
+    _, tokenizer = tiny_llama()
     config = LlamaConfig(
         hidden_size=32 * heads,
         intermediate_size=96 * heads,

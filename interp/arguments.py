@@ -63,7 +63,7 @@ def check_settings(**given: Any) -> None:
             check_type(value, SETTINGS[name][0], name, SETTINGS[name][1])
 
 
-def check_model(given: Any) -> Model:
+def expect_model(given: Any) -> Model:
     """Return the model.
 
     Raises:
@@ -79,7 +79,7 @@ def check_model(given: Any) -> Model:
     raise wrong_type("model", "a Model", given, advice)
 
 
-def check_prompt(given: Any, argument: str = "prompt") -> Prompt:
+def expect_prompt(given: Any, argument: str = "prompt") -> Prompt:
     """Return the conversation.
 
     Raises:
@@ -102,8 +102,8 @@ def list_prompts(given: Any, argument: str = "prompts") -> list[Prompt]:
         TypeError: anything but a `Prompt` or an iterable of them.
     """
     if isinstance(given, Prompt | str | Reply) or not isinstance(given, Iterable):  # a text would be a list of letters
-        return [check_prompt(given, argument)]
-    return [check_prompt(one, f"{argument}[{index}]") for index, one in enumerate(given)]
+        return [expect_prompt(given, argument)]
+    return [expect_prompt(one, f"{argument}[{index}]") for index, one in enumerate(given)]
 
 
 def list_interventions(given: Any, argument: str = "interventions", *, rules: bool = False) -> tuple[Any, ...]:
@@ -131,7 +131,7 @@ def _intervention(given: Any, argument: str, rules: bool) -> Any:
     raise wrong_type(argument, "interventions, methods or names of methods", given, advice)
 
 
-def check_method(given: Any, argument: str = "method") -> Method:
+def expect_method(given: Any, argument: str = "method") -> Method:
     """Return a method, also from its name.
 
     Raises:
@@ -197,7 +197,7 @@ def list_sites(given: Any, argument: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def check_tokens(given: Any, argument: str) -> Tokens:
+def expect_tokens(given: Any, argument: str) -> Tokens:
     """Return a selection of tokens.
 
     Raises:
@@ -210,7 +210,7 @@ def check_tokens(given: Any, argument: str) -> Tokens:
         raise type(error)(f"{argument}: {error}") from None
 
 
-def check_device(given: Any, argument: str = "device") -> torch.device:
+def expect_device(given: Any, argument: str = "device") -> torch.device:
     """Return a device.
 
     Raises:
@@ -224,7 +224,7 @@ def check_device(given: Any, argument: str = "device") -> torch.device:
         raise ValueError(f"{argument}: no device {given!r}; give for example 'cpu' or 'cuda:0'") from error
 
 
-def check_dtype(given: Any, argument: str = "dtype") -> torch.dtype | None:
+def expect_dtype(given: Any, argument: str = "dtype") -> torch.dtype | None:
     """Return a floating-point type from a type or its name; None stays None.
 
     Raises:

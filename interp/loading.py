@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 
-from interp.arguments import check_dtype
+from interp.arguments import expect_dtype
 from interp.data.errors import check_type
 from interp.families.base import Family, family, family_names, module_name
 from interp.models.model import Model
@@ -109,7 +109,7 @@ def _place(name: str) -> str:
 def _dtype(dtype: torch.dtype | str | None, name: str) -> torch.dtype | str:
     if dtype == "auto":
         return dtype
-    return check_dtype(dtype) or (torch.float32 if name in EMBEDDED else "auto")
+    return expect_dtype(dtype) or (torch.float32 if name in EMBEDDED else "auto")
 
 
 def _weights(

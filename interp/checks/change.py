@@ -22,7 +22,7 @@ from interp.interventions.method import Method
 from interp.models.model import Model
 from interp.passes.capture import capture
 from interp.taps.audit import NothingChanged
-from interp.taps.running import run, running
+from interp.taps.running import run_pass, running
 
 
 @final
@@ -60,7 +60,7 @@ class Trial:
 
     def logits(self, prompts: Sequence[Prompt], interventions: Sequence[Intervention]) -> Tensor:
         """Return the logits (batch, token, vocab) of one pass under some interventions."""
-        with torch.no_grad(), run(self.model.running(prompts, interventions)):
+        with torch.no_grad(), run_pass(self.model.running(prompts, interventions)):
             return self.model.module(**self.model.inputs(prompts), use_cache=False).logits
 
     def replies(self, change: Any, prompts: Sequence[Prompt], new: int = 5) -> list[Reply]:

@@ -20,7 +20,7 @@ from interp.models.model import Model
 from interp.passes.capture import capture
 from interp.passes.target import Position
 from interp.taps.install import IMPLEMENTATION
-from interp.taps.running import run, running
+from interp.taps.running import run_pass, running
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def _logits(model: Model, prompts: Sequence[Prompt], *interventions: Interventio
     """Return the logits of one forward pass, with every attention tap read or none."""
     parts = ("decoder", *OTHER_PARTS) if look else ()
     now = model.running(prompts, interventions, reads=frozenset((p, s) for p in parts for s in SCORE_SITES))
-    with torch.no_grad(), run(now):
+    with torch.no_grad(), run_pass(now):
         return model.module(**model.inputs(prompts), use_cache=False).logits
 
 

@@ -1,7 +1,7 @@
 """Tiny, randomly initialised models of the model types that transformers implements, for checks over all of them.
 
-`model_types()` lists the types, `tiny(model_type)` builds one. Nothing is downloaded: a type's own configuration is taken and every size
-in it is made small.
+`model_types()` lists the types, `tiny_model(model_type)` builds one. Nothing is downloaded: a type's own configuration is taken and
+every size in it is made small.
 """
 
 from typing import Any, Final
@@ -88,7 +88,7 @@ def model_types() -> list[str]:
     return sorted(kind for kind in named if kind in CONFIG_MAPPING)
 
 
-def tiny(model_type: str) -> nn.Module:
+def tiny_model(model_type: str) -> nn.Module:
     """Return a tiny model of a type with random weights, in evaluation mode, on eager attention.
 
     Matrices are three times as large as transformers initialises them: with the usual weights attention is nearly uniform, and a mask

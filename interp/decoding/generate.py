@@ -8,12 +8,12 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.generation.streamers import BaseStreamer
 
-from interp.arguments import check_model, check_settings, list_interventions, list_prompts
+from interp.arguments import check_settings, expect_model, list_interventions, list_prompts
 from interp.data.prompt import Prompt, Reply
 from interp.interventions.base import Intervention
 from interp.interventions.method import Method, refuse_unfit, resolve
 from interp.models.model import Model
-from interp.taps.running import run
+from interp.taps.running import run_pass
 
 RESERVED = ("output_logits", "return_dict_in_generate", "streamer", "logits_processor", "generator")
 
@@ -46,7 +46,7 @@ def generate(
         ValueError: no prompt, a prompt that leaves no room in the context, or options that this function sets itself.
         TypeError: an argument that is neither an intervention nor a logits processor.
     """
-    check_model(model)
+    expect_model(model)
     check_settings(max_new_tokens=max_new_tokens, seed=seed, on_token=on_token)
     single = isinstance(prompts, Prompt)
     batch = list_prompts(prompts)
@@ -69,7 +69,7 @@ def generate(
         options["streamer"] = _Callback(lambda i: on_token(model.tokenizer.decode([i])))
     sampling = {"do_sample": False} if "do_sample" not in options else {}
     now = model.running(batch, resolved.interventions, new=max_new_tokens)
-    with torch.no_grad(), torch.random.fork_rng(enabled=seed is not None), run(now):
+    with torch.no_grad(), torch.random.fork_rng(enabled=seed is not None), run_pass(now):
         if seed is not None:
             torch.manual_seed(seed)
         out = model.module.generate(

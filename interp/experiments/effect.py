@@ -12,7 +12,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from interp.arguments import Interventions, check_model, check_prompt, list_interventions
+from interp.arguments import Interventions, expect_model, expect_prompt, list_interventions
 from interp.data.deprecation import renamed_keyword
 from interp.data.errors import check_type
 from interp.data.prompt import Prompt, Reply
@@ -23,7 +23,7 @@ from interp.models.model import Model
 from interp.passes.capture import capture
 from interp.registry import build, discover, parse
 from interp.taps.audit import Fired
-from interp.taps.running import run
+from interp.taps.running import run_pass
 
 AnyIntervention = Intervention | Method
 """What a quantity can be measured under: a method is an intervention too."""
@@ -187,7 +187,7 @@ def effect(model: Model, prompt: Prompt, interventions: Interventions, *, of: Qu
         ValueError: the quantity or an intervention does not fit this prompt.
     """
     several, of = list_interventions(interventions), check_quantity(of)
-    settled = resolve(check_model(model), [check_prompt(prompt)], several)
+    settled = resolve(expect_model(model), [expect_prompt(prompt)], several)
     ready = settled.prompts[0]  # so that a method finds its sinks once, not again for every quantity
     return Effect(of, of(model, prompt, ()), of(model, ready, several), _audited(model, ready, settled.interventions))
 
@@ -210,7 +210,7 @@ def check_quantity(given: Any, argument: str = "of") -> Quantity:
 
 def _audited(model: Model, prompt: Prompt, interventions: Sequence[Intervention]) -> tuple[Fired, ...]:
     now = model.running([prompt], interventions)
-    with warnings.catch_warnings(), torch.no_grad(), run(now):
+    with warnings.catch_warnings(), torch.no_grad(), run_pass(now):
         warnings.simplefilter("ignore")  # the quantity's own pass has warned already
         model.module(**model.inputs([prompt]), use_cache=False)
     return tuple(now.audit)

@@ -21,7 +21,7 @@ from interp.models.model import Model
 from interp.passes.checkpointing import running_as
 from interp.passes.row_subset import restrict_rows
 from interp.taps.install import tap_path
-from interp.taps.running import Pass, run
+from interp.taps.running import Pass, run_pass
 from interp.taps.state import GivenKeys
 
 _MOST_ENTRIES = 2**24
@@ -162,7 +162,7 @@ class _Rest:
         blocks, family, reply = self.model.blocks, self.model.family, len(self.prompt.response_ids)
         attention, end = blocks[layer].get_submodule(family.attention), blocks[-1].get_submodule(family.mlp_out)
         read = range(self.rows - reply, self.rows)
-        with torch.no_grad(), run(now), restrict_rows(end, read, values=False):
+        with torch.no_grad(), run_pass(now), restrict_rows(end, read, values=False):
             instead = self.written[layer].without(heads, self.model.heads)
             with running_as(attention, lambda *_, **__: instead):
                 stream = self._through(layer, stream)
@@ -243,7 +243,7 @@ def _record(model: Model, prompt: Prompt, *, first: int, isolated: bool) -> tupl
             for site in sites:
                 tap = model.module.get_submodule(tap_path(model.family, site, index))
                 hook(tap.register_forward_hook(lambda _, __, out, key=(site, index): seen.update({key: out})))
-        with run(model.running([prompt], reads=frozenset(("decoder", site) for site in sites))):
+        with run_pass(model.running([prompt], reads=frozenset(("decoder", site) for site in sites))):
             logits = model.module(**model.inputs([prompt]), use_cache=False).logits[0]
     added = [e - le for e, le in zip(entered[1:], left[:-1], strict=True)]
     rest = _Rest(

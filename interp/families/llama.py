@@ -13,7 +13,7 @@ _TEMPLATE = (
 )
 
 
-def tiny() -> tuple[Any, Any]:
+def tiny_llama() -> tuple[Any, Any]:
     """Return a Llama of two layers with two query heads per key-value head, and its tokenizer."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -21,4 +21,4 @@ def tiny() -> tuple[Any, Any]:
     return language_model(LlamaConfig, LlamaForCausalLM, tokenizer, _TEMPLATE, num_key_value_heads=2)
 
 
-FAMILY = Family(decoder="model", tiny=tiny)
+FAMILY = Family(decoder="model", tiny=tiny_llama)

@@ -210,7 +210,7 @@ class Model:
         scratch: dict[Any, Any] | None = None,
         **spec: Any,
     ) -> Pass:
-        """Return the pass over some prompts, to be made the running one with `interp.taps.running.run`.
+        """Return the pass over some prompts, to be made the running one with `interp.taps.running.run_pass`.
 
         Args:
             prompts: one or more.

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from interp.arguments import (
     Interventions,
-    check_device,
-    check_dtype,
-    check_model,
-    check_prompt,
     check_settings,
-    check_tokens,
+    expect_device,
+    expect_dtype,
+    expect_model,
+    expect_prompt,
+    expect_tokens,
     list_interventions,
     list_layers,
     list_sites,
@@ -81,12 +81,12 @@ def capture(  # noqa: PLR0913  # a verb: every setting has a default and is name
         list_sites(want, "want"),
         list_sites(grad, "grad"),
         check_target(target),
-        check_tokens(queries, "queries"),
+        expect_tokens(queries, "queries"),
         list_layers(layers),
         gradient,
     )
-    device, dtype = check_device(device), check_dtype(dtype)
-    settled = resolve_for_pass(check_model(model), check_prompt(prompt), list_interventions(interventions))
+    device, dtype = expect_device(device), expect_dtype(dtype)
+    settled = resolve_for_pass(expect_model(model), expect_prompt(prompt), list_interventions(interventions))
     prompt = settled.prompts[0]
     what = plan(model, prompt, wanted, settled.interventions)
     needs = what.estimate(None if dtype is None else torch.empty((), dtype=dtype).element_size())

@@ -10,7 +10,14 @@ from tqdm import tqdm
 
 from interp.analysis.base import Analysis, View
 from interp.analysis.reduction import Reduction
-from interp.arguments import Interventions, check_model, check_settings, list_analyses, list_interventions, list_prompts
+from interp.arguments import (
+    Interventions,
+    check_settings,
+    expect_model,
+    list_analyses,
+    list_interventions,
+    list_prompts,
+)
 from interp.data.deprecation import renamed_keyword
 from interp.data.prompt import Prompt
 from interp.data.result import Result
@@ -133,7 +140,7 @@ def measure(
     check_settings(recompute=recompute, progress=progress)
     one = functools.partial(
         _measured,
-        check_model(model),
+        expect_model(model),
         analyses=list_analyses(analyses),
         interventions=list_interventions(interventions),
         target=check_target(target),

@@ -25,7 +25,7 @@ from interp.passes.row_subset import restrict_rows, row_by_row
 from interp.passes.target import Target, TargetLoss, loss_of
 from interp.taps.clean_run import read_ahead
 from interp.taps.install import hooked_backward, tap_path
-from interp.taps.running import Destination, run
+from interp.taps.running import Destination, run_pass
 
 
 @final
@@ -113,7 +113,7 @@ class Plan:
         )
         inputs = self._inputs()
         read_ahead(self.model.module, inputs, now)
-        with run(now), self._only_needed_rows():
+        with run_pass(now), self._only_needed_rows():
             if twice is not None and self.loss is not None:
                 loss = functools.partial(_loss, self.loss)
                 logits = twice.run(self.model.module, tuple(self.model.blocks), inputs, now, loss)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
-from interp.arguments import check_method, check_model, check_settings
+from interp.arguments import check_settings, expect_method, expect_model
 from interp.bench.base import Benchmark, parse_benchmark
 from interp.data.errors import check_type
 from interp.interventions.method import Method
@@ -122,10 +122,10 @@ def load_parts(model: Model | str, benchmark: Benchmark | str, methods: Sequence
     check_type(parsed, Benchmark, "benchmark", "a benchmark or the name of one", "for example Pope() or 'pope'")
     several: Any = [methods] if isinstance(methods, str) or not isinstance(methods, Iterable) else methods
     every = dict.fromkeys([None, *map(_parse, several)])
-    return RunParts(load(model) if isinstance(model, str) else check_model(model), parsed, tuple(every))
+    return RunParts(load(model) if isinstance(model, str) else expect_model(model), parsed, tuple(every))
 
 
 def _parse(given: Method | str) -> Method | None:
     if isinstance(given, str) and given.strip().lower() == GREEDY:
         return None
-    return check_method(given, "methods")
+    return expect_method(given, "methods")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from interp.analysis.sensitivity import Erasure
-from interp.arguments import check_method, check_model, check_settings, list_prompts
+from interp.arguments import check_settings, expect_method, expect_model, list_prompts
 from interp.bench.base import Benchmark
 from interp.data.heads import Heads
 from interp.data.prompt import Prompt
@@ -98,7 +98,7 @@ def sweep(
     benchmark = isinstance(what, (Benchmark, str))
     what = what if isinstance(what, (Benchmark, str)) else list_prompts(what, "what")
     _refuse_mixture(over, method, of, benchmark=benchmark)
-    loaded = load(model) if isinstance(model, str) else check_model(model)
+    loaded = load(model) if isinstance(model, str) else expect_model(model)
     which: Any = None if over == _HEADS else over
     given: Any = what
     if method is None:
@@ -236,7 +236,7 @@ def _split_settings(
 def _parse(method: Method | str) -> Method:
     if isinstance(method, str) and method.strip().lower() == identity.GREEDY:
         raise ValueError("greedy has no settings to sweep over; name a method")
-    return check_method(method)
+    return expect_method(method)
 
 
 def _points(model: Model, over: SettingValues | str) -> list[dict[str, Any]]:

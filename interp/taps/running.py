@@ -1,8 +1,8 @@
 """The running pass: what observes and changes the model while it runs, in a context variable. Nothing of it stays on the model.
 
-`run(pass)` makes a pass the running one and closes it; `activate(pass)` does so without closing it, for a pass that goes on step by step.
-While a pass runs, every tap asks it `visit(part, site, layer, value)`. `Reader` is the one door for values: whoever wants to see them,
-`capture`, `measure`, a decoding loop, a clean run or the second run of a layer, gives the pass a reader.
+`run_pass(pass)` makes a pass the running one and closes it; `activate(pass)` does so without closing it, for a pass that goes on step
+by step. While a pass runs, every tap asks it `visit(part, site, layer, value)`. `Reader` is the one door for values: `capture`,
+`measure`, a decoding loop, a clean run and the second run of a layer each give the pass a reader.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -198,7 +198,7 @@ def activate(now: Pass) -> Iterator[Pass]:
 
 
 @contextmanager
-def run(now: Pass) -> Iterator[Pass]:
+def run_pass(now: Pass) -> Iterator[Pass]:
     """Make a pass the running one, and close it; whatever happens inside, the one before is back afterwards."""
     with activate(now):
         yield now

@@ -9,7 +9,7 @@ from interp.analysis.sinks import Sinks
 from interp.data.layout import Layout
 from interp.data.tokens import PREDICTING, Segment
 from interp.interventions.function import Apply
-from interp.taps.running import run
+from interp.taps.running import run_pass
 
 T = torch.tensor
 KINDS = ["llama", "llava", "qwen2_vl"]  # the first and the last with two query heads to a key-value head
@@ -39,7 +39,7 @@ def test_it_is_the_gradient_of_a_multiplier_of_ones(kind, model_of, picture):
     ones = torch.ones(model.layers, model.heads, len(prompt), len(prompt), requires_grad=True)
     change = Apply("pattern", lambda value, here: value * ones[here.layer])
     at = len(prompt) - 1
-    with pytest.warns(UserWarning, match="changed nothing"), run(model.running([prompt], (change,))):
+    with pytest.warns(UserWarning, match="changed nothing"), run_pass(model.running([prompt], (change,))):
         logits = model.module(**model.inputs([prompt]), use_cache=False).logits[0]
     loss = -logits[at - 1].log_softmax(-1)[prompt.ids[at]]
     (wanted,) = torch.autograd.grad(loss, ones)

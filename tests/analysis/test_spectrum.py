@@ -227,7 +227,7 @@ def test_turning_keeps_lengths_and_adds_up() -> None:
     assert weights.at_offset(0) is weights
     quarter = replace(weights, rotary=torch.tensor([torch.pi / 2])).at_offset(1)
     torch.testing.assert_close(quarter.W_Q[:, 0], -weights.W_Q[:, 1], rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match=r"no rotary frequencies, so offset=2 means nothing.*use offset=0"):
+    with pytest.raises(ValueError, match=r"no rotary frequencies, so offset=2 is undefined.*use offset=0"):
         random_weights().at_offset(2)
 
 

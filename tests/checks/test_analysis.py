@@ -196,7 +196,7 @@ class FirstWordOfTheReply(ImageMass):
     ("fault", "check", "said"),
     [
         (NotFrozen, "frozen settings", "NotFrozen is not a frozen dataclass"),
-        (RemembersInSettings, "frozen settings", r"changed the settings from .*seen=\(\)"),
+        (RemembersInSettings, "frozen settings", r"changed the settings from RemembersInSettings\(\)"),
         (Undeclared, "declared sites", r"reads \['v'\], which want and grad do not declare"),
         (UndeclaredUnnoticed, "declared sites", r"reads \['v'\], which want and grad do not declare"),
         (DeclaredInVain, "declared sites", r"declares \['q'\] and never reads them"),

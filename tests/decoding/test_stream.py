@@ -4,7 +4,7 @@ import torch
 from interp.data.tokens import Segment
 from interp.decoding.stream import Continuation
 from interp.interventions.attention import MaskAttention
-from interp.taps.running import run, running
+from interp.taps.running import run_pass, running
 
 TOKENS = ((30, 41), (52, 33), (44, 60))
 
@@ -22,7 +22,7 @@ def test_its_steps_are_those_of_whole_passes_also_beside_a_longer_prompt(model_o
     assert running.get() is None
     for row, prompt in enumerate(prompts):
         whole = prompt.with_response([ids[row] for ids in TOKENS])
-        with torch.no_grad(), run(model.running([whole], interventions)):
+        with torch.no_grad(), run_pass(model.running([whole], interventions)):
             logits = model.module(**model.inputs([whole]), use_cache=False).logits[0]
         for step, logit in enumerate(got):
             torch.testing.assert_close(logit[row], logits[len(prompt) - 1 + step], rtol=1e-3, atol=1e-4)

@@ -13,7 +13,7 @@ from interp.checks.change import _special
 from interp.decoding.generate import end_tokens
 from interp.families.base import family
 from interp.interventions.method import resolve
-from interp.taps.running import run
+from interp.taps.running import run_pass
 from interp.testing.interventions import check_method
 
 SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("internvl", "instructblip")]
@@ -97,7 +97,7 @@ def under():
 
     def logits(model, prompt, *methods):
         settled = resolve(model, [prompt], methods)
-        with torch.no_grad(), run(model.running(settled.prompts, settled.interventions)):
+        with torch.no_grad(), run_pass(model.running(settled.prompts, settled.interventions)):
             return model.module(**model.inputs(settled.prompts), use_cache=False).logits
 
     return logits

@@ -6,7 +6,7 @@ from interp.data.tokens import Segment
 from interp.decoding.generate import end_tokens
 from interp.interventions.attention import MaskAttention
 from interp.methods.contrast import Contrast
-from interp.taps.running import run
+from interp.taps.running import run_pass
 
 OPTIONS = {"max_new_tokens": 6, "min_new_tokens": 6}
 
@@ -39,7 +39,7 @@ def test_bfloat16_does_not_turn_it_off(model_of, picture):
 
 def last_logits(model, prompt, ids, *interventions):
     whole = prompt.with_response(ids) if ids else prompt
-    with torch.no_grad(), run(model.running([whole], interventions)):
+    with torch.no_grad(), run_pass(model.running([whole], interventions)):
         logits = model.module(**model.inputs([whole]), use_cache=False).logits[0, -1].float()
     return logits.index_fill(0, torch.tensor(list(end_tokens(model))), -torch.inf)
 

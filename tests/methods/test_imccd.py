@@ -108,7 +108,7 @@ def test_watching_is_no_edit(model_of, picture):
 
 
 def test_the_first_stream_s_edits_are_not_the_second_s(model_of, picture, by_values, two_passes, set_apart):
-    from interp.taps.running import run
+    from interp.taps.running import run_pass
 
     model = model_of("llava")
     prompt = model.prepare(picture(), "What is there?")
@@ -116,7 +116,7 @@ def test_the_first_stream_s_edits_are_not_the_second_s(model_of, picture, by_val
 
     def edited(ids):
         whole = prompt.with_response(ids) if ids else prompt
-        with torch.no_grad(), run(model.running([whole], [edit])):
+        with torch.no_grad(), run_pass(model.running([whole], [edit])):
             return model.module(**model.inputs([whole]), use_cache=False).logits[0, -1]
 
     method = Imccd(2.0, 0.05, window=0)

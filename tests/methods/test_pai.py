@@ -5,7 +5,7 @@ import interp
 from interp.data.tokens import EMITTING, Segment
 from interp.decoding.generate import end_tokens
 from interp.methods.pai import Pai
-from interp.taps.running import run
+from interp.taps.running import run_pass
 
 OPTIONS = {"max_new_tokens": 5, "min_new_tokens": 5}
 
@@ -52,7 +52,7 @@ def test_published_layers_are_those_of_32(model_of):
 
 def last_log_probabilities(model, prompt, ids, *interventions):
     whole = prompt.with_response(ids) if ids else prompt
-    with torch.no_grad(), run(model.running([whole], interventions)):
+    with torch.no_grad(), run_pass(model.running([whole], interventions)):
         logits = model.module(**model.inputs([whole]), use_cache=False).logits[0, -1].float()
     return logits.log_softmax(-1)
 

@@ -5,7 +5,7 @@ import torch
 
 import interp
 from interp.data.tokens import EVERY, PREDICTING, Segment
-from interp.taps.running import run
+from interp.taps.running import run_pass
 
 KINDS = ["llama", "llava", "qwen2_vl", "gemma3", "gpt2"]
 # grouped heads; an image; three axes of positions; norms behind the attention and sliding windows; absolute positions
@@ -54,7 +54,7 @@ def gradients(model, prompts, local, index=None):
     taps = [block.get_submodule(model.family.attention).taps.pattern for block in model.blocks]
     handles = [t.register_forward_hook(lambda _, __, out: kept.append(out)) for t in taps]
     try:
-        with torch.enable_grad(), run(now):
+        with torch.enable_grad(), run_pass(now):
             logits = model.module(**model.inputs(prompts), use_cache=False).logits
     finally:
         for handle in handles:

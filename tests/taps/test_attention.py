@@ -24,7 +24,7 @@ from interp.taps import attention, eager, large
 from interp.taps.audit import NothingChanged
 from interp.taps.install import attends
 from interp.taps.points import Tap
-from interp.taps.running import Pass, run, running
+from interp.taps.running import Pass, run_pass, running
 
 KINDS = ["llava", "qwen2_vl", "gemma3", "gpt2", "gpt_neox", "mistral", "qwen3", "instructblip"]
 GROUPED = ["qwen2_vl", "gemma3", "qwen3"]
@@ -46,7 +46,7 @@ def question(model, picture, text="What is this?", response=None):
 
 def forward(model, prompts, *interventions, **settings):
     """Return the logits of one pass over a batch."""
-    with torch.no_grad(), run(model.running(prompts, interventions, **settings)):
+    with torch.no_grad(), run_pass(model.running(prompts, interventions, **settings)):
         return model.module(**model.inputs(prompts), use_cache=False).logits
 
 
@@ -563,8 +563,8 @@ def test_one_hook_serves_two_passes_and_goes_with_the_last(model_of, picture):
     model = model_of("llava")
     prompt, seen = question(model, picture), []
     looking = Apply("mlp_out", lambda value, here: seen.append(here.layer) or value * 1.5, layers=[0])
-    with torch.no_grad(), run(model.running([prompt], [looking])):
-        with run(model.running([prompt], [looking])):
+    with torch.no_grad(), run_pass(model.running([prompt], [looking])):
+        with run_pass(model.running([prompt], [looking])):
             model.module(**model.inputs([prompt]))
             assert listened(model) == 1
         assert listened(model) == 1
@@ -598,7 +598,7 @@ def test_a_copy_of_a_model_listens_to_itself(model_of, picture):
     other = interp.load(copy.deepcopy(model.module), processor=model.processor)
     prompt, double = question(model, picture), Apply("resid_post", lambda value, here: value * 2, layers=[0])
     plain = capture(model, prompt, want={"logits"}).logits
-    with torch.no_grad(), run(other.running([prompt], [double])):
+    with torch.no_grad(), run_pass(other.running([prompt], [double])):
         assert (listened(model), listened(other)) == (0, 1)
         other.module(**other.inputs([prompt]))
     changed = capture(other, prompt, want={"logits"}, interventions=[double]).logits

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import interp
-from interp.checks.model_types import tiny
+from interp.checks.model_types import tiny_model
 from interp.families.base import family
 
 IDS = torch.arange(6, 46)[None]
@@ -20,7 +20,7 @@ def logits(module):
 @pytest.fixture
 def sinks():
     """A model whose attention has learned sinks, which our attention function does not know: it is refused."""
-    module = tiny("gpt_oss").train()
+    module = tiny_model("gpt_oss").train()
     for block in module.model.layers:
         torch.nn.init.normal_(block.self_attn.sinks, 3.0)
     return module

@@ -11,7 +11,7 @@ from interp.interventions.function import Apply
 from interp.taps import audit as audit_file
 from interp.taps import masks as masks_file
 from interp.taps.audit import NothingChanged
-from interp.taps.running import Pass, run, running
+from interp.taps.running import Pass, run_pass, running
 from interp.taps.site_table import site_table
 from interp.taps.spec import PassSpec
 from interp.taps.state import Conversations, PassState
@@ -185,7 +185,7 @@ def test_a_change_that_is_never_reached_is_warned_of():
     change = MaskAttention(USER, layers=(3,))
     with (
         pytest.warns(NothingChanged, match=re.escape(f"{change} changed nothing: it was never reached")),
-        run(conversation(change)),
+        run_pass(conversation(change)),
     ):
         pass
 
@@ -203,7 +203,7 @@ def test_a_change_that_leaves_everything_as_it_was_is_warned_of():
 def test_a_change_that_acts_is_not_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with run(conversation(ScaleScores(USER, 2.0))) as now:
+        with run_pass(conversation(ScaleScores(USER, 2.0))) as now:
             now.visit("decoder", "attn_scores", 0, torch.randn(1, 2, 4, 4))
 
 
@@ -213,15 +213,15 @@ def test_a_change_that_acts_is_not_warned_of():
 def test_passes_nest_and_give_way():
     outer, inner = conversation(), conversation()
     assert running.get() is None
-    with run(outer):
-        with run(inner):
+    with run_pass(outer):
+        with run_pass(inner):
             assert running.get() is inner
         assert running.get() is outer
     assert running.get() is None
 
 
 def test_a_pass_that_fails_is_no_longer_the_running_one():
-    with pytest.raises(ArithmeticError, match="inside"), run(conversation(ScaleScores(USER, 1.0))):
+    with pytest.raises(ArithmeticError, match="inside"), run_pass(conversation(ScaleScores(USER, 1.0))):
         raise ArithmeticError("inside")
     assert running.get() is None
 
