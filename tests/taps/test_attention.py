@@ -533,7 +533,7 @@ def test_masking_every_key_under_left_padding_stays_within_the_conversation(mode
 def test_every_intervention_is_warned_of_when_neutral(model_of, picture):
     model = model_of("llava")
     with pytest.warns(
-        NothingChanged, match=r"ScaleScores\(.*by=1.0.*\) changed nothing: its 2 calls left every value as it was"
+        NothingChanged, match=r"ScaleScores\(.*by=1\) changed nothing: its 2 calls left every value as it was"
     ):
         forward(model, [question(model, picture)], ScaleScores(EVERY, 1.0))
 
