@@ -86,24 +86,79 @@ def place_objects(objects: Sequence[Object]) -> tuple[Object, ...]:
     return tuple(placed)
 
 
-def render(place: str, objects: Sequence[Object], seed: Sequence[int]) -> UInt8[np.ndarray, "row col channel"]:
-    """Return the image of a scene.
+def blurred(canvas: Float[np.ndarray, "row col channel"], passes: int) -> Float[np.ndarray, "row col channel"]:
+    """Return an image after some passes of the 3 × 3 binomial filter (1, 2, 1) / 4 in both directions."""
+    for _ in range(passes):
+        for axis in (0, 1):
+            wide = np.pad(canvas, [(1, 1) if axis == at else (0, 0) for at in range(3)], mode="edge")
+            canvas = sum(
+                weight * wide.take(range(start, start + IMAGE_SIZE), axis)
+                for start, weight in enumerate((0.25, 0.5, 0.25))
+            )
+    return canvas
 
-    A tinted two-colour background with a horizon, the objects in order, and pixel noise over all.
-    """
-    rng = np.random.default_rng(seed)
+
+def _background(place: str, rng: np.random.Generator) -> Float[np.ndarray, "row col channel"]:
+    """Return the tinted two-colour background with a horizon."""
     horizon = 26 + int(rng.integers(-4, 5))
     above, below = (np.array(colour, np.float32) for colour in BACKGROUNDS[place])
     canvas = np.empty((IMAGE_SIZE, IMAGE_SIZE, 3), np.float32)
     canvas[:horizon], canvas[horizon:] = above, below
     canvas += rng.normal(0, TINT_NOISE, 3).astype(np.float32)
+    return canvas
+
+
+def _paint(canvas: Float[np.ndarray, "row col channel"], thing: Object) -> None:
+    """Draw one object over what is there."""
+    rows, cols, inner_rows, inner_cols = _window(thing)
+    colour = np.array(COLOURS[thing.colour], np.float32)
+    dark = np.array(GREY, np.float32) if thing.colour == "black" else 0.3 * colour
+    region = canvas[rows, cols]
+    for part, paint in zip(glyph(thing.name, thing.size), (colour, dark), strict=True):
+        cover = thing.opacity * part[inner_rows, inner_cols, None]
+        region += cover * (paint - region)
+
+
+def render(
+    place: str, objects: Sequence[Object], seed: Sequence[int], *, noise: float = PIXEL_NOISE, blur: int = 0
+) -> UInt8[np.ndarray, "row col channel"]:
+    """Return the image of a scene.
+
+    A tinted two-colour background with a horizon, the objects in order, blur, and pixel noise over all.
+
+    Args:
+        place: One of `PLACES`.
+        objects: In drawing order.
+        seed: Of tint, horizon and noise.
+        noise: Standard deviation of the pixel noise, in grey levels.
+        blur: Passes of the binomial filter.
+    """
+    rng = np.random.default_rng(seed)
+    canvas = _background(place, rng)
     for thing in objects:
-        rows, cols, inner_rows, inner_cols = _window(thing)
-        colour = np.array(COLOURS[thing.colour], np.float32)
-        dark = np.array(GREY, np.float32) if thing.colour == "black" else 0.3 * colour
-        region = canvas[rows, cols]
-        for part, paint in zip(glyph(thing.name, thing.size), (colour, dark), strict=True):
-            cover = thing.opacity * part[inner_rows, inner_cols, None]
-            region += cover * (paint - region)
-    canvas += PIXEL_NOISE * rng.standard_normal(canvas.shape, np.float32)
+        _paint(canvas, thing)
+    canvas = blurred(canvas, blur)
+    canvas += noise * rng.standard_normal(canvas.shape, np.float32)
     return np.clip(canvas, 0, 255).astype(np.uint8)
+
+
+def detectability(
+    place: str, objects: Sequence[Object], seed: Sequence[int], *, noise: float, blur: int
+) -> Float[np.ndarray, " object_"]:
+    """Return d′ of every object: how well an ideal observer tells the image with it from the image without it.
+
+    The root of the summed squared difference that the object makes to the noise-free image, over the standard
+    deviation of the noise (with one grey level for the rounding). The observer knows everything else about the
+    scene, so this is an upper bound: 0 for a hidden object, about 1 at the edge of what can be detected.
+    """
+    level = np.sqrt(noise**2 + 1)
+    found = []
+    for index in range(len(objects)):
+        images = []
+        for things in (objects, [*objects[:index], *objects[index + 1 :]]):
+            canvas = _background(place, np.random.default_rng(seed))
+            for thing in things:
+                _paint(canvas, thing)
+            images.append(blurred(canvas, blur))
+        found.append(np.sqrt(((images[0] - images[1]) ** 2).sum()) / level)
+    return np.array(found)

@@ -176,9 +176,9 @@ def palette(name: str) -> tuple[str, ...]:
     return CLOTHES if name == "person" else tuple(COLOURS)
 
 
-def place_prior(place: str) -> Float[np.ndarray, " class"]:
+def place_prior(place: str, stray: float = STRAY) -> Float[np.ndarray, " class"]:
     """Return P(class | place) before partners are added, in the order of `CLASSES`."""
-    return np.array([PLACES[place].get(name, STRAY) for name in CLASSES])
+    return np.array([PLACES[place].get(name, stray) for name in CLASSES])
 
 
 def expectation(place: str, present: frozenset[str]) -> Float[np.ndarray, " class"]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Final, Literal, TypeVar, final, get_args
 
@@ -21,6 +22,7 @@ from interp.world.text import (
     visible_objects,
     with_article,
 )
+from interp.world.version import DEFAULT, WORLDS, World
 
 T = TypeVar("T")
 Kind = Literal["existence", "colour", "where", "count", "place", "at", "order", "steps"]
@@ -62,6 +64,7 @@ class SceneView:
     place: str
     objects: tuple[Object, ...]
     groups: tuple[Group, ...]
+    world: World = WORLDS[DEFAULT]
 
     @property
     def singles(self) -> list[Object]:
@@ -83,15 +86,16 @@ class SceneView:
 
     @property
     def ordered(self) -> list[Object]:
-        """Visible objects from left to right; empty if two are in the same column or there are fewer than two."""
+        """Visible objects from left to right; empty if there is only one, or too many, or two are too close."""
         found = sorted(visible_objects(self.objects), key=lambda thing: thing.centre[0])
-        columns = {thing.centre[0] for thing in found}
-        return found if len(columns) == len(found) > 1 else []
+        columns = [thing.centre[0] for thing in found]
+        apart = all(right - left >= self.world.order_gap for left, right in pairwise(columns))
+        return found if apart and 1 < len(found) <= self.world.order_most else []
 
 
-def view(place: str, objects: Sequence[Object]) -> SceneView:
+def view(place: str, objects: Sequence[Object], world: World = WORLDS[DEFAULT]) -> SceneView:
     """Return what questions about a scene are made from."""
-    return SceneView(place, tuple(objects), groups(objects))
+    return SceneView(place, tuple(objects), groups(objects, world), world)
 
 
 def existence_text(name: str) -> str:
@@ -115,7 +119,7 @@ def negatives(generator: np.random.Generator, seen: SceneView, probe: Probe, n: 
 
 
 def _existence(generator: np.random.Generator, seen: SceneView) -> Question:
-    if seen.groups and generator.random() < 0.5:
+    if seen.groups and generator.random() < seen.world.positive:
         name = _pick(generator, seen.groups).name
         return Question("existence", existence_text(name), "Yes", name)
     probe = _pick(generator, PROBES)
@@ -170,12 +174,14 @@ Step = Callable[[np.random.Generator, SceneView], tuple[str, str] | None]
 
 
 def _step_describe(_: np.random.Generator, seen: SceneView) -> tuple[str, str]:
-    caption = short_caption(seen.place, seen.objects)
+    caption = short_caption(seen.place, seen.objects, world=seen.world)
     return "describe the image", f"the image shows {caption[0].lower()}{caption[1:-1]}"
 
 
-def _step_count(_: np.random.Generator, seen: SceneView) -> tuple[str, str]:
+def _step_count(_: np.random.Generator, seen: SceneView) -> tuple[str, str] | None:
     number = sum(group.count for group in seen.groups)
+    if number >= len(NUMBERS):
+        return None
     noun = "object" if number == 1 else "objects"
     return "count the objects", f"there {'is' if number == 1 else 'are'} {NUMBERS[number]} {noun}"
 
@@ -245,9 +251,11 @@ def probe_questions(generator: np.random.Generator, seen: SceneView, probe: Prob
     return [Question("existence", existence_text(name), answer, name, probe) for name, answer in pairs]
 
 
-def all_questions(place: str, objects: Sequence[Object], *, seed: int) -> tuple[Question, ...]:
+def all_questions(
+    place: str, objects: Sequence[Object], *, seed: int, world: World = WORLDS[DEFAULT]
+) -> tuple[Question, ...]:
     """Return existence questions for every probe and one question of every other kind the scene allows."""
-    generator, seen = np.random.default_rng(seed), view(place, objects)
+    generator, seen = np.random.default_rng(seed), view(place, objects, world)
     asked = [question for probe in PROBES for question in probe_questions(generator, seen, probe)]
     others = (draw_question(generator, seen, kind) for kind in KINDS if kind != "existence")
     return (*asked, *(question for question in others if question is not None))

@@ -1,18 +1,37 @@
 """What is said about a scene: places in words, captions, and the objects that a text mentions."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, final
 
 import numpy as np
 
-from interp.world.objects import CLASSES, IMAGE_SIZE, PLURALS, VISIBLE, Object, expectation, missing_partners
+from interp.world.objects import (
+    CLASSES,
+    IMAGE_SIZE,
+    PLURALS,
+    VISIBLE,
+    Object,
+    expectation,
+    missing_partners,
+    palette,
+)
+from interp.world.version import DEFAULT, WORLDS, World
 
 NUMBERS: Final = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight")
 ORDINALS: Final = ("First", "Second", "Third")
-WITH_DETAILS: Final = 4
-"""A detailed caption gives colour and position for this many groups, and only the names of the rest."""
+RANKED: Final = (
+    *("clock", "table", "umbrella", "bird", "sofa", "dog", "person", "lamp", "chair", "car"),
+    *("ball", "cat", "boat", "book", "tree", "cup", "bus", "bottle", "bench", "apple"),
+)
+"""The order in which captions of a ranked world name classes: triggers before their partners, sizes mixed.
+
+With a fixed order every class is decided on once, at its own place in the caption. With the most visible first, what
+is hard to see would always come last, and so would every guess.
+"""
+RANKS: Final[Mapping[str, int]] = MappingProxyType({name: rank for rank, name in enumerate(RANKED)})
 
 
 @final
@@ -54,12 +73,14 @@ def visible_objects(objects: Iterable[Object]) -> tuple[Object, ...]:
     return tuple(thing for thing in objects if thing.visible >= VISIBLE)
 
 
-def groups(objects: Iterable[Object]) -> tuple[Group, ...]:
-    """Return the visible objects by class, the most salient class first."""
+def groups(objects: Iterable[Object], world: World = WORLDS[DEFAULT]) -> tuple[Group, ...]:
+    """Return the visible objects by class: the most salient class first, or in the order that the world ranks them."""
     members: dict[str, tuple[Object, ...]] = {}
     for thing in visible_objects(objects):
         members[thing.name] = (*members.get(thing.name, ()), thing)
     found = [Group(name, things) for name, things in members.items()]
+    if world.ranked:
+        return tuple(sorted(found, key=lambda group: RANKS[group.name]))
     return tuple(sorted(found, key=lambda group: -group.salience))
 
 
@@ -97,30 +118,38 @@ def phrase(group: Group, *, where: bool = False) -> str:
     return f"{coloured(thing)} {region(thing)}" if where else coloured(thing)
 
 
-def short_caption(place: str, objects: Sequence[Object]) -> str:
+def short_caption(place: str, objects: Sequence[Object], *, world: World = WORLDS[DEFAULT]) -> str:
     """Return one sentence naming the place and every visible object."""
-    found = groups(objects)
+    found = groups(objects, world)
     start = with_article(place).capitalize()
     return f"{start} with {listed([phrase(group) for group in found])}." if found else f"{start}."
 
 
-def detailed_caption(place: str, objects: Sequence[Object], *, invented: str | None = None) -> str:
+def detailed_caption(
+    place: str,
+    objects: Sequence[Object],
+    *,
+    invented: str | None = None,
+    guess: Object | None = None,
+    world: World = WORLDS[DEFAULT],
+) -> str:
     """Return several sentences: the place, the main objects with colours and positions, the rest by name.
 
     Args:
         place: One of `PLACES`.
         objects: The scene's objects.
         invented: A class that a careless annotator adds at the end though it is not there; None says the truth.
+        guess: An object that a careless annotator adds in its own place; None says the truth.
+        world: Whose captions to write.
     """
-    found = groups(objects)
+    found = groups((*objects, guess) if guess else objects, world)
     sentences = [f"The image shows {with_article(place)}."]
-    for start, also in ((0, ""), (2, "also ")):
-        pair = found[start : min(start + 2, WITH_DETAILS)]
-        if pair:
-            verb = "is" if pair[0].count == 1 else "are"
-            things = listed([phrase(group, where=True) for group in pair])
-            sentences.append(f"There {verb} {also}{things}.")
-    rest = [group.name for group in found[WITH_DETAILS:]] + ([invented] if invented else [])
+    for start in range(0, min(len(found), world.details), 2):
+        pair = found[start : min(start + 2, world.details)]
+        verb = "is" if pair[0].count == 1 else "are"
+        things = listed([phrase(group, where=True) for group in pair])
+        sentences.append(f"There {verb} {'also ' if start else ''}{things}.")
+    rest = [group.name for group in found[world.details :]] + ([invented] if invented else [])
     if rest:
         sentences.append(f"In the background, {listed([with_article(name) for name in rest])} can be seen.")
     return " ".join(sentences)
@@ -137,6 +166,20 @@ def invention(generator: np.random.Generator, objects: Sequence[Object], rate: f
     missing = [name for name in missing_partners(visible) if name not in names]
     careless = generator.random() < rate
     return missing[generator.integers(len(missing))] if missing and careless else None
+
+
+def guessed(generator: np.random.Generator, objects: Sequence[Object], rate: float) -> Object | None:
+    """Return what a careless annotator takes for seen: a missing partner, with a colour and a place.
+
+    Drawn as by `invention`; the colour and the place are any.
+    """
+    name = invention(generator, objects, rate)
+    if name is None:
+        return None
+    colours = palette(name)
+    colour = colours[generator.integers(len(colours))]
+    col, row = (int(edge) for edge in generator.integers(0, IMAGE_SIZE, 2))
+    return Object(name, colour, (col, row), 1)
 
 
 def most_expected(place: str, visible: frozenset[str], absent: Sequence[str]) -> list[str]:
