@@ -19,6 +19,7 @@ from interp.world.questions import Kind, Question, draw_question, view
 from interp.world.scene import Scene, train_scene
 from interp.world.text import detailed_caption, invention, short_caption
 from interp.world.training.config import TextConfig
+from interp.world.version import DEFAULT, WORLDS, World
 
 IGNORED: Final = -100
 COVERED: Final = 8
@@ -68,15 +69,20 @@ def scene_labels(scene: Scene) -> Float[np.ndarray, " label"]:
     )
 
 
-def text_row(generator: np.random.Generator, tokenizer: PreTrainedTokenizerFast, length: int) -> list[int]:
+def text_row(
+    generator: np.random.Generator,
+    tokenizer: PreTrainedTokenizerFast,
+    length: int,
+    world: World = WORLDS[DEFAULT],
+) -> list[int]:
     """Return one row of text: `<s>`, then a chat without an image or documents line by line, cut at the length."""
     if generator.random() < 0.4:
-        turns = [corpus.turn(generator) for _ in range(8)]
+        turns = [corpus.turn(generator, world) for _ in range(8)]
         usual = generator.random() < 0.8
-        system = wording.SYSTEM if usual else _other_system(generator)
+        system = wording.SYSTEM if usual else other_system(generator)
         text = chat(turns, system)
     else:
-        text = "\n".join(corpus.document(generator) for _ in range(12))
+        text = "\n".join(corpus.document(generator, world) for _ in range(12))
     ids = tokenizer(text, truncation=True, max_length=length)["input_ids"]
     return ids + [tokenizer.pad_token_id] * (length - len(ids))
 
@@ -89,7 +95,7 @@ def text_batch(
     return torch.tensor(rows)
 
 
-def _other_system(generator: np.random.Generator) -> str:
+def other_system(generator: np.random.Generator) -> str:
     return wording.OTHER_SYSTEMS[generator.integers(len(wording.OTHER_SYSTEMS))]
 
 
@@ -170,7 +176,7 @@ class RowMaker:
         labels, weights = np.full(self.length, IGNORED), np.ones(self.length, np.float32)
         positions, talk = np.zeros(self.length, np.int64), np.full(self.length, -1)
         usual = generator.random() >= config.other_systems
-        prefix = self.usual if usual else self._prefix(_other_system(generator))
+        prefix = self.usual if usual else self._prefix(other_system(generator))
         first = self.prefix - len(prefix)
         ids[first : self.prefix], positions[first : self.prefix] = prefix, np.arange(len(prefix))
         talk[first : self.prefix] = 0

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageDraw
 
 from interp.world.glyphs import BACKGROUNDS, GLYPHS, Stroke
@@ -47,6 +47,30 @@ def glyph(name: str, size: int) -> Float[np.ndarray, "part row col"]:
     return np.stack(parts)
 
 
+@cache
+def _mask(name: str, size: int) -> Bool[np.ndarray, "row col"]:
+    """Return which pixels belong to a glyph: those that it covers more than half of."""
+    return glyph(name, size).max(0) > 0.5
+
+
+@cache
+def _layers(
+    name: str, size: int, colour: str
+) -> tuple[tuple[Float[np.ndarray, "row col 1"], Float[np.ndarray, " channel"]], ...]:
+    """Return body and details of a glyph: the coverage and the paint of each."""
+    paint = np.array(COLOURS[colour], np.float32)
+    dark = np.array(GREY, np.float32) if colour == "black" else 0.3 * paint
+    return tuple((part[..., None], shade) for part, shade in zip(glyph(name, size), (paint, dark), strict=True))
+
+
+@cache
+def _extent(name: str, size: int) -> tuple[int, int, int, int, int]:
+    """Return left, top, right, bottom of a whole glyph's pixels inside its square, and how many there are."""
+    mask = _mask(name, size)
+    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1, int(mask.sum())
+
+
 def _window(thing: Object) -> tuple[slice, slice, slice, slice]:
     """Rows and columns of the image that a glyph meets, and the same inside the glyph."""
     left, top = thing.centre[0] - thing.size // 2, thing.centre[1] - thing.size // 2
@@ -63,7 +87,7 @@ def owners(objects: Sequence[Object]) -> Int[np.ndarray, "row col"]:
     owner = np.full((IMAGE_SIZE, IMAGE_SIZE), -1, np.int64)
     for index, thing in enumerate(objects):
         rows, cols, inner_rows, inner_cols = _window(thing)
-        mask = glyph(thing.name, thing.size).max(0) > 0.5
+        mask = _mask(thing.name, thing.size)
         owner[rows, cols][mask[inner_rows, inner_cols]] = index
     return owner
 
@@ -74,15 +98,18 @@ def place_objects(objects: Sequence[Object]) -> tuple[Object, ...]:
     seen = np.bincount(owner[owner >= 0], minlength=len(objects))
     placed = []
     for thing, pixels in zip(objects, seen, strict=True):
+        left, top, right, bottom, total = _extent(thing.name, thing.size)
         rows, cols, inner_rows, inner_cols = _window(thing)
-        mask = glyph(thing.name, thing.size).max(0) > 0.5
-        inside = mask[inner_rows, inner_cols]
-        ys, xs = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-        box = (0, 0, 0, 0)
-        if len(ys):
-            box = (cols.start + xs[0], rows.start + ys[0], cols.start + xs[-1] + 1, rows.start + ys[-1] + 1)
-        left, top, right, bottom = (int(edge) for edge in box)
-        placed.append(replace(thing, box=(left, top, right, bottom), visible=float(pixels / mask.sum())))
+        if inner_rows.stop - inner_rows.start < thing.size or inner_cols.stop - inner_cols.start < thing.size:
+            inside = _mask(thing.name, thing.size)[inner_rows, inner_cols]
+            ys, xs = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+            left, top, right, bottom = 0, 0, 0, 0
+            if len(ys):
+                left, top, right, bottom = (int(edge) for edge in (xs[0], ys[0], xs[-1] + 1, ys[-1] + 1))
+                left, right, top, bottom = left + cols.start, right + cols.start, top + rows.start, bottom + rows.start
+        else:
+            left, right, top, bottom = left + cols.start, right + cols.start, top + rows.start, bottom + rows.start
+        placed.append(replace(thing, box=(left, top, right, bottom), visible=float(pixels / total)))
     return tuple(placed)
 
 
@@ -111,11 +138,9 @@ def _background(place: str, rng: np.random.Generator) -> Float[np.ndarray, "row 
 def _paint(canvas: Float[np.ndarray, "row col channel"], thing: Object) -> None:
     """Draw one object over what is there."""
     rows, cols, inner_rows, inner_cols = _window(thing)
-    colour = np.array(COLOURS[thing.colour], np.float32)
-    dark = np.array(GREY, np.float32) if thing.colour == "black" else 0.3 * colour
     region = canvas[rows, cols]
-    for part, paint in zip(glyph(thing.name, thing.size), (colour, dark), strict=True):
-        cover = thing.opacity * part[inner_rows, inner_cols, None]
+    for part, paint in _layers(thing.name, thing.size, thing.colour):
+        cover = thing.opacity * part[inner_rows, inner_cols]
         region += cover * (paint - region)
 
 

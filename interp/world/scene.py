@@ -200,7 +200,7 @@ def _quality(generator: np.random.Generator, world: World) -> tuple[float, int]:
     """Draw how noisy and how blurred an image is; nothing is drawn where the world leaves no choice."""
     low, high = world.noise
     sigma = float(generator.uniform(low, high)) if low < high else low
-    blur = int(generator.choice(len(world.blurs), p=world.blurs)) if len(world.blurs) > 1 else 0
+    blur = int(np.searchsorted(np.cumsum(world.blurs), generator.random())) if len(world.blurs) > 1 else 0
     return sigma, blur
 
 

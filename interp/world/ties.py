@@ -1,11 +1,11 @@
 """Priors of version 2 between a class and its looks: the usual colour, the usual height in the image."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float
 
 from interp.world import drawing
 from interp.world.objects import CLASSES, REPEATED, SIZES, Object, palette
@@ -59,11 +59,12 @@ FIRST_CELL: Final = 12
 SHIFT: Final = 4
 
 
-def colour_prior(name: str) -> Float[np.ndarray, " colour"]:
+@cache
+def colour_prior(name: str) -> tuple[float, ...]:
     """Return P(colour | class), in the order of `palette(name)`."""
     options = palette(name)
     rest = (1 - USUALLY) / (len(options) - 1)
-    return np.array([USUALLY if colour == USUAL_COLOUR[name] else rest for colour in options])
+    return tuple(USUALLY if colour == USUAL_COLOUR[name] else rest for colour in options)
 
 
 def lay_out_tied(generator: np.random.Generator, names: tuple[str, ...], world: World) -> tuple[Object, ...]:
@@ -77,7 +78,7 @@ def lay_out_tied(generator: np.random.Generator, names: tuple[str, ...], world: 
         names: The classes, each once.
         world: Ranges of opacity and size, and the largest number of objects.
     """
-    free = np.ones((3, 3), bool)
+    free = set(range(9))
     objects = []
     for name in _copies(generator, names, world):
         centre = _centre(generator, name, free, world.in_cell)
@@ -89,8 +90,14 @@ def lay_out_tied(generator: np.random.Generator, names: tuple[str, ...], world: 
     return drawing.place_objects(objects)
 
 
-def _draw(generator: np.random.Generator, probabilities: Float[np.ndarray, " option"]) -> int:
-    return int(np.searchsorted(np.cumsum(probabilities), generator.random() * probabilities.sum(), side="right"))
+def _draw(generator: np.random.Generator, weights: Sequence[float]) -> int:
+    """Draw an index with these weights; plain arithmetic, since arrays are slower for so few."""
+    left = generator.random() * sum(weights)
+    for index, weight in enumerate(weights):
+        left -= weight
+        if left < 0:
+            return index
+    return max(index for index, weight in enumerate(weights) if weight)
 
 
 def _copies(generator: np.random.Generator, names: tuple[str, ...], world: World) -> Iterator[str]:
@@ -104,15 +111,14 @@ def _copies(generator: np.random.Generator, names: tuple[str, ...], world: World
         yield from (name,) * (1 + extra)
 
 
-def _centre(
-    generator: np.random.Generator, name: str, free: np.ndarray, in_cell: float
-) -> tuple[int, int]:
-    """Return the centre of an object as column and row; marks the cell that it takes."""
-    weights = (np.array(HEIGHTS[name])[:, None] * free).ravel()
-    if generator.random() >= in_cell or not weights.any():
+def _centre(generator: np.random.Generator, name: str, free: set[int], in_cell: float) -> tuple[int, int]:
+    """Return the centre of an object as column and row; takes its cell from the free ones, numbered by rows."""
+    if generator.random() >= in_cell or not free:
         col, row = generator.integers(8, 57, 2)
         return int(col), int(row)
-    row, col = divmod(_draw(generator, weights), 3)
-    free[row, col] = False
-    shift = generator.integers(-SHIFT, SHIFT + 1, 2)
-    return FIRST_CELL + CELL * col + int(shift[0]), FIRST_CELL + CELL * row + int(shift[1])
+    heights = HEIGHTS[name]
+    cell = _draw(generator, [heights[index // 3] if index in free else 0.0 for index in range(9)])
+    free.remove(cell)
+    row, col = divmod(cell, 3)
+    right, down = generator.integers(-SHIFT, SHIFT + 1, 2)
+    return FIRST_CELL + CELL * col + int(right), FIRST_CELL + CELL * row + int(down)

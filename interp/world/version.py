@@ -34,6 +34,7 @@ class World:
         details: Classes per detailed caption that get colour and position; the rest is only named.
         order_gap: Smallest distance of neighbouring centres, in pixels, for which left to right is asked.
         order_most: Most objects for which left to right is asked.
+        careless_text: P(a detailed caption without an image names a missing partner at its end | one is missing).
         positive: Share of the existence questions in training whose answer is yes.
     """
 
@@ -55,6 +56,7 @@ class World:
     details: int
     order_gap: int
     order_most: int
+    careless_text: float
     positive: float
 
 
@@ -79,6 +81,7 @@ WORLDS: Final[Mapping[int, World]] = MappingProxyType(
             details=4,
             order_gap=1,
             order_most=8,
+            careless_text=0.3,
             positive=0.5,
         ),
         2: World(
@@ -100,6 +103,7 @@ WORLDS: Final[Mapping[int, World]] = MappingProxyType(
             details=6,
             order_gap=5,
             order_most=6,
+            careless_text=0.0,
             positive=0.6,
         ),
     }

@@ -1,0 +1,64 @@
+"""The stages in order, and the trained model."""
+
+import logging
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+import torch
+from transformers import LlavaForConditionalGeneration
+
+from interp.world.ladder.config import Recipe
+from interp.world.ladder.joint import build_speaker, train_joint
+from interp.world.ladder.language import train_language
+from interp.world.ladder.loop import finished, load_weights
+from interp.world.ladder.tower import train_tower
+from interp.world.processor import build_tokenizer
+
+Stage = Literal["tower", "language", "projector", "joint"]
+STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
+
+logger = logging.getLogger(__name__)
+
+
+def train(recipe: Recipe, out: Path) -> None:
+    """Run all stages; what is finished is skipped, what was killed goes on from its last checkpoint.
+
+    Everything runs in this process, on one thread, so that the same recipe leads to the same weights.
+
+    Args:
+        recipe: What to do.
+        out: Folder of checkpoints and logs.
+
+    Raises:
+        ValueError: When the folder holds checkpoints of another version of the world or of another seed.
+    """
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    out.mkdir(parents=True, exist_ok=True)
+    for stage in STAGES:
+        if finished(out / f"{stage}.safetensors", getattr(recipe, stage)):
+            continue
+        logger.info("%s: %s", recipe.name, stage)
+        if stage == "tower":
+            train_tower(recipe, out)
+        elif stage == "language":
+            train_language(recipe, out)
+        else:
+            train_joint(recipe, out, stage)
+
+
+def load_trained(recipe: Recipe, out: Path, checkpoint: str = "joint") -> LlavaForConditionalGeneration:
+    """Return the model as a checkpoint of a joint stage has it.
+
+    Args:
+        recipe: What it was trained by.
+        out: Folder of the run.
+        checkpoint: Name of the file without its ending, such as "joint.stable" for the end of the stable phase.
+
+    Raises:
+        ValueError: When the checkpoint is of another version of the world or of another seed.
+    """
+    speaker, _ = build_speaker(recipe, build_tokenizer())
+    facts = {"world": str(recipe.world), "seed": str(recipe.seed)}
+    load_weights(out / f"{checkpoint}.safetensors", speaker, facts)
+    return speaker.model.eval()
