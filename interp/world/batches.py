@@ -74,6 +74,8 @@ def text_row(
     tokenizer: PreTrainedTokenizerFast,
     length: int,
     world: World = WORLDS[DEFAULT],
+    *,
+    copying: float | None = None,
 ) -> list[int]:
     """Return one row of text: `<s>`, then a chat without an image or documents line by line, cut at the length."""
     if generator.random() < 0.4:
@@ -82,7 +84,7 @@ def text_row(
         system = wording.SYSTEM if usual else other_system(generator)
         text = chat(turns, system)
     else:
-        text = "\n".join(corpus.document(generator, world) for _ in range(12))
+        text = "\n".join(corpus.document(generator, world, copying=copying) for _ in range(12))
     ids = tokenizer(text, truncation=True, max_length=length)["input_ids"]
     return ids + [tokenizer.pad_token_id] * (length - len(ids))
 

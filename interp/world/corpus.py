@@ -168,9 +168,20 @@ TURNS: Final[tuple[tuple[Callable[[np.random.Generator, World], Turn], float], .
 )
 
 
-def document(generator: np.random.Generator, world: World = WORLDS[DEFAULT]) -> str:
-    """Draw one document: a caption, common sense, facts to recall, a list to copy, or a story."""
+def document(
+    generator: np.random.Generator, world: World = WORLDS[DEFAULT], *, copying: float | None = None
+) -> str:
+    """Draw one document: a caption, common sense, facts to recall, a list to copy, or a story.
+
+    Args:
+        generator: Source of all draws.
+        world: Whose priors and captions.
+        copying: Share of the lists to copy, the other kinds keeping their proportions; by default the usual share.
+    """
     makers, weights = zip(*DOCUMENTS, strict=True)
+    if copying is not None:
+        rest = sum(weight for make, weight in DOCUMENTS if make is not copy_document)
+        weights = tuple(copying if make is copy_document else w * (1 - copying) / rest for make, w in DOCUMENTS)
     return makers[generator.choice(len(makers), p=weights)](generator, world)
 
 

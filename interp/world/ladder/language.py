@@ -33,7 +33,8 @@ def train_language(recipe: Recipe, out: Path) -> None:
 
     def loss(step: int) -> Float[Tensor, ""]:
         generators = [np.random.default_rng((recipe.seed, 17, step, row)) for row in range(schedule.batch)]
-        ids = torch.tensor([text_row(generator, tokenizer, length + 1, world) for generator in generators])
+        rows = (text_row(each, tokenizer, length + 1, world, copying=recipe.rows.copying) for each in generators)
+        ids = torch.tensor(list(rows))
         with torch.autocast("cpu", torch.bfloat16):
             logits = run(ids[:, :-1].contiguous(), mask)
         targets = ids[:, 1:].flatten()

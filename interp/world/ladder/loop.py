@@ -227,7 +227,7 @@ def _update(
     return loss.item()
 
 
-def _log(path: Path, line: Mapping[str, float]) -> None:
+def _log(path: Path, line: Mapping[str, float | int]) -> None:
     with path.with_suffix(".jsonl").open("a") as log:
         log.write(json.dumps(line) + "\n")
     logger.info("%s %s", path.stem, line)
