@@ -12,6 +12,7 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 from interp.world.evaluation import BATCH, LONGEST, Pair, conversation, counter_prior, total
 from interp.world.evidence import Inventions, measure_inventions
 from interp.world.forms import FORMS, PAIR_FORMS
+from interp.world.ladder.export import check_version
 from interp.world.questions import KINDS, PROBES, Question, view
 from interp.world.scene import Scene, scenes
 from interp.world.scoring import (
@@ -189,7 +190,11 @@ def measure(
         version: Of the world.
         n: Scenes of the test split.
         seed: Of the scenes.
+
+    Raises:
+        ValueError: When the model was trained in another version of the world.
     """
+    check_version(model.config, version)
     ask = Asker(model, processor)
     ordinary = scenes("test", n, seed, version)
     clear = [scene.clear for scene in ordinary]

@@ -68,17 +68,19 @@ class RowSettings:
         blind: Share of rows without an image in the joint stages.
         other_systems: Share of rows with another system prompt than the usual one.
         short_answers: Loss weight of answers to questions, a caption's being 1.
+        captioned: Share of the rows that begin with a caption; the others hold questions only.
         detailed: Share of the captions that are detailed.
         copying: Share of the documents that are copied back, in the language stage.
     """
 
     text: int = 160
-    answers: int = 150
-    pairs: int = 2
+    answers: int = 110
+    pairs: int = 3
     chained: float = 0.15
     blind: float = 0.06
     other_systems: float = 0.1
     short_answers: float = 2.0
+    captioned: float = 0.6
     detailed: float = 0.65
     copying: float = 0.15
 

@@ -89,8 +89,8 @@ class RowMaker:
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def turns(self, generator: np.random.Generator, scene: Scene) -> list[Turn]:
-        """Draw a caption request and questions about a scene, each with its answer and loss weight."""
+    def caption(self, generator: np.random.Generator, scene: Scene) -> Turn:
+        """Draw a caption request with its answer; a careless one names a missing partner now and then."""
         if generator.random() < self.settings.detailed:
             asked = wording.DETAILED[generator.integers(len(wording.DETAILED))]
             guess = guessed(generator, scene.objects, self.carelessness)
@@ -100,7 +100,12 @@ class RowMaker:
             answer = short_caption(scene.place, scene.objects, world=self.world)
         if generator.random() < 0.1:
             asked = asked[0].lower() + asked[1:]
-        seen, found = view(scene.place, scene.objects, self.world), [(asked, answer, 1.0)]
+        return asked, answer, 1.0
+
+    def turns(self, generator: np.random.Generator, scene: Scene) -> list[Turn]:
+        """Draw questions about a scene, mostly behind a caption, each with its answer and loss weight."""
+        found = [self.caption(generator, scene)] if generator.random() < self.settings.captioned else []
+        seen = view(scene.place, scene.objects, self.world)
         kinds, shares = zip(*MIX, strict=True)
         for index in generator.choice(len(kinds), ATTEMPTS, p=np.array(shares) / sum(shares)):
             kind = kinds[index]
