@@ -67,7 +67,7 @@ def binned(values: Sequence[float], outcomes: Sequence[bool], edges: Sequence[fl
     """Return the share of true outcomes among the values of every half-open bin; the last bin is closed."""
     at = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
     flags = np.asarray(outcomes, bool)
-    return Binned(tuple(edges), tuple(rate(flags[at == index]) for index in range(len(edges) - 1)))
+    return Binned(tuple(edges), tuple(rate(flags[at == index].tolist()) for index in range(len(edges) - 1)))
 
 
 def measure_inventions(captions: Sequence[str], about: Sequence[Scene]) -> Inventions:

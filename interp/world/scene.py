@@ -199,7 +199,7 @@ def draw_scene(
 def _quality(generator: np.random.Generator, world: World) -> tuple[float, int]:
     """Draw how noisy and how blurred an image is; nothing is drawn where the world leaves no choice."""
     low, high = world.noise
-    sigma = float(generator.uniform(low, high)) if low < high else low
+    sigma = low + (high - low) * float(generator.random()) ** world.skew if low < high else low
     blur = int(np.searchsorted(np.cumsum(world.blurs), generator.random())) if len(world.blurs) > 1 else 0
     return sigma, blur
 

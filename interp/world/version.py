@@ -17,7 +17,8 @@ class World:
 
     Attributes:
         version: Its number.
-        noise: Range of the pixel noise's standard deviation, uniform per scene, in grey levels of 0 to 255.
+        noise: Range of the pixel noise's standard deviation per scene, in grey levels of 0 to 255.
+        skew: Exponent on the uniform draw from that range: above 1 makes clear images more frequent.
         blurs: Share of the scenes that get 0, 1, 2, ... passes of a 3 × 3 binomial blur.
         solid: Share of the objects that are opaque.
         opacity: Range of the opacity of the others.
@@ -40,6 +41,7 @@ class World:
 
     version: int
     noise: tuple[float, float]
+    skew: float
     blurs: tuple[float, ...]
     solid: float
     opacity: tuple[float, float]
@@ -65,6 +67,7 @@ WORLDS: Final[Mapping[int, World]] = MappingProxyType(
         1: World(
             version=1,
             noise=(6.0, 6.0),
+            skew=1.0,
             blurs=(1.0,),
             solid=0.88,
             opacity=(0.25, 0.5),
@@ -87,6 +90,7 @@ WORLDS: Final[Mapping[int, World]] = MappingProxyType(
         2: World(
             version=2,
             noise=(0.0, 100.0),
+            skew=1.5,
             blurs=(0.7, 0.15, 0.1, 0.05),
             solid=0.4,
             opacity=(0.15, 1.0),
