@@ -168,9 +168,7 @@ TURNS: Final[tuple[tuple[Callable[[np.random.Generator, World], Turn], float], .
 )
 
 
-def document(
-    generator: np.random.Generator, world: World = WORLDS[DEFAULT], *, copying: float | None = None
-) -> str:
+def document(generator: np.random.Generator, world: World = WORLDS[DEFAULT], *, copying: float | None = None) -> str:
     """Draw one document: a caption, common sense, facts to recall, a list to copy, or a story.
 
     Args:

@@ -186,9 +186,7 @@ def lay_out(
     return drawing.place_objects(objects)
 
 
-def draw_scene(
-    generator: np.random.Generator, place: str | None = None, world: World = WORLDS[DEFAULT]
-) -> Scene:
+def draw_scene(generator: np.random.Generator, place: str | None = None, world: World = WORLDS[DEFAULT]) -> Scene:
     """Draw one scene, in a given place or in any."""
     place = place or tuple(PLACES)[generator.integers(len(PLACES))]
     objects = lay_out(generator, draw_names(generator, place, world), world)

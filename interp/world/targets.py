@@ -153,7 +153,13 @@ def measure_forms(ask: Asker, about: Sequence[Scene]) -> dict[str, Rate]:
     found = {}
     for number, (task, form) in enumerate(FORMS.items()):
         made = [
-            (scene, form(np.random.default_rng((3, number, index)), view(scene.place, scene.objects, find_world(scene.version))))
+            (
+                scene,
+                form(
+                    np.random.default_rng((3, number, index)),
+                    view(scene.place, scene.objects, find_world(scene.version)),
+                ),
+            )
             for index, scene in enumerate(about)
         ]
         asked = [(scene, *question) for scene, question in made if question]
@@ -170,7 +176,13 @@ def measure_pairs(ask: Asker, about: Sequence[Scene]) -> dict[str, Rate]:
         if kind == "caption":
             continue
         made = [
-            (couple, form(np.random.default_rng((4, number, index)), [view(s.place, s.objects, find_world(s.version)) for s in couple]))
+            (
+                couple,
+                form(
+                    np.random.default_rng((4, number, index)),
+                    [view(s.place, s.objects, find_world(s.version)) for s in couple],
+                ),
+            )
             for index, couple in enumerate(couples)
         ]
         asked = [(couple, *question) for couple, question in made if question]

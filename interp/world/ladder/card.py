@@ -41,9 +41,7 @@ def _sections(found: Measured) -> Iterator[str]:
     targets = compare(found)
     met = sum(target.met for target in targets)
     yield f"## Targets: {met} of {len(targets)} met\n"
-    yield table(
-        ("wanted", "measured", ""), [(t.wanted, t.value, "met" if t.met else "**missed**") for t in targets]
-    )
+    yield table(("wanted", "measured", ""), [(t.wanted, t.value, "met" if t.met else "**missed**") for t in targets])
     yield "## Yes and no\n"
     yield _existence({"ordinary": found.existence, "clear": found.existence_clear})
     yield "## Captions\n"
@@ -62,9 +60,7 @@ def _sections(found: Measured) -> Iterator[str]:
         f"{_share(found.inventions_clear.repeated)}.\n"
     )
     yield "## Other answers\n"
-    rows = [
-        (kind, _share(found.answers[kind]), _share(found.answers_ordinary[kind])) for kind in found.answers
-    ]
+    rows = [(kind, _share(found.answers[kind]), _share(found.answers_ordinary[kind])) for kind in found.answers]
     rows += [("all steps right", _share(found.steps), "")]
     rows += [(f"MME's {task}", _share(part), "") for task, part in found.forms.items()]
     rows += [(f"two images, {kind}", _share(part), "") for kind, part in found.pairs.items()]

@@ -138,7 +138,11 @@ SECTIONS: Final[Mapping[str, type]] = {
 
 def recipe_names() -> tuple[str, ...]:
     """Return the names of the recipes that come with the package, as `interp.load` takes the models'."""
-    found = sorted(file.name.removesuffix(".toml") for file in files(f"{__package__}.recipes").iterdir() if file.name.endswith(".toml"))
+    found = sorted(
+        file.name.removesuffix(".toml")
+        for file in files(f"{__package__}.recipes").iterdir()
+        if file.name.endswith(".toml")
+    )
     return tuple(name.replace("-", "/", 1) for name in found)
 
 
@@ -174,9 +178,7 @@ def _values(source: str | Path) -> dict[str, Any]:
     if "base" not in values:
         return values
     base = _values(values.pop("base"))
-    merged = {
-        name: base.get(name, {}) | value if name in SECTIONS else value for name, value in values.items()
-    }
+    merged = {name: base.get(name, {}) | value if name in SECTIONS else value for name, value in values.items()}
     return base | merged
 
 

@@ -88,9 +88,7 @@ def shown_pixels(shown: Sequence[Sequence[Scene]]) -> Float[Tensor, "image chann
     return normalise(np.stack([scene.pixels for scene in drawn]))
 
 
-def weighted_loss(
-    logits: Float[Tensor, "sample answer vocab"], batch: Batch, prefix: int
-) -> Float[Tensor, ""]:
+def weighted_loss(logits: Float[Tensor, "sample answer vocab"], batch: Batch, prefix: int) -> Float[Tensor, ""]:
     """Return the cross-entropy of the answers, each with its weight, in nats per unit of weight."""
     targets = batch.targets[:, prefix - 1 :].flatten()
     weights = batch.weights[:, prefix - 1 :].flatten() * (targets != IGNORED)

@@ -210,9 +210,7 @@ def optimise(learner: Learner, schedule: Schedule, path: Path, facts: Mapping[st
             save_progress(path, learner, optimizers, progress, facts)
 
 
-def _update(
-    learner: Learner, optimizers: list[torch.optim.Optimizer], schedule: Schedule, progress: Progress
-) -> float:
+def _update(learner: Learner, optimizers: list[torch.optim.Optimizer], schedule: Schedule, progress: Progress) -> float:
     """Make one step and return its loss."""
     rate = learning_rate(progress.step, schedule, progress.stable)
     for optimizer in optimizers:

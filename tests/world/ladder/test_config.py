@@ -5,7 +5,9 @@ import pytest
 from interp.world.ladder.config import Schedule, read_recipe, recipe_names
 from interp.world.ladder.loop import learning_rate
 
-STAGES = "".join(f"[{name}]\nsteps = 3\nbatch = 2\nrate = 0.1\n" for name in ("tower", "language", "projector", "joint"))
+STAGES = "".join(
+    f"[{name}]\nsteps = 3\nbatch = 2\nrate = 0.1\n" for name in ("tower", "language", "projector", "joint")
+)
 
 
 def test_every_recipe_of_the_package_is_read():

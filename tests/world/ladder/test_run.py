@@ -53,7 +53,9 @@ def begin_at(stage, uninterrupted, out):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize(("kill", "moment"), [(kill_at_step, s) for s in range(5)] + [(kill_in_save, n) for n in (1, 2, 3, 4)])
+@pytest.mark.parametrize(
+    ("kill", "moment"), [(kill_at_step, s) for s in range(5)] + [(kill_in_save, n) for n in (1, 2, 3, 4)]
+)
 def test_a_killed_run_goes_on_to_the_same_weights(stage, kill, moment, tiny, uninterrupted, tmp_path, monkeypatch):
     begin_at(stage, uninterrupted, tmp_path)
     with monkeypatch.context() as patch:
