@@ -98,6 +98,7 @@ def text_batch(
 
 
 def other_system(generator: np.random.Generator) -> str:
+    """Draw a system prompt that is not the usual one."""
     return wording.OTHER_SYSTEMS[generator.integers(len(wording.OTHER_SYSTEMS))]
 
 

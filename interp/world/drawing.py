@@ -118,10 +118,8 @@ def blurred(canvas: Float[np.ndarray, "row col channel"], passes: int) -> Float[
     for _ in range(passes):
         for axis in (0, 1):
             wide = np.pad(canvas, [(1, 1) if axis == at else (0, 0) for at in range(3)], mode="edge")
-            canvas = sum(
-                weight * wide.take(range(start, start + IMAGE_SIZE), axis)
-                for start, weight in enumerate((0.25, 0.5, 0.25))
-            )
+            low, middle, high = (wide.take(range(start, start + IMAGE_SIZE), axis) for start in range(3))
+            canvas = 0.25 * low + 0.5 * middle + 0.25 * high
     return canvas
 
 
@@ -170,7 +168,7 @@ def render(
 def detectability(
     place: str, objects: Sequence[Object], seed: Sequence[int], *, noise: float, blur: int
 ) -> Float[np.ndarray, " object_"]:
-    """Return d′ of every object: how well an ideal observer tells the image with it from the image without it.
+    """Return d' of every object: how well an ideal observer tells the image with it from the image without it.
 
     The root of the summed squared difference that the object makes to the noise-free image, over the standard
     deviation of the noise (with one grey level for the rounding). The observer knows everything else about the

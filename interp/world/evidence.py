@@ -14,7 +14,7 @@ from interp.world.text import mentions
 NOISE_EDGES: Final = (0.0, 20.0, 40.0, 60.0, 80.0, 100.0)
 """Edges of the bins of the pixel noise, in grey levels."""
 EVIDENCE_EDGES: Final = (0.0, 3.0, 6.0, 12.0, 24.0, 48.0, float("inf"))
-"""Edges of the bins of an object's detectability d′."""
+"""Edges of the bins of an object's detectability d'."""
 EXPECTED: Final = 0.3
 """An absent class is expected in a scene from this expectation on."""
 SLOTS: Final = 8

@@ -115,7 +115,7 @@ class Scene:
 
     @cached_property
     def evidence(self) -> tuple[float, ...]:
-        """How visible each object is: d′ of an ideal observer (see `drawing.detectability`), in the order of `objects`."""
+        """How visible each object is, in the order of `objects`: see `drawing.detectability`."""
         found = drawing.detectability(self.place, self.objects, self.noise, noise=self.sigma, blur=self.blur)
         return tuple(float(value) for value in found)
 

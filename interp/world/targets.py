@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, final
 
 import numpy as np
@@ -269,7 +270,7 @@ def compare(found: Measured) -> tuple[Target, ...]:
         Target(
             "inventions rise with the noise",
             " ".join(f"{value:.2f}" for value in noise),
-            all(right >= left - 0.03 for left, right in zip(noise, noise[1:], strict=False)) and noise[-1] > noise[0],
+            all(right >= left - 0.03 for left, right in pairwise(noise)) and noise[-1] > noise[0],
         ),
         Target("in every slot", " ".join(f"{part.value:.2f}" for part in filled), all(part.hits for part in filled)),
         Target("expected classes 5 times likelier", f"{tricks.ratio:.1f}", tricks.ratio >= 5),

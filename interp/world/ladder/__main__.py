@@ -13,14 +13,14 @@ import torch
 
 from interp.world.ladder.config import read_recipe, recipe_names
 from interp.world.ladder.export import export
-from interp.world.ladder.run import load_trained, train
+from interp.world.ladder.run import STAGES, load_trained, train
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m interp.world.ladder", description=__doc__)
     parser.add_argument("recipe", help=f"a TOML file or one of {', '.join(recipe_names())}")
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints and logs")
-    parser.add_argument("--no-training", action="store_true", help="take the checkpoints as they are")
+    parser.add_argument("--stages", nargs="*", choices=STAGES, default=STAGES, help="by default all; none with no name")
     parser.add_argument("--checkpoint", default="joint", help="which one to export and measure; by default the last")
     parser.add_argument("--export", type=Path, help="write the model to this folder")
     parser.add_argument("--measure", type=int, default=0, metavar="N", help="ask about N scenes of every kind")
@@ -33,8 +33,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logger = logging.getLogger(__name__)
     recipe = read_recipe(given.recipe)
-    if not given.no_training:
-        train(recipe, given.out)
+    train(recipe, given.out, given.stages)
     if given.measure:
         from interp.world.card import as_plain
         from interp.world.ladder.card import measured_page

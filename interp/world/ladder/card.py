@@ -1,6 +1,7 @@
 """The page of a model of the ladder: the targets, the errors against the evidence, every figure with its interval."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 from interp.world.card_text import table
@@ -49,7 +50,7 @@ def _sections(found: Measured) -> Iterator[str]:
     tricks = found.inventions
     yield "Captions that invent something, by the pixel noise of the image (σ, grey levels):\n"
     yield _binned(tricks.by_noise)
-    yield "Visible objects that are not named, by their detectability d′:\n"
+    yield "Visible objects that are not named, by their detectability d':\n"
     yield _binned(tricks.missed)
     yield "Invented share of the mentions by slot (the last column takes all later ones):\n"
     slots = [str(index + 1) for index in range(len(tricks.by_slot))]
@@ -92,7 +93,7 @@ def _captions(parts: dict[str, CaptionScores]) -> str:
 
 def _binned(found: Binned) -> str:
     edges = found.edges
-    header = [f"{low:g} to {high:g}" for low, high in zip(edges, edges[1:], strict=False)]
+    header = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
     return table(header, [[_share(part) for part in found.rates]])
 
 

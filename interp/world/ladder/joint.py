@@ -104,7 +104,7 @@ def joint_loss(speaker: nn.Module, maker: RowMaker, recipe: Recipe, stage: Stage
     def loss(step: int) -> Float[Tensor, ""]:
         first = FIRST[stage] + step * used
         drawn = [train_scene(first + i, recipe.seed, recipe.world) for i in range(used)]
-        shown = [(scene,) for scene in drawn[: batch - pairs]]
+        shown: list[tuple[Scene, ...]] = [(scene,) for scene in drawn[: batch - pairs]]
         shown += list(zip(drawn[batch - pairs : batch], drawn[batch:], strict=True))
         generators = [np.random.default_rng((recipe.seed, STREAM[stage], step, row)) for row in range(batch)]
         rows = maker.batch(generators, shown)

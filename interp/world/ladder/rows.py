@@ -20,7 +20,7 @@ from interp.world.scene import Scene
 from interp.world.text import detailed_caption, guessed, short_caption
 from interp.world.version import find_world
 
-MIX: Final = (
+MIX: Final[tuple[tuple[str, float], ...]] = (
     ("existence", 0.3),
     ("colour", 0.08),
     ("where", 0.1),
@@ -34,7 +34,13 @@ MIX: Final = (
     ("form count", 0.04),
 )
 """Shares of the kinds of questions."""
-PAIR_MIX: Final = (("existence", 0.35), ("which", 0.25), ("colour", 0.15), ("place", 0.1), ("caption", 0.15))
+PAIR_MIX: Final[tuple[tuple[str, float], ...]] = (
+    ("existence", 0.35),
+    ("which", 0.25),
+    ("colour", 0.15),
+    ("place", 0.1),
+    ("caption", 0.15),
+)
 ATTEMPTS: Final = 14
 """Questions that are drawn for a row; those that do not fit any more are left out."""
 

@@ -1,6 +1,7 @@
 """The stages in order, and the trained model."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -20,14 +21,15 @@ STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 logger = logging.getLogger(__name__)
 
 
-def train(recipe: Recipe, out: Path) -> None:
-    """Run all stages; what is finished is skipped, what was killed goes on from its last checkpoint.
+def train(recipe: Recipe, out: Path, stages: Sequence[Stage] = STAGES) -> None:
+    """Run stages in order; what is finished is skipped, what was killed goes on from its last checkpoint.
 
     Everything runs in this process, on one thread, so that the same recipe leads to the same weights.
 
     Args:
         recipe: What to do.
         out: Folder of checkpoints and logs.
+        stages: Which ones; by default all. The tower and the language stage do not need each other.
 
     Raises:
         ValueError: When the folder holds checkpoints of another version of the world or of another seed.
@@ -35,7 +37,7 @@ def train(recipe: Recipe, out: Path) -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     out.mkdir(parents=True, exist_ok=True)
-    for stage in STAGES:
+    for stage in stages:
         if finished(out / f"{stage}.safetensors", getattr(recipe, stage)):
             continue
         logger.info("%s: %s", recipe.name, stage)

@@ -26,6 +26,12 @@ def tiny_recipe(**changes):
 
 
 @pytest.fixture(scope="session")
+def recipe_with():
+    """A function from changed settings to the tiny recipe."""
+    return tiny_recipe
+
+
+@pytest.fixture(scope="session")
 def tiny():
     return tiny_recipe()
 

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from interp.world.evaluation import ask, load_model
 from interp.world.ladder import loop
@@ -11,8 +12,6 @@ from interp.world.ladder.run import STAGES, load_trained, train
 from interp.world.scene import scenes
 from interp.world.training.run import export
 from interp.world.training.state import load_tensors
-
-from .conftest import tiny_recipe
 
 
 class KilledError(Exception):
@@ -38,11 +37,11 @@ def kill_in_save(count, monkeypatch):
     def stop(tensors, file, metadata):
         left[0] -= 1
         if left[0]:
-            return save_file(tensors, file, metadata)
+            save_file(tensors, file, metadata)
+            return
         file.write_bytes(b"half a checkpoint")
         raise KilledError
 
-    save_file = __import__("safetensors.torch").torch.save_file
     monkeypatch.setattr("interp.world.training.state.save_file", stop)
 
 
@@ -61,13 +60,12 @@ def test_a_killed_run_goes_on_to_the_same_weights(stage, kill, moment, tiny, uni
     with monkeypatch.context() as patch:
         kill(moment, patch)
         with pytest.raises(KilledError):
-            train(tiny, tmp_path)
-    train(tiny, tmp_path)
-    for name in STAGES:
-        expected, _ = load_tensors(uninterrupted / f"{name}.safetensors")
-        found, metadata = load_tensors(tmp_path / f"{name}.safetensors")
-        assert metadata["step"] == "5"
-        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+            train(tiny, tmp_path, (stage,))
+    train(tiny, tmp_path, (stage,))
+    expected, _ = load_tensors(uninterrupted / f"{stage}.safetensors")
+    found, metadata = load_tensors(tmp_path / f"{stage}.safetensors")
+    assert metadata["step"] == "5"
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 def test_a_finished_run_is_left_alone(tiny, uninterrupted):
@@ -76,8 +74,8 @@ def test_a_finished_run_is_left_alone(tiny, uninterrupted):
     assert {file: file.stat().st_mtime_ns for file in uninterrupted.iterdir()} == before
 
 
-def test_a_longer_run_goes_on_from_the_end_of_the_stable_phase(tiny, uninterrupted, tmp_path):
-    longer = tiny_recipe(tower=loop.Schedule(**(vars(tiny.tower) | {"steps": 8})))
+def test_a_longer_run_goes_on_from_the_end_of_the_stable_phase(tiny, recipe_with, uninterrupted, tmp_path):
+    longer = recipe_with(tower=loop.Schedule(**(vars(tiny.tower) | {"steps": 8})))
     whole, continued = tmp_path / "whole", tmp_path / "continued"
     shutil.copytree(uninterrupted, continued)
     for stage in STAGES[1:]:
@@ -90,14 +88,14 @@ def test_a_longer_run_goes_on_from_the_end_of_the_stable_phase(tiny, uninterrupt
         assert metadata["step"] == ("8" if stage == "tower" else "5")
 
 
-def test_a_stage_ends_when_its_target_is_reached(tiny, tmp_path):
+def test_a_stage_ends_when_its_target_is_reached(tiny, recipe_with, tmp_path):
     schedule = loop.Schedule(**(vars(tiny.tower) | {"steps": 50, "check_every": 3, "target": 0.0}))
-    early = tiny_recipe(tower=schedule)
-    train(early, tmp_path)
+    early = recipe_with(tower=schedule)
+    train(early, tmp_path, ("tower",))
     _, metadata = load_tensors(tmp_path / "tower.safetensors")
     assert (metadata["stable"], metadata["step"], metadata["early"]) == ("3", "5", "yes")
     written = (tmp_path / "tower.safetensors").stat().st_mtime_ns
-    train(early, tmp_path)
+    train(early, tmp_path, ("tower",))
     assert (tmp_path / "tower.safetensors").stat().st_mtime_ns == written
 
 
@@ -108,8 +106,8 @@ def test_a_stage_ends_when_its_target_is_reached(tiny, tmp_path):
         ({"seed": 3}, "was made with seed 0, the recipe wants seed 3"),
     ],
 )
-def test_a_checkpoint_of_another_world_or_seed_is_refused(changes, message, uninterrupted, tmp_path):
-    other = tiny_recipe(**changes)
+def test_a_checkpoint_of_another_world_or_seed_is_refused(changes, message, recipe_with, uninterrupted, tmp_path):
+    other = recipe_with(**changes)
     shutil.copy(uninterrupted / "tower.safetensors", tmp_path)
     with pytest.raises(ValueError, match=message):
         train(other, tmp_path)
