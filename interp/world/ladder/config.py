@@ -75,7 +75,7 @@ class RowSettings:
 
     text: int = 160
     answers: int = 110
-    pairs: int = 3
+    pairs: int = 4
     chained: float = 0.15
     blind: float = 0.06
     other_systems: float = 0.1
@@ -100,6 +100,8 @@ class Recipe:
         seed: Of the initial weights and of every batch.
         carelessness: P(a detailed training caption names a missing partner | one is missing).
         projector_rate: Learning rate of the projector over that of the decoder in the joint stage.
+        processes: Single-threaded processes that share the rows of the joint stages; another number leads to slightly
+            other weights.
         compiled: Whether the forward and backward passes go through torch.compile.
         network: Sizes.
         sink: The dormant start.
@@ -115,14 +117,21 @@ class Recipe:
     seed: int = 0
     carelessness: float = 0.08
     projector_rate: float = 2.0
+    processes: int = 2
     compiled: bool = True
     network: NetworkConfig = field(default_factory=NetworkConfig)
     sink: SinkConfig = field(default_factory=SinkConfig)
     rows: RowSettings = field(default_factory=RowSettings)
 
     def __post_init__(self) -> None:
-        """Refuse a version of the world that does not exist."""
+        """Refuse a version of the world that does not exist, and rows that the processes cannot share evenly."""
         find_world(self.world)
+        for name in ("projector", "joint"):
+            if getattr(self, name).batch % self.processes or self.rows.pairs % self.processes:
+                raise ValueError(
+                    f"{self.processes} processes cannot share a batch of {getattr(self, name).batch} rows with "
+                    f"{self.rows.pairs} of two images; choose multiples of the processes"
+                )
 
 
 SECTIONS: Final[Mapping[str, type]] = {

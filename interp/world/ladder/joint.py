@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -14,11 +15,12 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 from interp.world.batches import IGNORED, normalise
 from interp.world.ladder.config import Recipe
 from interp.world.ladder.language import hidden_matrices, load_decoder
-from interp.world.ladder.loop import Learner, load_weights, optimise
+from interp.world.ladder.loop import Learner, keep, load_weights, optimise
 from interp.world.ladder.rows import Batch, RowMaker
 from interp.world.ladder.tower import load_tower
 from interp.world.processor import IMAGE_TOKENS, build_tokenizer
 from interp.world.scene import Scene, scenes, train_scene
+from interp.world.training.multimodal import average
 from interp.world.training.network import build_network
 
 Stage = Literal["projector", "joint"]
@@ -96,17 +98,22 @@ def weighted_loss(logits: Float[Tensor, "sample answer vocab"], batch: Batch, pr
     return (each * weights).sum() / weights.sum()
 
 
-def joint_loss(speaker: nn.Module, maker: RowMaker, recipe: Recipe, stage: Stage) -> Callable[[int], Tensor]:
-    """Return the loss of a step's batch as a function of the step."""
+def joint_loss(
+    speaker: nn.Module, maker: RowMaker, recipe: Recipe, stage: Stage, rank: int = 0
+) -> Callable[[int], Tensor]:
+    """Return the loss of a step's batch as a function of the step, over the rows of one of the processes."""
     batch, pairs = getattr(recipe, stage).batch, maker.settings.pairs
     used = batch + pairs
 
     def loss(step: int) -> Float[Tensor, ""]:
         first = FIRST[stage] + step * used
-        drawn = [train_scene(first + i, recipe.seed, recipe.world) for i in range(used)]
-        shown: list[tuple[Scene, ...]] = [(scene,) for scene in drawn[: batch - pairs]]
-        shown += list(zip(drawn[batch - pairs : batch], drawn[batch:], strict=True))
-        generators = [np.random.default_rng((recipe.seed, STREAM[stage], step, row)) for row in range(batch)]
+
+        def scene(index: int) -> Scene:
+            return train_scene(first + index, recipe.seed, recipe.world)
+
+        mine = range(rank, batch, recipe.processes)
+        shown = [(scene(row), scene(row + pairs)) if row >= batch - pairs else (scene(row),) for row in mine]
+        generators = [np.random.default_rng((recipe.seed, STREAM[stage], step, row)) for row in mine]
         rows = maker.batch(generators, shown)
         with torch.autocast("cpu", torch.bfloat16):
             logits = speaker(shown_pixels(shown), rows.ids, rows.positions, additive(rows))
@@ -146,8 +153,16 @@ def start_speaker(recipe: Recipe, out: Path, speaker: Speaker, stage: Stage) -> 
     speaker.model.model.vision_tower.load_state_dict(tower.state_dict())
 
 
-def train_joint(recipe: Recipe, out: Path, stage: Stage) -> None:
-    """Train the projector, or projector and decoder, or go on where a killed run stopped; writes the stage's checkpoint."""
+def train_joint(rank: int, recipe: Recipe, out: Path, stage: Stage) -> None:
+    """Train the projector, or projector and decoder, or go on where a killed run stopped; writes the stage's checkpoint.
+
+    Runs as one of `recipe.processes` processes, which meet in a file.
+    """
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    if recipe.processes > 1:
+        meeting = (out / "meeting").absolute().as_uri()
+        dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=recipe.processes)
     speaker, maker = build_speaker(recipe, build_tokenizer())
     start_speaker(recipe, out, speaker, stage)
     speaker.model.requires_grad_(requires_grad=False)
@@ -162,9 +177,13 @@ def train_joint(recipe: Recipe, out: Path, stage: Stage) -> None:
     learner = Learner(
         speaker,
         {name: faster if "projector" in name else 1.0 for name in named},
-        joint_loss(run, maker, recipe, stage),
+        joint_loss(run, maker, recipe, stage, rank),
         score=lambda: joint_score(speaker, maker, held),
         matrices=hidden_matrices(named),
+        share=average if recipe.processes > 1 else keep,
+        leader=rank == 0,
     )
     facts = {"world": str(recipe.world), "seed": str(recipe.seed)}
     optimise(learner, getattr(recipe, stage), out / f"{stage}.safetensors", facts)
+    if recipe.processes > 1:
+        dist.destroy_process_group()

@@ -19,6 +19,10 @@ from interp.world.training.state import load_tensors, save_tensors
 logger = logging.getLogger(__name__)
 
 
+def keep(_: list[Tensor]) -> None:
+    """Leave the gradients of a single process as they are."""
+
+
 @final
 @dataclass(frozen=True)
 class Learner:
@@ -30,6 +34,8 @@ class Learner:
         loss: From the step to the loss of that step's batch; the step alone decides the batch.
         score: Measured on validation scenes; higher is better, the schedule's target is compared with it.
         matrices: Names of the hidden matrices, which Muon may update.
+        share: Called on the gradients before the update; averages them over processes, where there are several.
+        leader: Only the leader among several processes writes.
     """
 
     module: nn.Module
@@ -37,6 +43,8 @@ class Learner:
     loss: Callable[[int], Float[Tensor, ""]]
     score: Callable[[], dict[str, float]] | None = None
     matrices: frozenset[str] = frozenset()
+    share: Callable[[list[Tensor]], None] = keep
+    leader: bool = True
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -188,26 +196,31 @@ def optimise(learner: Learner, schedule: Schedule, path: Path, facts: Mapping[st
     """
     optimizers = build_optimizers(learner, schedule)
     progress = load_progress(path, learner, optimizers, schedule, facts)
-    facts = dict(facts)
+    facts, early = dict(facts), False
     first, started, recent = progress.step, time.monotonic(), []
     while progress.step < progress.steps:
         recent.append(_update(learner, optimizers, schedule, progress))
         progress = Progress(progress.step + 1, progress.stable, progress.steps)
-        if progress.step % schedule.log_every == 0:
+        if learner.leader and progress.step % schedule.log_every == 0:
             pace = (progress.step - first) / (time.monotonic() - started)
             _log(path, {"step": progress.step, "loss": round(float(np.mean(recent)), 4), "pace": round(pace, 3)})
             recent.clear()
         if learner.score and progress.step % schedule.check_every == 0:
-            scores = learner.score()
-            _log(path, {"step": progress.step} | {name: round(value, 4) for name, value in scores.items()})
-            first_score = next(iter(scores.values()))
-            if schedule.target is not None and first_score >= schedule.target and progress.step < progress.stable:
-                progress = Progress(progress.step, progress.step, progress.step + schedule.anneal)
-                facts["early"] = "yes"
-        if progress.step == progress.stable:
+            early = _check(learner, learner.score(), schedule, path, progress)
+        if early and progress.step < progress.stable:
+            progress = Progress(progress.step, progress.step, progress.step + schedule.anneal)
+            facts["early"] = "yes"
+        if learner.leader and progress.step == progress.stable:
             save_progress(stable_path(path), learner, optimizers, progress, facts)
-        if progress.step % schedule.save_every == 0 or progress.step == progress.steps:
+        if learner.leader and (progress.step % schedule.save_every == 0 or progress.step == progress.steps):
             save_progress(path, learner, optimizers, progress, facts)
+
+
+def _check(learner: Learner, scores: Mapping[str, float], schedule: Schedule, path: Path, progress: Progress) -> bool:
+    """Log the scores of a step and return whether the first of them has reached the target."""
+    if learner.leader:
+        _log(path, {"step": progress.step} | {name: round(value, 4) for name, value in scores.items()})
+    return schedule.target is not None and next(iter(scores.values())) >= schedule.target
 
 
 def _update(learner: Learner, optimizers: list[torch.optim.Optimizer], schedule: Schedule, progress: Progress) -> float:
@@ -218,6 +231,7 @@ def _update(learner: Learner, optimizers: list[torch.optim.Optimizer], schedule:
             group["lr"] = group["scale"] * rate
     loss = learner.loss(progress.step)
     loss.backward()
+    learner.share([parameter.grad for parameter in learner.parameters.values() if parameter.grad is not None])
     nn.utils.clip_grad_norm_(learner.parameters.values(), 1.0)
     for optimizer in optimizers:
         optimizer.step()

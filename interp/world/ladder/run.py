@@ -1,6 +1,7 @@
 """The stages in order, and the trained model."""
 
 import logging
+import multiprocessing.connection
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -18,13 +19,16 @@ from interp.world.processor import build_tokenizer
 Stage = Literal["tower", "language", "projector", "joint"]
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 
+JOINING: Final = 60
+"""Seconds in which the processes of a stage end after the first one has."""
+
 logger = logging.getLogger(__name__)
 
 
 def train(recipe: Recipe, out: Path, stages: Sequence[Stage] = STAGES) -> None:
     """Run stages in order; what is finished is skipped, what was killed goes on from its last checkpoint.
 
-    Everything runs in this process, on one thread, so that the same recipe leads to the same weights.
+    Every process has one thread, so that the same recipe leads to the same weights.
 
     Args:
         recipe: What to do.
@@ -45,8 +49,37 @@ def train(recipe: Recipe, out: Path, stages: Sequence[Stage] = STAGES) -> None:
             train_tower(recipe, out)
         elif stage == "language":
             train_language(recipe, out)
+        elif recipe.processes == 1:
+            train_joint(0, recipe, out, stage)
         else:
-            train_joint(recipe, out, stage)
+            _share(recipe, out, stage)
+
+
+def _share(recipe: Recipe, out: Path, stage: Stage) -> None:
+    """Run a joint stage in several processes, which meet in a file."""
+    (out / "meeting").unlink(missing_ok=True)
+    context = multiprocessing.get_context("spawn")
+    ranks = range(recipe.processes)
+    processes = [
+        context.Process(target=_work, args=(rank, recipe, out, stage), name=f"{stage}-{rank}") for rank in ranks
+    ]
+    for process in processes:
+        process.start()
+    multiprocessing.connection.wait([process.sentinel for process in processes])
+    failed = []
+    for process in processes:
+        # When one has failed, the others would wait for it.
+        process.join(timeout=JOINING)
+        if process.exitcode != 0:
+            process.terminate()
+            failed.append(process.name)
+    if failed:
+        raise RuntimeError(f"{', '.join(failed)} failed; run the same command again to go on from the last checkpoint")
+
+
+def _work(rank: int, recipe: Recipe, out: Path, stage: Stage) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    train_joint(rank, recipe, out, stage)
 
 
 def load_trained(recipe: Recipe, out: Path, checkpoint: str = "joint") -> LlavaForConditionalGeneration:

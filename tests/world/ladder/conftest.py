@@ -18,6 +18,7 @@ def tiny_recipe(**changes):
         "projector": SHORT,
         "joint": Schedule(**(vars(SHORT) | {"muon": True})),
         "compiled": False,
+        "processes": 1,
         "network": NetworkConfig(width=16, layers=2, heads=2, inner=24, vision_layers=1, vision_heads=2),
         "sink": SinkConfig(writer=0),
         "rows": RowSettings(text=24, answers=110, pairs=1),

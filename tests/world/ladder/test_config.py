@@ -47,6 +47,7 @@ def test_a_recipe_says_only_what_differs_from_its_base(tmp_path):
         (f'name = "a"\n{STAGES}'.replace("rate", "floor"), r"\[tower\] must set rate"),
         (f'name = "a"\nworld = 5\n{STAGES}', "no version 5 of the world"),
         (f'name = "a"\n{STAGES}anneal = 9', "anneal = 9 must be between 0 and steps = 3"),
+        (f'name = "a"\nprocesses = 3\n{STAGES}', "3 processes cannot share a batch of 2 rows with 4 of two images"),
         ('base = "scene"', "no recipe 'scene'; give a TOML file or one of scenes"),
     ],
 )

@@ -8,10 +8,13 @@ from safetensors.torch import save_file
 
 from interp.world.evaluation import ask, load_model
 from interp.world.ladder import loop
+from interp.world.ladder.config import RowSettings
 from interp.world.ladder.run import STAGES, load_trained, train
 from interp.world.scene import scenes
 from interp.world.training.run import export
 from interp.world.training.state import load_tensors
+
+PAIRED = RowSettings(text=24, answers=110, pairs=2)
 
 
 class KilledError(Exception):
@@ -134,3 +137,15 @@ def test_a_finished_run_exports_a_model_that_loads(tiny, uninterrupted, tmp_path
     model, processor = load_model(tmp_path)
     about = scenes("val", 2, version=2)
     assert len(ask(model, processor, [scene.image for scene in about], ["Describe the image."] * 2, longest=3)) == 2
+
+
+def test_two_processes_lead_to_the_same_weights_every_time(recipe_with, uninterrupted, tmp_path):
+    recipe = recipe_with(processes=2, projector=loop.Schedule(steps=2, batch=4, rate=1e-2), joint=loop.Schedule(steps=2, batch=4, rate=1e-2), rows=PAIRED)
+    found = []
+    for name in ("first", "second"):
+        out = tmp_path / name
+        out.mkdir()
+        begin_at("joint", uninterrupted, out)
+        train(recipe, out, ("joint",))
+        found.append(load_tensors(out / "joint.safetensors")[0])
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
