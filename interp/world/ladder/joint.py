@@ -165,14 +165,12 @@ def train_joint(rank: int, recipe: Recipe, out: Path, stage: Stage) -> None:
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=recipe.processes)
     speaker, maker = build_speaker(recipe, build_tokenizer())
     start_speaker(recipe, out, speaker, stage)
-    speaker.model.requires_grad_(requires_grad=False)
-    speaker.model.model.multi_modal_projector.requires_grad_(requires_grad=True)
-    if stage == "joint":
-        speaker.model.model.language_model.requires_grad_(requires_grad=True)
-        speaker.model.lm_head.requires_grad_(requires_grad=True)
+    # The projector stage has gradients of the decoder that it does not use: one compiled graph serves both stages.
+    speaker.model.model.vision_tower.requires_grad_(requires_grad=False)
     run = torch.compile(speaker, dynamic=False) if recipe.compiled else speaker
     faster = recipe.projector_rate if stage == "joint" else 1.0
-    named = {name: p for name, p in speaker.named_parameters() if p.requires_grad}
+    trained = "projector" if stage == "projector" else ""
+    named = {name: p for name, p in speaker.named_parameters() if p.requires_grad and trained in name}
     held = scenes("val", CHECKED, version=recipe.world)
     learner = Learner(
         speaker,

@@ -235,7 +235,7 @@ def _update(learner: Learner, optimizers: list[torch.optim.Optimizer], schedule:
     nn.utils.clip_grad_norm_(learner.parameters.values(), 1.0)
     for optimizer in optimizers:
         optimizer.step()
-        optimizer.zero_grad(set_to_none=False)
+    learner.module.zero_grad(set_to_none=False)
     return loss.item()
 
 
