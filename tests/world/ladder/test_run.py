@@ -140,7 +140,12 @@ def test_a_finished_run_exports_a_model_that_loads(tiny, uninterrupted, tmp_path
 
 
 def test_two_processes_lead_to_the_same_weights_every_time(recipe_with, uninterrupted, tmp_path):
-    recipe = recipe_with(processes=2, projector=loop.Schedule(steps=2, batch=4, rate=1e-2), joint=loop.Schedule(steps=2, batch=4, rate=1e-2), rows=PAIRED)
+    recipe = recipe_with(
+        processes=2,
+        projector=loop.Schedule(steps=2, batch=4, rate=1e-2),
+        joint=loop.Schedule(steps=2, batch=4, rate=1e-2),
+        rows=PAIRED,
+    )
     found = []
     for name in ("first", "second"):
         out = tmp_path / name
