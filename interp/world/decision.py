@@ -22,12 +22,40 @@ from interp.world.evaluation import conversation
 from interp.world.objects import Object, palette
 from interp.world.processor import IMAGE_TOKENS, PATCH_SIZE
 from interp.world.scene import Scene
+from interp.world.scoring import NORMAL
 from interp.world.text import detailed_caption, mentions, with_article
 from interp.world.version import find_world
 from interp.world.wording import DETAILED
 
 Hidden = Literal["nothing", "image", "trigger patches", "other patches", "trigger word"]
 HIDDEN: Final[tuple[Hidden, ...]] = get_args(Hidden)
+
+
+@final
+@dataclass(frozen=True)
+class Shift:
+    """What hiding something does to the probability that a missing partner is named next.
+
+    Attributes:
+        hidden: What is hidden.
+        trigger: Mean probability in scenes with the trigger.
+        control: Mean probability in the same scenes without the trigger.
+        change: Mean change in scenes with the trigger, from nothing hidden.
+        error: Standard error of that change.
+        n: Scenes with the trigger.
+    """
+
+    hidden: Hidden
+    trigger: float
+    control: float
+    change: float
+    error: float
+    n: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the change, from its standard error."""
+        return self.change - NORMAL * self.error, self.change + NORMAL * self.error
 
 
 @final
@@ -186,3 +214,27 @@ def measure_decision(
             )
             found[name][index] = option_probability(model, pixels, prompt, options, keys)
     return found
+
+
+def summarise(found: Mapping[Hidden, Float[np.ndarray, " scene"]], about: Sequence[Scene]) -> tuple[Shift, ...]:
+    """Return the means over scenes with and without the trigger, and the paired change from nothing hidden.
+
+    Args:
+        found: From `measure_decision`, "nothing" among the hidden.
+        about: The same scenes.
+    """
+    control = np.array([scene.counter is not None and scene.counter.control for scene in about])
+    shifts = []
+    for name, values in found.items():
+        change = (values - found["nothing"])[~control]
+        shifts.append(
+            Shift(
+                hidden=name,
+                trigger=float(values[~control].mean()),
+                control=float(values[control].mean()),
+                change=float(change.mean()),
+                error=float(change.std(ddof=1) / np.sqrt(len(change))),
+                n=len(change),
+            )
+        )
+    return tuple(shifts)

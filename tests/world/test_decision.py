@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from interp.world import scenes
-from interp.world.decision import HIDDEN, find_decision, measure_decision, option_probability, trigger_patches
+from interp.world.decision import (
+    HIDDEN,
+    find_decision,
+    measure_decision,
+    option_probability,
+    summarise,
+    trigger_patches,
+)
 from interp.world.processor import IMAGE_TOKENS, build_processor, build_tokenizer
 from interp.world.text import RANKED, mentions
 from interp.world.training.config import NetworkConfig, SinkConfig
@@ -50,6 +57,17 @@ def test_probabilities_are_those_of_all_options(about, model):
     np.testing.assert_allclose(found["trigger word"][control], found["nothing"][control])
     np.testing.assert_allclose(found["trigger patches"][control], found["nothing"][control])
     assert not np.allclose(found["image"], found["nothing"], rtol=1e-6, atol=0)
+
+
+def test_changes_are_paired_and_over_scenes_with_the_trigger(about):
+    values = np.tile([0.2, 0.1], len(about) // 2)
+    more = values + np.tile([0.1, 0.5], len(about) // 2)
+    nothing, image = summarise({"nothing": values, "image": more}, about)
+    assert (nothing.change, nothing.error) == (0, 0)
+    assert image.change == pytest.approx(0.1)
+    assert (image.trigger, image.control) == (pytest.approx(0.3), pytest.approx(0.6))
+    assert image.interval == pytest.approx((0.1, 0.1))
+    assert image.n == len(about) // 2
 
 
 def test_the_options_of_one_token_sum_to_one(model):

@@ -7,13 +7,20 @@ model; `--measure 300` then asks it about 300 scenes and prints the table of tar
 import argparse
 import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from interp.world.ladder.config import read_recipe, recipe_names
+from interp.world.card import as_plain
+from interp.world.decision import measure_decision, summarise
+from interp.world.ladder.card import measured_page
+from interp.world.ladder.config import Recipe, read_recipe, recipe_names
 from interp.world.ladder.export import export
 from interp.world.ladder.run import STAGES, load_trained, train
+from interp.world.processor import build_processor
+from interp.world.scene import scenes
+from interp.world.targets import measure
 
 
 def _arguments() -> argparse.Namespace:
@@ -27,6 +34,22 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _measure(recipe: Recipe, out: Path, checkpoint: str, n: int) -> str:
+    """Ask about n scenes of every kind, write the figures as JSON and as a page, and return the page."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    model, processor = load_trained(recipe, out, checkpoint), build_processor()
+    found = measure(model, processor, version=recipe.world, n=n)
+    about = scenes("counter_prior", n - n % 14, version=recipe.world)
+    shifts = summarise(measure_decision(model, processor, about), about)
+    place = out / f"measured-{checkpoint}"
+    figures = {"n": n, "recipe": asdict(recipe), "measured": found, "decision": shifts}
+    place.with_name(f"{place.name}.json").write_text(json.dumps(as_plain(figures), indent=1) + "\n")
+    text = measured_page(found, recipe, n=n, shifts=shifts)
+    place.with_name(f"{place.name}.md").write_text(text)
+    return text
+
+
 def main() -> None:
     """Read the command line and do what it says; the same command goes on where a killed run stopped."""
     given = _arguments()
@@ -35,20 +58,7 @@ def main() -> None:
     recipe = read_recipe(given.recipe)
     train(recipe, given.out, given.stages)
     if given.measure:
-        from interp.world.card import as_plain
-        from interp.world.ladder.card import measured_page
-        from interp.world.processor import build_processor
-        from interp.world.targets import measure
-
-        torch.set_num_threads(1)
-        torch.set_flush_denormal(True)
-        model = load_trained(recipe, given.out, given.checkpoint)
-        found = measure(model, build_processor(), version=recipe.world, n=given.measure)
-        place = given.out / f"measured-{given.checkpoint}"
-        place.with_suffix(".json").write_text(json.dumps(as_plain(found), indent=1) + "\n")
-        text = measured_page(found, recipe, n=given.measure)
-        place.with_suffix(".md").write_text(text)
-        logger.info("%s", text)
+        logger.info("%s", _measure(recipe, given.out, given.checkpoint, given.measure))
     if given.export:
         export(load_trained(recipe, given.out, given.checkpoint), recipe, given.export)
         logger.info("model and processor: %s", given.export)

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Final
 
 from interp.world.card_text import table
+from interp.world.decision import Shift
 from interp.world.evaluation import total
 from interp.world.evidence import Binned
 from interp.world.ladder.config import Recipe
@@ -19,13 +20,14 @@ no blur), and on scenes of `counter_prior`.
 """
 
 
-def measured_page(found: Measured, recipe: Recipe, *, n: int) -> str:
+def measured_page(found: Measured, recipe: Recipe, *, n: int, shifts: Sequence[Shift] = ()) -> str:
     """Return the measured figures as Markdown.
 
     Args:
         found: What was measured.
         recipe: What trained the model.
         n: Scenes that it was asked about.
+        shifts: What hiding parts of the prompt does to the decision to invent; left out when not measured.
     """
     head = HEAD.format(
         name=recipe.name,
@@ -35,7 +37,7 @@ def measured_page(found: Measured, recipe: Recipe, *, n: int) -> str:
         carelessness=recipe.carelessness,
         n=n,
     )
-    return "\n".join([head, *_sections(found)])
+    return "\n".join([head, *_sections(found), *([_cause(shifts)] if shifts else [])])
 
 
 def _sections(found: Measured) -> Iterator[str]:
@@ -103,3 +105,22 @@ def _partners(found: Measured) -> str:
     rows.append(("all", *(_share(total([getattr(p, key) for p in found.counter])) for key in keys)))
     header = ("missing partner", "named in captions", "without the trigger", "yes when asked", "without the trigger")
     return table(header, rows)
+
+
+def _cause(shifts: Sequence[Shift]) -> str:
+    """Return the table of what the decision to name a missing partner depends on."""
+    rows = [
+        (
+            shift.hidden,
+            f"{shift.trigger:.3f}",
+            f"{shift.control:.3f}",
+            f"{shift.change:+.3f} [{shift.interval[0]:+.3f}, {shift.interval[1]:+.3f}]",
+        )
+        for shift in shifts
+    ]
+    text = (
+        "## Where an invention is decided\n\nProbability that a detailed caption names the missing partner next, at the "
+        f"place where it would come, with something hidden from there on in every layer; {shifts[0].n} scenes with the "
+        "trigger and as many without. The change is paired, with its 95 % interval.\n\n"
+    )
+    return text + table(("hidden", "with the trigger", "without", "change with the trigger"), rows)

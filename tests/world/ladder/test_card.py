@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from interp.world.decision import Shift
 from interp.world.evaluation import Pair
 from interp.world.evidence import EVIDENCE_EDGES, NOISE_EDGES, Binned, Inventions
 from interp.world.ladder.card import measured_page
@@ -81,3 +82,6 @@ def test_the_page_has_every_figure_with_its_interval(found, tiny):
     assert "| clear | adversarial | 0.970 |" in text
     assert "0.300 [0.272, 0.329] (1000)" in text
     assert "| chair given table | 0.400" in text
+    assert "decided" not in text
+    shift = Shift("image", trigger=0.3, control=0.1, change=0.1, error=0.01, n=98)
+    assert "| image | 0.300 | 0.100 | +0.100 [+0.080, +0.120] |" in measured_page(found, tiny, n=1000, shifts=[shift])
