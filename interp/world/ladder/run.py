@@ -10,6 +10,7 @@ import torch
 from transformers import LlavaForConditionalGeneration
 
 from interp.world.ladder.config import Recipe
+from interp.world.ladder.joint import Stage as JointStage
 from interp.world.ladder.joint import build_speaker, train_joint
 from interp.world.ladder.language import train_language
 from interp.world.ladder.loop import finished, load_weights
@@ -55,7 +56,7 @@ def train(recipe: Recipe, out: Path, stages: Sequence[Stage] = STAGES) -> None:
             _share(recipe, out, stage)
 
 
-def _share(recipe: Recipe, out: Path, stage: Stage) -> None:
+def _share(recipe: Recipe, out: Path, stage: JointStage) -> None:
     """Run a joint stage in several processes, which meet in a file."""
     (out / "meeting").unlink(missing_ok=True)
     context = multiprocessing.get_context("spawn")
@@ -77,7 +78,7 @@ def _share(recipe: Recipe, out: Path, stage: Stage) -> None:
         raise RuntimeError(f"{', '.join(failed)} failed; run the same command again to go on from the last checkpoint")
 
 
-def _work(rank: int, recipe: Recipe, out: Path, stage: Stage) -> None:
+def _work(rank: int, recipe: Recipe, out: Path, stage: JointStage) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     train_joint(rank, recipe, out, stage)
 
