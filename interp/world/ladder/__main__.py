@@ -17,6 +17,7 @@ from interp.world.decision import measure_decision, summarise
 from interp.world.ladder.card import measured_page
 from interp.world.ladder.config import Recipe, read_recipe, recipe_names
 from interp.world.ladder.export import export
+from interp.world.ladder.rest import measure_rests
 from interp.world.ladder.run import STAGES, load_trained, train
 from interp.world.processor import build_processor
 from interp.world.scene import scenes
@@ -42,10 +43,11 @@ def _measure(recipe: Recipe, out: Path, checkpoint: str, n: int) -> str:
     found = measure(model, processor, version=recipe.world, n=n)
     about = scenes("counter_prior", n - n % 14, version=recipe.world)
     shifts = summarise(measure_decision(model, processor, about), about)
+    rests = measure_rests(recipe, out, checkpoint)
     place = out / f"measured-{checkpoint}"
-    figures = {"n": n, "recipe": asdict(recipe), "measured": found, "decision": shifts}
+    figures = {"n": n, "recipe": asdict(recipe), "measured": found, "decision": shifts, "rest": rests}
     place.with_name(f"{place.name}.json").write_text(json.dumps(as_plain(figures), indent=1) + "\n")
-    text = measured_page(found, recipe, n=n, shifts=shifts)
+    text = measured_page(found, recipe, n=n, shifts=shifts, rests=rests)
     place.with_name(f"{place.name}.md").write_text(text)
     return text
 

@@ -1,17 +1,23 @@
 """The page of a model of the ladder: the targets, the errors against the evidence, every figure with its interval."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Final
+
+import numpy as np
 
 from interp.world.card_text import table
 from interp.world.decision import Shift
 from interp.world.evaluation import total
 from interp.world.evidence import Binned
 from interp.world.ladder.config import Recipe
+from interp.world.resting import Rest
 from interp.world.scoring import CaptionScores, Rate
 from interp.world.targets import Existence, Measured, compare
 
+SINK: Final = 0.3
+"""Mean share of the attention from which a layer is said to have a sink."""
 HEAD: Final = """# {name}: {about}
 
 Version {world} of the world, seed {seed}, carelessness {carelessness}. Measured on {n} scenes of the test split (greedy
@@ -20,7 +26,14 @@ no blur), and on scenes of `counter_prior`.
 """
 
 
-def measured_page(found: Measured, recipe: Recipe, *, n: int, shifts: Sequence[Shift] = ()) -> str:
+def measured_page(
+    found: Measured,
+    recipe: Recipe,
+    *,
+    n: int,
+    shifts: Sequence[Shift] = (),
+    rests: Mapping[str, Rest] = MappingProxyType({}),
+) -> str:
     """Return the measured figures as Markdown.
 
     Args:
@@ -28,6 +41,7 @@ def measured_page(found: Measured, recipe: Recipe, *, n: int, shifts: Sequence[S
         recipe: What trained the model.
         n: Scenes that it was asked about.
         shifts: What hiding parts of the prompt does to the decision to invent; left out when not measured.
+        rests: The resting state by stage; left out when not measured.
     """
     head = HEAD.format(
         name=recipe.name,
@@ -37,7 +51,8 @@ def measured_page(found: Measured, recipe: Recipe, *, n: int, shifts: Sequence[S
         carelessness=recipe.carelessness,
         n=n,
     )
-    return "\n".join([head, *_sections(found), *([_cause(shifts)] if shifts else [])])
+    extra = ([_cause(shifts)] if shifts else []) + ([_sinks(rests, planted=recipe.sink.planted)] if rests else [])
+    return "\n".join([head, *_sections(found), *extra])
 
 
 def _sections(found: Measured) -> Iterator[str]:
@@ -124,3 +139,25 @@ def _cause(shifts: Sequence[Shift]) -> str:
         "trigger and as many without. The change is paired, with its 95 % interval.\n\n"
     )
     return text + table(("hidden", "with the trigger", "without", "change with the trigger"), rows)
+
+
+def _sinks(rests: Mapping[str, Rest], *, planted: bool) -> str:
+    """Return the table of the attention on `<s>` by layer, and whether it is a sink."""
+
+    def row(values: np.ndarray, digits: int = 2) -> str:
+        return " ".join(f"{value:.{digits}f}" for value in values)
+
+    rows = [
+        (name, row(r.start.mean(1)), row(r.massive, 0), f"{r.loss:.3f}", f"{r.loss_without_start:.3f}")
+        for name, r in rests.items()
+    ]
+    last = list(rests.values())[-2]
+    layers = [str(layer) for layer in np.flatnonzero(last.start.mean(1) >= SINK)]
+    origin = "planted before training" if planted else "not planted"
+    verdict = f"in layers {', '.join(layers)}" if layers else "in no layer"
+    text = (
+        f"## Attention on `<s>`\n\nThe resting state was {origin}. After training, on text, a mean share of at least {SINK} "
+        f"rests on `<s>` {verdict}.\n\n"
+    )
+    header = ("", "share by layer", "massive", "loss", "loss, `<s>` hidden")
+    return text + table(header, rows)
