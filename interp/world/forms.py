@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from interp.world.objects import CLASSES, COLOURS, PLURALS
-from interp.world.questions import View, existence_text
+from interp.world.questions import SceneView, existence_text
 from interp.world.text import NUMBERS, coloured, region, short_caption, with_article
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ def _other(generator: np.random.Generator, options: Sequence[T], than: T) -> T:
     return _pick(generator, [option for option in options if option != than])
 
 
-def position_form(generator: np.random.Generator, seen: View) -> Asked | None:
+def position_form(generator: np.random.Generator, seen: SceneView) -> Asked | None:
     """Return "Is there a cup at the top left?" with its answer; None without an object that is alone of its class."""
     if not seen.singles:
         return None
@@ -40,7 +40,7 @@ def position_form(generator: np.random.Generator, seen: View) -> Asked | None:
     return f"Is there {with_article(thing.name)} {where}?", "Yes" if true else "No"
 
 
-def colour_form(generator: np.random.Generator, seen: View) -> Asked | None:
+def colour_form(generator: np.random.Generator, seen: SceneView) -> Asked | None:
     """Return "Is there a red cup in the image?" with its answer; None without an object that is alone of its class."""
     if not seen.singles:
         return None
@@ -50,7 +50,7 @@ def colour_form(generator: np.random.Generator, seen: View) -> Asked | None:
     return existence_text(f"{_other(generator, tuple(COLOURS), thing.colour)} {thing.name}"), "No"
 
 
-def count_form(generator: np.random.Generator, seen: View) -> Asked | None:
+def count_form(generator: np.random.Generator, seen: SceneView) -> Asked | None:
     """Return "Are there two cups in the image?" with its answer; None when nothing is visible."""
     if not seen.groups:
         return None
@@ -63,17 +63,17 @@ def count_form(generator: np.random.Generator, seen: View) -> Asked | None:
     return f"Are there {number} {PLURALS[group.name]} in the image?", "Yes" if true else "No"
 
 
-FORMS: Final[Mapping[str, Callable[[np.random.Generator, View], Asked | None]]] = MappingProxyType(
+FORMS: Final[Mapping[str, Callable[[np.random.Generator, SceneView], Asked | None]]] = MappingProxyType(
     {"position": position_form, "color": colour_form, "count": count_form}
 )
 """MME's tasks that are not plain existence, by MME's name."""
 
 
-def _names(seen: View) -> frozenset[str]:
+def _names(seen: SceneView) -> frozenset[str]:
     return frozenset(thing.name for thing in seen.objects)
 
 
-def pair_existence(generator: np.random.Generator, pair: Sequence[View]) -> Asked | None:
+def pair_existence(generator: np.random.Generator, pair: Sequence[SceneView]) -> Asked | None:
     """Return whether a class is in one of two images; for the answer no, mostly a class that is in the other."""
     at = int(generator.integers(2))
     here, there = pair[at], pair[1 - at]
@@ -88,7 +88,7 @@ def pair_existence(generator: np.random.Generator, pair: Sequence[View]) -> Aske
     return f"Is there {with_article(_pick(generator, options))} in the {NUMBERED[at]} image?", answer
 
 
-def pair_colour(generator: np.random.Generator, pair: Sequence[View]) -> Asked | None:
+def pair_colour(generator: np.random.Generator, pair: Sequence[SceneView]) -> Asked | None:
     """Return what colour an object of one image has; None without one that is alone of its class there."""
     at = int(generator.integers(2))
     if not pair[at].singles:
@@ -97,27 +97,27 @@ def pair_colour(generator: np.random.Generator, pair: Sequence[View]) -> Asked |
     return f"What color is the {thing.name} in the {NUMBERED[at]} image?", thing.colour
 
 
-def pair_place(generator: np.random.Generator, pair: Sequence[View]) -> Asked | None:
+def pair_place(generator: np.random.Generator, pair: Sequence[SceneView]) -> Asked | None:
     """Return what place one of the images shows."""
     at = int(generator.integers(2))
     return f"What place is the {NUMBERED[at]} image?", with_article(pair[at].place)
 
 
-def pair_which(generator: np.random.Generator, pair: Sequence[View]) -> Asked | None:
+def pair_which(generator: np.random.Generator, pair: Sequence[SceneView]) -> Asked | None:
     """Return which image shows a class that is in one of them only; None when there is no such class."""
     at = int(generator.integers(2))
     only = [group.name for group in pair[at].groups if group.name not in _names(pair[1 - at])]
     return (f"Which image shows {with_article(_pick(generator, only))}?", f"the {NUMBERED[at]} image") if only else None
 
 
-def pair_caption(generator: np.random.Generator, pair: Sequence[View]) -> Asked | None:
+def pair_caption(generator: np.random.Generator, pair: Sequence[SceneView]) -> Asked | None:
     """Return the short caption of one of the images."""
     at = int(generator.integers(2))
     seen = pair[at]
     return f"Describe the {NUMBERED[at]} image.", short_caption(seen.place, seen.objects, world=seen.world)
 
 
-PAIR_FORMS: Final[Mapping[str, Callable[[np.random.Generator, Sequence[View]], Asked | None]]] = MappingProxyType(
+PAIR_FORMS: Final[Mapping[str, Callable[[np.random.Generator, Sequence[SceneView]], Asked | None]]] = MappingProxyType(
     {
         "existence": pair_existence,
         "colour": pair_colour,
