@@ -13,7 +13,6 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 from interp.world.evaluation import BATCH, LONGEST, Pair, conversation, counter_prior, total
 from interp.world.evidence import Inventions, measure_inventions
 from interp.world.forms import FORMS, PAIR_FORMS
-from interp.world.ladder.export import check_version
 from interp.world.questions import KINDS, PROBES, Question, view
 from interp.world.scene import Scene, scenes
 from interp.world.scoring import (
@@ -26,7 +25,7 @@ from interp.world.scoring import (
     score_yes_no,
     steps_in_order,
 )
-from interp.world.version import find_world
+from interp.world.version import check_version, find_world
 from interp.world.wording import DETAILED
 
 SINGLE: Final = tuple(kind for kind in KINDS if kind not in ("existence", "steps"))

@@ -7,7 +7,10 @@ crowded objects against stronger priors, and captions that name what is there ho
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, final
+from typing import Any, Final, final
+
+VERSION_KEY: Final = "world_version"
+"""Where the configuration of a model says in which version it was trained."""
 
 
 @final
@@ -127,3 +130,22 @@ def find_world(version: int) -> World:
     if version not in WORLDS:
         raise ValueError(f"no version {version!r} of the world; there are {', '.join(map(str, WORLDS))}")
     return WORLDS[version]
+
+
+def world_version(config: Any) -> int:
+    """Return the version of the world that a model was trained in; 1 for models that do not say."""
+    return int(getattr(config, VERSION_KEY, 1))
+
+
+def check_version(config: Any, wanted: int) -> None:
+    """Refuse a model of another version of the world.
+
+    Raises:
+        ValueError: When the model was trained in another version.
+    """
+    found = world_version(config)
+    if found != wanted:
+        raise ValueError(
+            f"the model was trained in version {found} of the world and is asked about version {wanted}; "
+            f"give scenes of its own version, or a model of version {wanted}"
+        )

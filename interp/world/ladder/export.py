@@ -1,14 +1,12 @@
-"""The finished model as a folder that Hugging Face can load, and the check that it is of the right world."""
+"""The finished model as a folder that Hugging Face can load."""
 
 from pathlib import Path
-from typing import Final
 
-from transformers import LlavaForConditionalGeneration, PretrainedConfig
+from transformers import LlavaForConditionalGeneration
 
 from interp.world.ladder.config import Recipe
 from interp.world.training.run import export as write_model
-
-VERSION_KEY: Final = "world_version"
+from interp.world.version import VERSION_KEY
 
 
 def export(model: LlavaForConditionalGeneration, recipe: Recipe, folder: Path) -> None:
@@ -19,22 +17,3 @@ def export(model: LlavaForConditionalGeneration, recipe: Recipe, folder: Path) -
     setattr(model.config, VERSION_KEY, recipe.world)
     model.config.recipe = recipe.name
     write_model(model, folder)
-
-
-def world_version(config: PretrainedConfig) -> int:
-    """Return the version of the world that a model was trained in; 1 for models that do not say."""
-    return int(getattr(config, VERSION_KEY, 1))
-
-
-def check_version(config: PretrainedConfig, wanted: int) -> None:
-    """Refuse a model of another version of the world.
-
-    Raises:
-        ValueError: When the model was trained in another version.
-    """
-    found = world_version(config)
-    if found != wanted:
-        raise ValueError(
-            f"the model was trained in version {found} of the world and is asked about version {wanted}; "
-            f"give scenes of its own version, or a model of version {wanted}"
-        )

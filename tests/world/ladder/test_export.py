@@ -3,10 +3,11 @@
 import pytest
 
 from interp.world.evaluation import load_model
-from interp.world.ladder.export import check_version, export, world_version
+from interp.world.ladder.export import export
 from interp.world.ladder.run import load_trained
 from interp.world.models import MODELS
 from interp.world.targets import measure
+from interp.world.version import check_version, world_version
 
 
 @pytest.fixture(scope="module")
