@@ -305,7 +305,7 @@ def test_a_node_whose_gpus_torch_does_not_find_is_named(monkeypatch) -> None:
 
 def test_stability_is_that_of_this_machine(capsys) -> None:
     assert main(["compare", "--bench", "steps", "--stability", "--ray", "auto"]) != 0
-    assert "--stability compares how this machine computes; leave --ray out" in capsys.readouterr().err
+    assert "--stability compares computations on this machine; leave --ray out" in capsys.readouterr().err
 
 
 def test_where_replies_are_computed_is_a_part_of_what_a_run_is(scenes) -> None:
