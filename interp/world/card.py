@@ -8,10 +8,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
-import torch
 
 from interp.loading import load
 from interp.world.card_text import page
+from interp.world.denormals import flush_denormals
 from interp.world.doses import dose_response, hide, image_share, measure_effect, replies
 from interp.world.evaluation import load_model, measure_abilities
 from interp.world.processor import build_tokenizer
@@ -63,6 +63,7 @@ def annotation_noise(carelessness: float, n: int = 2000) -> Rate:
     return rate(invention(generator, scene.objects, carelessness) is not None for scene in scenes("train", n))
 
 
+@flush_denormals()
 def measure_card(
     folder: Path, recipe: Recipe, *, run: Path | None = None, n: int = 300, doses: int = 150, seed: int = 0
 ) -> dict[str, Any]:
@@ -76,7 +77,6 @@ def measure_card(
         doses: Scenes per strength of the dose-response, each with a trigger and without its partner.
         seed: Of the scenes.
     """
-    torch.set_flush_denormal(True)
     model, processor = load_model(folder)
     tokenizer = processor.tokenizer
     parts = (model.model.vision_tower, model.model.multi_modal_projector, model.model.language_model, model.lm_head)

@@ -23,7 +23,10 @@ for _path in sorted(Path(__file__).parent.glob("test_*.py")):
         SETTINGS |= runpy.run_path(str(_path))["EXAMPLES"]
 
 
-@pytest.mark.parametrize("kind", ["llava", "qwen2_5_vl", "internvl", "instructblip", "qwen2"])
+@pytest.mark.parametrize(
+    "kind",
+    ["llava", "qwen2_5_vl", *(pytest.param(k, marks=pytest.mark.slow) for k in ("internvl", "instructblip", "qwen2"))],
+)
 @pytest.mark.parametrize("name", SETTINGS)
 def test_it_conforms(model_of, name, kind):
     model = model_of(kind)
@@ -32,6 +35,7 @@ def test_it_conforms(model_of, name, kind):
     assert not failed, "\n".join(failed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_bfloat16_does_not_turn_it_off(model_of, picture, name):
     model = model_of("llava", torch.bfloat16)

@@ -14,6 +14,7 @@ import torch
 
 from interp.world.card import as_plain
 from interp.world.decision import measure_decision, summarise
+from interp.world.denormals import flush_denormals
 from interp.world.ladder.card import measured_page
 from interp.world.ladder.config import Recipe, read_recipe, recipe_names
 from interp.world.ladder.export import export
@@ -35,10 +36,10 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@flush_denormals()
 def _measure(recipe: Recipe, out: Path, checkpoint: str, n: int) -> str:
     """Ask about n scenes of every kind, write the figures as JSON and as a page, and return the page."""
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     model, processor = load_trained(recipe, out, checkpoint), build_processor()
     found = measure(model, processor, version=recipe.world, n=n)
     about = scenes("counter_prior", n - n % 14, version=recipe.world)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from interp.world.batches import IGNORED, normalise
+from interp.world.denormals import flush_denormals
 from interp.world.ladder.config import Recipe
 from interp.world.ladder.language import hidden_matrices, load_decoder
 from interp.world.ladder.loop import Learner, keep, load_weights, optimise
@@ -153,13 +154,13 @@ def start_speaker(recipe: Recipe, out: Path, speaker: Speaker, stage: Stage) -> 
     speaker.model.model.vision_tower.load_state_dict(tower.state_dict())
 
 
+@flush_denormals()
 def train_joint(rank: int, recipe: Recipe, out: Path, stage: Stage) -> None:
     """Train the projector, or projector and decoder, or go on where a killed run stopped; writes the stage's checkpoint.
 
     Runs as one of `recipe.processes` processes, which meet in a file.
     """
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     if recipe.processes > 1:
         meeting = (out / "meeting").absolute().as_uri()
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=recipe.processes)

@@ -9,6 +9,7 @@ from typing import Final, Literal, get_args
 import torch
 from transformers import LlavaForConditionalGeneration
 
+from interp.world.denormals import flush_denormals
 from interp.world.ladder.config import Recipe
 from interp.world.ladder.joint import Stage as JointStage
 from interp.world.ladder.joint import build_speaker, train_joint
@@ -26,6 +27,7 @@ JOINING: Final = 60
 logger = logging.getLogger(__name__)
 
 
+@flush_denormals()
 def train(recipe: Recipe, out: Path, stages: Sequence[Stage] = STAGES) -> None:
     """Run stages in order; what is finished is skipped, what was killed goes on from its last checkpoint.
 
@@ -40,7 +42,6 @@ def train(recipe: Recipe, out: Path, stages: Sequence[Stage] = STAGES) -> None:
         ValueError: When the folder holds checkpoints of another version of the world or of another seed.
     """
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     out.mkdir(parents=True, exist_ok=True)
     for stage in stages:
         if finished(out / f"{stage}.safetensors", getattr(recipe, stage)):

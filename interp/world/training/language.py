@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from interp.world.batches import text_batch
+from interp.world.denormals import flush_denormals
 from interp.world.processor import build_tokenizer
 from interp.world.training.config import Recipe
 from interp.world.training.network import build_network
@@ -41,10 +42,10 @@ def causal_mask(samples: int, length: int) -> Float[Tensor, "sample 1 query key"
     return torch.where(blocked, torch.finfo(torch.float32).min, 0.0).expand(samples, 1, length, length)
 
 
+@flush_denormals()
 def train_language(recipe: Recipe, out: Path) -> None:
     """Train the decoder on text, or go on where a killed run stopped; writes `language.safetensors`."""
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     tokenizer, config = build_tokenizer(), recipe.language
     decoder = Decoder(build_network(tokenizer, recipe.network, recipe.sink, seed=recipe.seed))
     run = torch.compile(decoder, dynamic=False) if recipe.compiled else decoder

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from interp.world.batches import IGNORED, RowMaker, Rows, normalise, train_scenes
+from interp.world.denormals import flush_denormals
 from interp.world.processor import IMAGE_TOKENS, build_tokenizer
 from interp.world.training.config import Recipe, StageConfig
 from interp.world.training.language import load_decoder
@@ -121,10 +122,10 @@ def average(gradients: list[Tensor]) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
+@flush_denormals()
 def train_multimodal(rank: int, recipe: Recipe, out: Path, stage: Stage = "multimodal") -> None:
     """Train as one of `recipe.processes` processes, which meet in a file; writes the stage's checkpoint."""
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     if recipe.processes > 1:
         meeting = (out / "meeting").absolute().as_uri()
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=recipe.processes)

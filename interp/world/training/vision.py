@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModel
 
 from interp.world.batches import normalise, patch_labels, scene_labels, train_scenes
+from interp.world.denormals import flush_denormals
 from interp.world.objects import CLASSES, COLOURS, IMAGE_SIZE, PLACES
 from interp.world.processor import PATCH_SIZE, build_tokenizer
 from interp.world.scene import Scene, scenes
@@ -99,10 +100,10 @@ def new_tower(recipe: Recipe) -> SeeingTower:
         return SeeingTower(network.model.vision_tower)
 
 
+@flush_denormals()
 def train_vision(recipe: Recipe, out: Path) -> None:
     """Train the tower, or go on where a killed run stopped; writes `vision.safetensors`."""
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     tower, config = new_tower(recipe), recipe.vision
     run = torch.compile(tower, dynamic=False) if recipe.compiled else tower
 
@@ -118,10 +119,10 @@ def train_vision(recipe: Recipe, out: Path) -> None:
     logger.info("vision %s", patch_accuracy(tower))
 
 
+@flush_denormals()
 def train_placing(recipe: Recipe, out: Path) -> None:
     """Teach the trained tower to keep where its patches are; writes `placing.safetensors`."""
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     config = recipe.placing
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed + 2)
