@@ -19,6 +19,7 @@ def run(script: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     runpy.run_path(str(script), run_name="__main__")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
 def test_a_figure_is_drawn_from_the_data_that_are_kept(
     script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
